@@ -1,0 +1,89 @@
+"""Which examples are held out for validation, and which are trained on.
+
+Both choices take the examples with the smallest keyed hashes: how many is exact, and
+who they are depends on the seed and the ids alone, not on the order of the data.
+"""
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sop_keras.randomness.ids import checked_ids
+from sop_keras.randomness.keyed import random_bits
+
+
+def validation_ids(num_examples: int, num_validation: int, seed: int) -> np.ndarray:
+    """The ids to hold out for validation.
+
+    With the same seed a smaller validation set is contained in a larger one.
+
+    Args:
+        num_examples: the size of the full id range: ids are `0 .. num_examples - 1`.
+        num_validation: how many to hold out, in `[0, num_examples)`.
+        seed: an integer in `[0, 2**64)`.
+
+    Returns:
+        int64 array, shape `(num_validation,)`, ascending.
+
+    Raises:
+        ValueError: if a number is out of range.
+    """
+    if _as_integer(num_examples) < 1:
+        raise ValueError(
+            "`num_examples` must be a positive integer. Received: "
+            f"num_examples={num_examples!r}."
+        )
+    if not 0 <= _as_integer(num_validation) < num_examples:
+        raise ValueError(
+            "`num_validation` must be an integer in [0, num_examples), or nothing is "
+            f"left to train on. Received: num_validation={num_validation!r}, "
+            f"num_examples={num_examples}."
+        )
+    return _smallest_hashes(
+        np.arange(num_examples), num_validation, seed, "split/validation"
+    )
+
+
+def keyed_subset(ids: ArrayLike, size: int, seed: int) -> np.ndarray:
+    """`size` of the ids, for training on fewer examples.
+
+    With the same seed a smaller subset is contained in a larger one, and the choice is
+    independent of that of `validation_ids`.
+
+    Args:
+        ids: distinct non-negative integers, shape `(n,)`, in any order.
+        size: how many to keep, in `[1, n]`.
+        seed: an integer in `[0, 2**64)`.
+
+    Returns:
+        int64 array, shape `(size,)`, ascending.
+
+    Raises:
+        ValueError: if a number is out of range, or the ids are not as above.
+    """
+    ids = checked_ids(ids)
+    if not 1 <= _as_integer(size) <= len(ids):
+        raise ValueError(
+            f"`size` must be an integer in [1, {len(ids)}], the number of ids. "
+            f"Received: size={size!r}."
+        )
+    return _smallest_hashes(np.sort(ids), size, seed, "split/subset")
+
+
+def _as_integer(value: int) -> int:
+    """The value of an integer; -1, which no range allows, for anything else."""
+    try:
+        return -1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return -1
+
+
+def _smallest_hashes(
+    ascending_ids: np.ndarray, size: int, seed: int, stream: str
+) -> np.ndarray:
+    # A stable sort gives a tie to the smaller id.
+    order = np.argsort(random_bits(seed, stream, ascending_ids), kind="stable")
+    return np.sort(ascending_ids[order[:size]])

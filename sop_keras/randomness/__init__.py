@@ -1,0 +1,19 @@
+"""Randomness that depends on keys (seed, epoch, id) and never on order of arrival."""
+
+from sop_keras.randomness.ids import checked_ids
+from sop_keras.randomness.keyed import random_bits, random_integers, uniform
+from sop_keras.randomness.keyed_tensors import (
+    random_bits_tensor,
+    random_integers_tensor,
+    uniform_tensor,
+)
+
+__all__ = [
+    "checked_ids",
+    "random_bits",
+    "random_bits_tensor",
+    "random_integers",
+    "random_integers_tensor",
+    "uniform",
+    "uniform_tensor",
+]

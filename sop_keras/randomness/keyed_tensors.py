@@ -1,0 +1,105 @@
+"""Keyed random numbers inside TensorFlow graphs, `tf.data` pipelines above all.
+
+The same numbers as `keyed`, bit for bit, from whole-tensor operations: one call serves
+a batch of ids. They are not stateful operations, so `tf.data` may run them in parallel
+and in any order.
+"""
+
+from __future__ import annotations
+
+from typing import Any, SupportsIndex
+
+import numpy as np
+import tensorflow as tf
+
+from sop_keras.randomness import keyed
+
+
+def _key_tensor(key: Any) -> tf.Tensor:
+    if not tf.is_tensor(key):
+        return tf.constant(keyed.checked_key(key))
+    if not key.dtype.is_integer:
+        raise ValueError(
+            f"A key must be a tensor of integers. Received: a tensor of {key.dtype} "
+            f"and shape {key.shape}. Cast ids to int64 first."
+        )
+    return tf.cast(key, tf.uint64)
+
+
+def _shift_right(values: tf.Tensor, bits: int) -> tf.Tensor:
+    return tf.bitwise.right_shift(values, np.uint64(bits))
+
+
+def _splitmix64(state: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    z = state + (step + np.uint64(1)) * keyed.GAMMA
+    z = tf.bitwise.bitwise_xor(z, _shift_right(z, 30)) * keyed.MULTIPLIER_1
+    z = tf.bitwise.bitwise_xor(z, _shift_right(z, 27)) * keyed.MULTIPLIER_2
+    return tf.bitwise.bitwise_xor(z, _shift_right(z, 31))
+
+
+def random_bits_tensor(seed: SupportsIndex, stream: str, *keys: Any) -> tf.Tensor:
+    """64 random bits for each key, the same as `keyed.random_bits` gives.
+
+    Args:
+        seed: a Python integer in `[0, 2**64)`.
+        stream: the name of the use, such as `"crop"`; uses with different names are
+            independent.
+        *keys: integer tensors, arrays or integers, none negative, broadcast against
+            each other. The values of a tensor are not checked: a negative one counts
+            as the same number modulo 2**64.
+
+    Returns:
+        uint64 tensor of the keys' broadcast shape (`()` without keys).
+
+    Raises:
+        ValueError: if the seed is out of range, the stream has no name, or a key is
+            not of integers.
+    """
+    state = tf.constant(keyed.seeded_state(seed, stream))
+    for key in keys:
+        state = _splitmix64(state, _key_tensor(key))
+    return state
+
+
+def random_integers_tensor(
+    bound: SupportsIndex, seed: SupportsIndex, stream: str, *keys: Any
+) -> tf.Tensor:
+    """A random integer in `[0, bound)` for each key.
+
+    The same as `keyed.random_integers` gives: the probability of each value is off
+    `1 / bound` by less than 2**-32 (by nothing where `bound` is a power of two).
+
+    Args:
+        bound: a Python integer in `[1, 2**31)`.
+        seed: as for `random_bits_tensor`.
+        stream: as for `random_bits_tensor`.
+        *keys: as for `random_bits_tensor`.
+
+    Returns:
+        int32 tensor, values in `[0, bound)`.
+
+    Raises:
+        ValueError: if `bound` is out of range, or as for `random_bits_tensor`.
+    """
+    factor = np.uint64(keyed.checked_bound(bound))
+    high = _shift_right(random_bits_tensor(seed, stream, *keys), 32)
+    return tf.cast(_shift_right(high * factor, 32), tf.int32)
+
+
+def uniform_tensor(seed: SupportsIndex, stream: str, *keys: Any) -> tf.Tensor:
+    """A uniform number for each key: the top 24 bits of `random_bits_tensor`.
+
+    Args:
+        seed: as for `random_bits_tensor`.
+        stream: as for `random_bits_tensor`.
+        *keys: as for `random_bits_tensor`.
+
+    Returns:
+        float32 tensor of multiples of 2**-24 in `[0, 1)`.
+
+    Raises:
+        ValueError: as for `random_bits_tensor`.
+    """
+    bits = random_bits_tensor(seed, stream, *keys)
+    # float32 holds 24 bits exactly: the product is never rounded up to 1.
+    return tf.cast(_shift_right(bits, 40), tf.float32) * 2.0**-24

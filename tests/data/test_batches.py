@@ -1,0 +1,249 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sop_keras.augment import pad_crop_flip
+from sop_keras.data.batches import (
+    evaluation_batches,
+    steps_per_epoch,
+    training_batches,
+)
+from sop_keras.data.source import Examples, Source
+from sop_keras.randomness import random_bits
+
+MEAN, STD = (0.5, 0.25, 0.125), (0.2, 0.3, 0.4)
+SEED = 7
+
+
+@pytest.fixture(scope="module")
+def source():
+    """Twenty-three training examples with ids up to 99, in no order."""
+    rng = np.random.default_rng(0)
+
+    def examples(ids):
+        images = rng.integers(0, 256, (len(ids), 6, 5, 3), np.uint8)
+        return Examples(ids, images, ids % 4)
+
+    train = examples(rng.permutation(100)[:23])
+    return Source("own", tuple("abcd"), 100, train, examples(np.arange(7)), MEAN, STD)
+
+
+def standardized(images):
+    return (images / 255 - np.array(MEAN)) / np.array(STD)
+
+
+def expected_order(epoch, ids):
+    """Places of the ids, by the size of their draws as Python integers."""
+    draws = [int(random_bits(SEED, "epoch_order", epoch, i)) for i in ids]
+    return sorted(range(len(ids)), key=draws.__getitem__)
+
+
+def ids_by_epoch(batches, steps):
+    ids = [targets["index"].numpy() for _, targets in batches]
+    assert len(ids) % steps == 0
+    epochs = (ids[i : i + steps] for i in range(0, len(ids), steps))
+    return [np.concatenate(epoch).tolist() for epoch in epochs]
+
+
+def test_plain_batches_against_a_loop(source):
+    train = source.train
+    dataset = training_batches(
+        train, source, batch_size=5, epochs=3, seed=SEED, augment="none"
+    )
+    batches = iter(dataset)
+    for epoch in range(3):
+        order = expected_order(epoch, train.ids)
+        # 23 examples in batches of 5: four full ones and one of 3.
+        for start, size in ((0, 5), (5, 5), (10, 5), (15, 5), (20, 3)):
+            images, targets = next(batches)
+            places = order[start : start + 5]
+            assert images.shape == (size, 6, 5, 3)
+            np.testing.assert_allclose(
+                images, standardized(train.images[places]), atol=2e-6
+            )
+            assert targets["label"].numpy().tolist() == train.labels[places].tolist()
+            assert targets["index"].numpy().tolist() == train.ids[places].tolist()
+    assert next(batches, None) is None
+    assert dataset.cardinality() == 15
+
+
+def test_dtypes_and_shapes_are_known_to_keras(source):
+    batches = training_batches(source.train, source, batch_size=5, epochs=1, seed=SEED)
+    assert batches.element_spec == (
+        tf.TensorSpec((None, 6, 5, 3), tf.float32),
+        {
+            "label": tf.TensorSpec((None,), tf.int64),
+            "index": tf.TensorSpec((None,), tf.int64),
+        },
+    )
+
+
+def test_weak_views_depend_on_seed_epoch_and_id(source):
+    train = source.train
+    batches = training_batches(train, source, batch_size=4, epochs=2, seed=SEED)
+    seen = {}
+    for step, (images, targets) in enumerate(batches):
+        for image, i in zip(images.numpy(), targets["index"].numpy(), strict=True):
+            seen[step // 6, int(i)] = image
+    assert len(seen) == 2 * 23
+    for epoch in range(2):
+        views = pad_crop_flip(train.images, train.ids, epoch, SEED).numpy()
+        for view, i in zip(views, train.ids, strict=True):
+            np.testing.assert_allclose(
+                seen[epoch, int(i)], standardized(view), atol=2e-6
+            )
+
+
+def test_every_epoch_has_every_id_once_in_another_order(source):
+    batches = training_batches(source.train, source, batch_size=5, epochs=6, seed=SEED)
+    epochs = ids_by_epoch(batches, steps=5)
+    assert len(epochs) == 6
+    assert all(sorted(ids) == sorted(source.train.ids) for ids in epochs)
+    assert len({tuple(ids) for ids in epochs}) == 6
+
+
+def test_another_seed_gives_another_order(source):
+    first, second = (
+        training_batches(source.train, source, batch_size=23, epochs=1, seed=seed)
+        for seed in (0, 1)
+    )
+    assert ids_by_epoch(first, 1) != ids_by_epoch(second, 1)
+
+
+def test_a_subset_keeps_its_relative_order(source):
+    subset = source.train.take(np.arange(0, 23, 2))
+    whole, part = (
+        ids_by_epoch(
+            training_batches(e, source, batch_size=23, epochs=3, seed=SEED), steps=1
+        )
+        for e in (source.train, subset)
+    )
+    assert part == [[i for i in ids if i in subset.ids] for ids in whole]
+
+
+def test_positions_are_shuffled_evenly(source):
+    # Over 400 epochs the first example of the epoch is each of the 23 about 400 / 23
+    # times: Pearson's chi-square with 22 degrees of freedom, mean 22, deviation 6.6.
+    batches = training_batches(
+        source.train, source, batch_size=23, epochs=400, seed=SEED, augment="none"
+    )
+    first = [targets["index"].numpy()[0] for _, targets in batches]
+    counts = np.array([first.count(i) for i in source.train.ids])
+    chi_square = np.sum((counts - 400 / 23) ** 2) / (400 / 23)
+    assert abs(chi_square - 22) < 4 * np.sqrt(2 * 22)
+
+
+@pytest.mark.parametrize("augment", ["weak", "flip", "none"])
+def test_a_later_start_continues_the_same_run(source, augment):
+    def run(initial_epoch):
+        return list(
+            training_batches(
+                source.train,
+                source,
+                batch_size=5,
+                epochs=4,
+                seed=SEED,
+                initial_epoch=initial_epoch,
+                augment=augment,
+            )
+        )
+
+    whole, rest = run(0), run(2)
+    assert len(rest) == 10
+    for expected, received in zip(whole[10:], rest, strict=True):
+        tf.nest.map_structure(np.testing.assert_array_equal, expected, received)
+    assert run(4) == []
+
+
+class IndexRecorder(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def train_step(self, data):
+        _, targets = data
+        self.seen.append(targets["index"].numpy())
+        return {"batches": tf.constant(len(self.seen))}
+
+
+def test_fit_goes_through_the_epochs_in_one_pass(source):
+    recorder = IndexRecorder()
+    recorder.compile(run_eagerly=True)
+    recorder.fit(
+        training_batches(
+            source.train, source, batch_size=5, epochs=4, initial_epoch=1, seed=SEED
+        ),
+        epochs=4,
+        initial_epoch=1,
+        steps_per_epoch=steps_per_epoch(23, 5),
+        shuffle=False,
+        verbose=0,
+    )
+    assert len(recorder.seen) == 15
+    for epoch in (1, 2, 3):
+        seen = np.concatenate(recorder.seen[5 * (epoch - 1) : 5 * epoch])
+        order = expected_order(epoch, source.train.ids)
+        assert seen.tolist() == source.train.ids[order].tolist()
+
+
+def test_evaluation_is_in_order(source):
+    batches = evaluation_batches(source.test, source, batch_size=3)
+    received = [(len(images), images, labels) for images, labels in batches]
+    assert [size for size, _, _ in received] == [3, 3, 1]
+    np.testing.assert_allclose(
+        np.concatenate([images for _, images, _ in received]),
+        standardized(source.test.images),
+        atol=2e-6,
+    )
+    labels = np.concatenate([labels for _, _, labels in received])
+    assert labels.tolist() == [0, 1, 2, 3, 0, 1, 2]
+    assert labels.dtype == np.int64
+    assert batches.cardinality() == 3
+
+
+@pytest.mark.parametrize(
+    ("num_examples", "batch_size", "steps"),
+    [(45_000, 128, 352), (50_000, 128, 391), (128, 128, 1), (129, 128, 2), (1, 9, 1)],
+)
+def test_steps_per_epoch(num_examples, batch_size, steps):
+    # 351 * 128 = 44,928 and 390 * 128 = 49,920 leave a last batch of 72 and of 80.
+    assert steps_per_epoch(num_examples, batch_size) == steps
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"batch_size": 0}, "`batch_size` must be at least 1. Received: batch_size=0"),
+        ({"initial_epoch": 3}, "initial_epoch=3, epochs=2"),
+        ({"initial_epoch": -1}, "initial_epoch=-1, epochs=2"),
+        ({"augment": "strong"}, "one of weak, none. Received: augment='strong'"),
+        ({"seed": -1}, "seed=-1"),
+    ],
+)
+def test_arguments_of_training_batches(source, arguments, text):
+    good = {"batch_size": 5, "epochs": 2, "seed": SEED}
+    with pytest.raises(ValueError, match=text):
+        training_batches(source.train, source, **{**good, **arguments})
+
+
+def test_examples_that_cannot_be_batched(source):
+    def train(examples):
+        training_batches(examples, source, batch_size=5, epochs=2, seed=SEED)
+
+    nothing = source.train.take(np.array([], dtype=np.int64))
+    with pytest.raises(ValueError, match="must be examples"):
+        train(nothing)
+    with pytest.raises(ValueError, match="must be examples"):
+        evaluation_batches(nothing, source)
+    with pytest.raises(ValueError, match="at least 1"):
+        evaluation_batches(source.test, source, batch_size=0)
+
+    wrong_labels = source.train.with_labels(np.arange(23) % 5)
+    with pytest.raises(ValueError, match=r"labels.*from 0 to 3.*Received: 0 to 4"):
+        train(wrong_labels)
+    with pytest.raises(ValueError, match=r"labels.*from 0 to 3.*Received: 0 to 4"):
+        evaluation_batches(wrong_labels, source)
+    images, labels = source.train.images, source.train.labels
+    with pytest.raises(ValueError, match=r"ids.*from 0 to 99.*Received: 78 to 100"):
+        train(Examples(np.arange(78, 101), images, labels))
