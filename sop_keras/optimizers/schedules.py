@@ -1,0 +1,118 @@
+"""The learning-rate schedules of Table A.1, counted in optimizer steps."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import SupportsIndex
+
+from keras.optimizers.schedules import CosineDecay, PiecewiseConstantDecay
+
+
+def step_decay(
+    learning_rate: float,
+    decay_epochs: Sequence[int],
+    steps_per_epoch: int,
+    factor: float = 0.1,
+) -> PiecewiseConstantDecay:
+    """Multiply the learning rate by `factor` after given numbers of epochs.
+
+    SOP's schedule: x0.1 after 40 and 80 of 120 epochs on CIFAR-10, 80 and 120 of 150 on
+    CIFAR-100 (Table A.1; Section 2.2).
+
+    Args:
+        learning_rate: the rate of the first epochs, positive.
+        decay_epochs: strictly increasing positive integers. After `decay_epochs[i]`
+            full epochs, from the first step of the next one, the rate is
+            `learning_rate * factor**(i + 1)`.
+        steps_per_epoch: optimizer steps in an epoch (batches, the incomplete last one
+            included).
+        factor: between 0 and 1, exclusive. Defaults to `0.1`.
+
+    Returns:
+        A Keras schedule over optimizer steps, the first of which is step 0.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    rate = _positive_rate(learning_rate)
+    steps = _positive_integer("steps_per_epoch", steps_per_epoch)
+    epochs = [_positive_integer("decay_epochs", epoch) for epoch in decay_epochs]
+    if not epochs or epochs != sorted(set(epochs)):
+        raise ValueError(
+            "`decay_epochs` must be one or more strictly increasing integers, such as "
+            f"(40, 80). Received: decay_epochs={decay_epochs}. For a constant rate "
+            "pass a float to the optimizer."
+        )
+    if not 0 < factor < 1:
+        raise ValueError(
+            f"`factor` must be between 0 and 1, such as 0.1. Received: factor={factor}."
+        )
+    # Keras keeps the old rate at the boundary itself: name the last step of the epoch.
+    boundaries = [epoch * steps - 1 for epoch in epochs]
+    rates = [rate * factor**i for i in range(len(epochs) + 1)]
+    return PiecewiseConstantDecay(boundaries, rates)
+
+
+def cosine_decay(
+    learning_rate: float,
+    epochs: int,
+    steps_per_epoch: int,
+    final_learning_rate: float,
+) -> CosineDecay:
+    """Lower the learning rate along half a cosine, a little at every step.
+
+    SOP+'s schedule on CIFAR: from 0.02 to 2e-4 in 300 epochs (Table A.1). At step
+    `t` of `T = epochs * steps_per_epoch` the rate is
+
+        final + (initial - final) * (1 + cos(pi * t / T)) / 2.
+
+    Where an epoch begins, this is the rate of `torch.optim.lr_scheduler
+    .CosineAnnealingLR(T_max=epochs, eta_min=final)` stepped once an epoch, which then
+    stays put until the next epoch.
+
+    Args:
+        learning_rate: the rate of the first step, positive.
+        epochs: the number of epochs of the whole training.
+        steps_per_epoch: optimizer steps in an epoch (batches, the incomplete last one
+            included).
+        final_learning_rate: the rate that the training ends at, in
+            `[0, learning_rate]`.
+
+    Returns:
+        A Keras schedule over optimizer steps, the first of which is step 0. It stays at
+        the final rate after `T` steps.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    rate = _positive_rate(learning_rate)
+    steps = _positive_integer("epochs", epochs) * _positive_integer(
+        "steps_per_epoch", steps_per_epoch
+    )
+    if not 0 <= final_learning_rate <= learning_rate:
+        raise ValueError(
+            "`final_learning_rate` must be between 0 and `learning_rate`. Received: "
+            f"final_learning_rate={final_learning_rate}, learning_rate={learning_rate}."
+        )
+    return CosineDecay(rate, decay_steps=steps, alpha=final_learning_rate / rate)
+
+
+def _positive_rate(learning_rate: float) -> float:
+    if not learning_rate > 0:
+        raise ValueError(
+            "`learning_rate` must be positive, such as 0.02. Received: "
+            f"learning_rate={learning_rate}."
+        )
+    # Keras gives its schedules the type of this number: an integer would round them.
+    return float(learning_rate)
+
+
+def _positive_integer(name: str, value: SupportsIndex) -> int:
+    try:
+        integer = operator.index(value)
+    except TypeError:
+        integer = 0
+    if integer < 1:
+        raise ValueError(f"`{name}` takes positive integers. Received: {value!r}.")
+    return integer

@@ -1,0 +1,134 @@
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from sop_keras.backbones import BACKBONES, build_backbone
+
+SHAPE = (8, 8, 1)
+NAMES = ("cnn", "mlp", "preact_resnet18", "resnet34")
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(name):
+    return build_backbone(name, SHAPE, 10, seed=0)
+
+
+def random_images():
+    return np.random.default_rng(0).normal(size=(4, *SHAPE)).astype("float32")
+
+
+def test_the_registry_has_these_names():
+    assert sorted(BACKBONES) == list(NAMES)
+
+
+def test_the_model_carries_its_name(name, model):
+    assert model.name == name
+    assert model.output_shape == (None, 10)
+
+
+def test_unknown_names():
+    with pytest.raises(
+        ValueError,
+        match=r"'resnet18'\. Known ones: cnn, mlp, preact_resnet18, resnet34",
+    ):
+        build_backbone("resnet18", SHAPE, 10)
+
+
+def test_the_same_seed_gives_the_same_weights_whatever_was_built_before(name, model):
+    keras.utils.set_random_seed(123)
+    build_backbone("mlp", SHAPE, 3)
+    again = build_backbone(name, SHAPE, 10, seed=0)
+    for first, second in zip(model.weights, again.weights, strict=True):
+        assert first.path == second.path
+        np.testing.assert_array_equal(first.numpy(), second.numpy())
+
+
+@pytest.mark.parametrize("small", ["cnn", "mlp"])
+def test_other_seeds_give_other_weights(small):
+    first = build_backbone(small, SHAPE, 10, seed=0).get_layer("logits").kernel
+    second = build_backbone(small, SHAPE, 10, seed=1).get_layer("logits").kernel
+    assert not np.array_equal(first.numpy(), second.numpy())
+
+
+@pytest.mark.parametrize("small", ["cnn", "mlp"])
+def test_without_a_seed_keras_global_seed_decides(small):
+    def build():
+        return build_backbone(small, SHAPE, 10).get_layer("logits").kernel.numpy()
+
+    keras.utils.set_random_seed(1)
+    first, second = build(), build()
+    keras.utils.set_random_seed(1)
+    np.testing.assert_array_equal(build(), first)
+    assert not np.array_equal(first, second)
+
+
+def drawn_weights(model):
+    """Pairs of fan-in and weights, of all convolutions and dense layers."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
+            kernel, *bias = layer.get_weights()
+            for values in (kernel, *bias):
+                yield math.prod(kernel.shape[:-1]), values
+
+
+def test_no_two_layers_share_a_draw(model):
+    # Scaled back to U(-1, 1), equal seeds would show as equal first numbers.
+    firsts = [w.ravel()[0] * math.sqrt(fan_in) for fan_in, w in drawn_weights(model)]
+    assert np.diff(np.sort(firsts)).min() > 1e-6
+
+
+def test_all_weights_start_as_in_pytorch(model):
+    for fan_in, values in drawn_weights(model):
+        limit = 1 / math.sqrt(fan_in)
+        assert np.abs(values).max() <= limit * (1 + 1e-6)
+        if values.size > 1000:
+            assert np.abs(values).max() > 0.98 * limit
+            assert values.std() == pytest.approx(limit / math.sqrt(3), rel=0.05)
+
+
+def test_batch_norm_constants(name, model):
+    found = [
+        (layer.momentum, layer.epsilon)
+        for layer in model.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    # One after each convolution of resnet34 (33 and 3 projections).
+    count = {"cnn": 5, "mlp": 0, "preact_resnet18": 17, "resnet34": 36}[name]
+    assert found == [(0.9, 1e-5)] * count
+
+
+def test_save_and_load(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    restored = keras.saving.load_model(tmp_path / "model.keras")
+    for first, second in zip(model.weights, restored.weights, strict=True):
+        np.testing.assert_array_equal(first.numpy(), second.numpy())
+    np.testing.assert_array_equal(
+        restored(random_images(), training=False).numpy(),
+        model(random_images(), training=False).numpy(),
+    )
+
+
+@pytest.mark.parametrize("small", ["cnn", "mlp", "preact_resnet18"])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_logits_are_float32_under_mixed_precision(small, policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        mixed = build_backbone(small, SHAPE, 10, seed=0)
+    finally:
+        keras.config.set_dtype_policy(before)
+    half = policy.removeprefix("mixed_")
+    assert mixed.layers[-2].compute_dtype == half
+    logits = mixed(random_images(), training=False)
+    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
+    # The weights stay float32 and start as under the default policy.
+    full = build_backbone(small, SHAPE, 10, seed=0)
+    for first, second in zip(mixed.weights, full.weights, strict=True):
+        np.testing.assert_array_equal(first.numpy(), second.numpy())

@@ -1,0 +1,99 @@
+import itertools
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from sop_keras.backbones.initializers import FanInUniform, layer_seeds
+
+
+def draw(initializer, shape):
+    return keras.ops.convert_to_numpy(initializer(shape))
+
+
+@pytest.mark.parametrize(
+    ("shape", "fan_in", "limit"),
+    [
+        # A 3x3 convolution of 16 channels sums over 144 inputs: 1/12.
+        ((3, 3, 16, 256), None, 1 / 12),
+        # A 1x1 convolution of 64 channels: 1/8.
+        ((1, 1, 64, 512), None, 1 / 8),
+        # A dense layer of 100 inputs: 1/10.
+        ((100, 400), None, 1 / 10),
+        # The bias of a dense layer of 25 inputs: 1/5.
+        ((40_000,), 25, 1 / 5),
+    ],
+)
+def test_bounds_and_spread(shape, fan_in, limit):
+    values = draw(FanInUniform(fan_in, seed=0), shape)
+    assert values.shape == shape
+    assert values.dtype == np.float32
+    assert np.abs(values).max() <= limit * (1 + 1e-6)
+    assert values.max() > 0.99 * limit
+    assert values.min() < -0.99 * limit
+    # U(-a, a) has mean 0 and deviation a / sqrt(3). Over n >= 32,768 values the
+    # sample's deviation is off by sqrt(0.2 / n) = 0.25% (one sigma), its mean by
+    # 0.3% of a.
+    assert values.std() == pytest.approx(limit / math.sqrt(3), rel=0.015)
+    assert abs(values.mean()) < 0.02 * limit
+
+
+def test_seeds():
+    shape = (5, 7)
+    np.testing.assert_array_equal(
+        draw(FanInUniform(seed=3), shape), draw(FanInUniform(seed=3), shape)
+    )
+    assert not np.array_equal(
+        draw(FanInUniform(seed=3), shape), draw(FanInUniform(seed=4), shape)
+    )
+
+
+def test_without_a_seed_keras_global_seed_decides():
+    initializer = FanInUniform()
+    keras.utils.set_random_seed(5)
+    first, second = draw(initializer, (4, 4)), draw(initializer, (4, 4))
+    keras.utils.set_random_seed(5)
+    np.testing.assert_array_equal(draw(initializer, (4, 4)), first)
+    assert not np.array_equal(first, second)
+
+
+def test_serialization():
+    initializer = FanInUniform(fan_in=9, seed=7)
+    restored = keras.initializers.deserialize(keras.initializers.serialize(initializer))
+    assert type(restored) is FanInUniform
+    np.testing.assert_array_equal(draw(restored, (6,)), draw(initializer, (6,)))
+
+
+def test_a_bias_needs_its_fan_in():
+    with pytest.raises(ValueError, match=r"\(10,\) of a bias.*Pass `fan_in`"):
+        FanInUniform()((10,))
+
+
+@pytest.mark.parametrize("fan_in", [0, -3])
+def test_refuses_a_fan_in_below_one(fan_in):
+    with pytest.raises(ValueError, match=f"positive integer.*fan_in={fan_in}"):
+        FanInUniform(fan_in)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**31, 2**63])
+def test_layer_seeds_are_distinct_and_fit_keras(seed):
+    seeds = np.array(list(itertools.islice(layer_seeds(seed), 1000)))
+    assert seeds.tolist() == list(itertools.islice(layer_seeds(seed), 1000))
+    # On TensorFlow Keras draws under the seed modulo 2**31 - 2.
+    assert len(np.unique(seeds % (2**31 - 2))) == 1000
+    assert seeds.min() >= 0
+
+
+def test_different_seeds_share_no_layer_seed():
+    first = set(itertools.islice(layer_seeds(0), 1000))
+    assert first.isdisjoint(itertools.islice(layer_seeds(1), 1000))
+
+
+def test_layer_seeds_without_a_seed():
+    assert list(itertools.islice(layer_seeds(None), 3)) == [None, None, None]
+
+
+def test_refuses_a_negative_seed():
+    with pytest.raises(ValueError, match=r"non-negative.*seed=-1"):
+        layer_seeds(-1)
