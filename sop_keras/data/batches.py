@@ -86,8 +86,8 @@ def training_batches(
         epochs: the epoch to stop before, as in Keras' `fit`.
         seed: an integer in `[0, 2**64)` that order and augmentation are drawn from.
         initial_epoch: the epoch to start at, in `[0, epochs]`. Defaults to `0`.
-        augment: a key of `AUGMENTATIONS`: `"weak"` (`pad_crop_flip`), `"flip"` (without the
-            crop) or `"none"`. Defaults to `"weak"`.
+        augment: a key of `AUGMENTATIONS`: `"weak"` (`pad_crop_flip`), `"flip"`
+            (without the crop) or `"none"`. Defaults to `"weak"`.
 
     Returns:
         A data set of `(images, {"label": labels, "index": ids})`: float32 of shape

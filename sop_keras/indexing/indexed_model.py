@@ -1,0 +1,183 @@
+"""A Keras model that knows which training example is which."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from sop_keras.indexing.data_errors import clear_data_errors
+from sop_keras.indexing.training_data import (
+    TrainingData,
+    fixed_order,
+    peek_inputs,
+    unpack,
+)
+
+
+class IndexedModel(keras.Model):
+    """A `keras.Model` whose training examples have ids.
+
+    `fit` takes what Keras' takes, gives arrays their positions as ids, and checks ids
+    and labels before a step could use them. A `train_step` finds them with
+    `unpack_x_y_sample_weight`: `y = {"label": labels, "index": ids}`. Evaluation and
+    prediction take plain `(x, y)`.
+
+    Args:
+        num_examples: ids are in `[0, num_examples)`.
+        num_classes: labels are in `[0, num_classes)`.
+        **kwargs: `name`, `dtype`, as in Keras.
+    """
+
+    def __init__(self, num_examples: int, num_classes: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.num_examples = num_examples
+        self.num_classes = num_classes
+        self._training_data = TrainingData(num_examples, num_classes)
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """`keras.Model.fit`, on data whose examples have ids.
+
+        Args:
+            x: arrays (an example's position is its id), or a tf.data.Dataset,
+                `keras.utils.PyDataset` or generator of batches
+                `(x, {"label": y, "index": i}[, sample_weight])`; see `with_index`.
+            y: for arrays: labels, integers `(n,)` or one-hot `(n, num_classes)`, or
+                `{"label": labels, "index": ids}`.
+            batch_size: as in Keras.
+            epochs: as in Keras.
+            verbose: as in Keras.
+            callbacks: as in Keras.
+            validation_split: as in Keras.
+            validation_data: plain `(x, y[, sample_weight])`, or a stream of it.
+            shuffle: as in Keras.
+            class_weight: a dict of class to weight, for any kind of data.
+            sample_weight: for arrays: a factor on each example's losses, shape `(n,)`,
+                finite and not negative.
+            **kwargs: as in Keras.
+
+        Raises:
+            ValueError: for data that cannot be trained on: ids or labels out of range,
+                soft labels, a missing index, more examples than `num_examples`, ...
+                Arrays are checked before the first step, the batches of a stream each
+                before the step that would use it.
+        """
+        x, y, sample_weight = self._training_data.for_fit(
+            x, y, sample_weight, class_weight
+        )
+        if validation_data is not None:
+            validation_data = self._training_data.for_evaluation(
+                *keras.utils.unpack_x_y_sample_weight(validation_data)
+            )
+        with clear_data_errors():
+            return super().fit(
+                self._build_for(x),
+                y,
+                batch_size=batch_size,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=callbacks,
+                validation_split=validation_split,
+                validation_data=validation_data,
+                # Keras warns about its own default where the order is not its own.
+                shuffle=shuffle and not fixed_order(x),
+                sample_weight=sample_weight,
+                **kwargs,
+            )
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """`keras.Model.evaluate` of the network on plain `(x, y)`."""
+        if not kwargs.get("_use_cached_eval_dataset"):  # else: checked by fit
+            x, y, sample_weight = self._training_data.for_evaluation(
+                x, y, sample_weight
+            )
+        with clear_data_errors():
+            return super().evaluate(
+                x,
+                y,
+                batch_size=batch_size,
+                verbose=verbose,
+                sample_weight=sample_weight,
+                **kwargs,
+            )
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """`keras.Model.train_on_batch`, with `y = {"label": labels, "index": ids}`."""
+        x, y, sample_weight = self._training_data.for_batch(
+            x, y, sample_weight, class_weight
+        )
+        self._build_for(x)
+        return super().train_on_batch(x, y, sample_weight, return_dict=return_dict)
+
+    def test_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """`keras.Model.test_on_batch` on plain `(x, y)`."""
+        x, y, sample_weight = self._training_data.for_evaluation(x, y, sample_weight)
+        return super().test_on_batch(x, y, sample_weight, return_dict=return_dict)
+
+    def load_weights(self, filepath: Any, **kwargs: Any) -> None:
+        """`keras.Model.load_weights`, the optimizer's state included."""
+        self._build_optimizer()
+        super().load_weights(filepath, **kwargs)
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """The metrics of compile(), on the labels alone."""
+        x, labels, _, sample_weight = unpack((x, y, sample_weight))
+        # Keras makes the metrics' variables in the first call. XLA cannot, where they
+        # are told to wait for the data like everything else of a step.
+        with tf.control_dependencies(None):
+            return super().compute_metrics(x, labels, y_pred, sample_weight)
+
+    def _build_for(self, x: Any) -> Any:
+        """Build model and optimizer before callbacks start; gives x back."""
+        if not self.built:
+            inputs, x = peek_inputs(x)
+            self._build_on(inputs)
+        self._build_optimizer()
+        return x
+
+    def _build_on(self, inputs: Any) -> None:
+        """Build the model for inputs like these KerasTensors."""
+        self(inputs)
+
+    def _build_optimizer(self) -> None:
+        # Keras would find nothing to restore its state into, and drop it silently.
+        if self.compiled and self.built and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)

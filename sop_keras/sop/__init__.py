@@ -1,0 +1,6 @@
+"""SOP: sparse over-parameterisation (paper, Sections 2 and A.3)."""
+
+from sop_keras.sop.model import SOPModel
+from sop_keras.sop.noise_table import NoiseTable
+
+__all__ = ["NoiseTable", "SOPModel"]

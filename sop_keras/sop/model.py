@@ -1,0 +1,359 @@
+"""SOPModel: any classifier, trained by Algorithm 1 of the paper."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from sop_keras.indexing import label_checks
+from sop_keras.indexing.after_data import after_data
+from sop_keras.indexing.data_errors import DataError
+from sop_keras.indexing.indexed_model import IndexedModel
+from sop_keras.indexing.training_data import unpack
+from sop_keras.sop import arguments, objective
+from sop_keras.sop.noise_table import NoiseTable
+from sop_keras.sop.row_optimizer import row_optimizer
+from sop_keras.sop.saved_seeds import SavedSeeds
+
+
+@keras.saving.register_keras_serializable(package="sop_keras")
+class SOPModel(SavedSeeds, IndexedModel):
+    """Trains a classifier on wrongly labelled data (SOP), as a Keras model.
+
+    Beside the backbone f, every training example i owns small variables u_i, v_i;
+    s_i = u_i*u_i*y_i - v_i*v_i*(1-y_i) absorbs the error of its label, and implicit
+    regularisation keeps it sparse. Only `fit` sees them: `evaluate`, `predict` and
+    `model(x)` are the backbone alone.
+
+    Args:
+        backbone: any `keras.Model` (or layer) with outputs `(batch_size, num_classes)`.
+        num_examples: the number of training examples, the rows of the noise table.
+        num_classes: the number of classes, at least 2.
+        from_logits: whether the backbone gives logits (True) or probabilities.
+            Defaults to `True`.
+        variant: `"paper"` follows the published text, `"reference"` the authors' code
+            where the two differ. Defaults to `"paper"`.
+        consistency_weight: lambda_C of SOP+. Needs pairs of views, which this version
+            does not take: must be `0.0`, the default.
+        balance_weight: lambda_B of SOP+, the weight of the class-balance loss.
+            Defaults to `0.0`.
+        class_prior: the prior of the class-balance loss, `num_classes` numbers that sum
+            to 1. Defaults to `None`: uniform.
+        init_std: u and v start as draws from N(0, init_std^2). Defaults to `1e-8`. In a
+            short training, where u has few visits to grow in, choose more (`1e-4`).
+        seed: seeds u and v. Defaults to `None`: Keras' global seed.
+
+    Example:
+    ```python
+    model = SOPModel(backbone, num_examples=50_000, num_classes=10)
+    model.compile(
+        optimizer=keras.optimizers.SGD(0.02, momentum=0.9),
+        u_optimizer=10.0,
+        v_optimizer=10.0,
+        metrics=["accuracy"],
+    )
+    model.fit(x_train, y_noisy, validation_data=(x_test, y_test))
+    model.backbone.save("clean.keras")
+    ```
+
+    Metrics of `fit`: `loss` is the network's objective (L_CE + lambda_B L_B, plus the
+    backbone's own regularisation losses); its parts are `ce_loss`, `mse_loss` (which
+    trains v) and, where used, `balance_loss`. `evaluate` reports the network's plain
+    cross entropy as `loss`.
+
+    Reference: Liu, Zhu, Qu, You, "Robust Training under Label Noise by
+    Over-parameterization", ICML 2022, Algorithm 1.
+    """
+
+    def __init__(
+        self,
+        backbone: keras.layers.Layer,
+        num_examples: int,
+        num_classes: int,
+        from_logits: bool = True,
+        variant: str = "paper",
+        consistency_weight: float = 0.0,
+        balance_weight: float = 0.0,
+        class_prior: Any = None,
+        init_std: float = 1e-8,
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
+        num_examples = arguments.check_integer("num_examples", num_examples, least=1)
+        num_classes = arguments.check_integer("num_classes", num_classes, least=2)
+        arguments.check_backbone(backbone, num_classes, from_logits)
+        arguments.check_strategy()
+        # The loss is scaled where the backbone, not this model, computes in float16.
+        kwargs.setdefault("dtype", backbone.dtype_policy)
+        super().__init__(num_examples, num_classes, **kwargs)
+        if consistency_weight != 0:
+            raise ValueError(
+                "`consistency_weight` needs pairs of views of every image, which this "
+                f"version does not take. Received: {consistency_weight}; leave it at 0."
+            )
+        self.backbone = backbone
+        self.from_logits = bool(from_logits)
+        self.variant = objective.check_variant(variant)
+        self.consistency_weight = float(consistency_weight)
+        self.balance_weight = arguments.check_non_negative(
+            "balance_weight", balance_weight
+        )
+        self.class_prior = objective.check_class_prior(class_prior, num_classes)
+        self.init_std = arguments.check_non_negative("init_std", init_std)
+        self.seed = seed
+        self.noise_table = NoiseTable(
+            num_examples,
+            num_classes,
+            init_std=self.init_std,
+            project=variant == "paper",
+            seed=seed,
+            name="noise_table",
+        )
+        parts = ["ce_loss", "mse_loss"] + ["balance_loss"] * (self.balance_weight > 0)
+        self._parts = {name: keras.metrics.Mean(name=name) for name in parts}
+        self.built = backbone.built
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """The network alone: `(batch_size, num_classes)`."""
+        # Keras hands `training` on to the backbone by itself, if that takes it.
+        outputs = self.backbone(inputs)
+        arguments.check_outputs(outputs, self.num_classes)
+        return outputs
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        u_optimizer: Any = 10.0,
+        v_optimizer: Any = 10.0,
+        loss: None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Configure training.
+
+        Args:
+            optimizer: of the backbone, any Keras optimizer.
+            u_optimizer: of u: plain `keras.optimizers.SGD`, a float or a
+                LearningRateSchedule (which mean SGD). Defaults to `10.0` (alpha_u).
+            v_optimizer: of v, likewise. Defaults to `10.0` (alpha_v).
+            loss: must be left out; the objective is SOP's own.
+            **kwargs: `metrics`, `steps_per_execution`, `jit_compile` and whatever else
+                `keras.Model.compile` takes.
+
+        Raises:
+            ValueError: for a loss, a row optimizer that would sweep the table, or a
+                tf.distribute strategy.
+        """
+        if loss is not None or "loss_weights" in kwargs:
+            raise ValueError(
+                "SOPModel brings its own objective: leave `loss` and `loss_weights` "
+                f"out of compile(). Received: loss={loss!r}"
+            )
+        u_optimizer = row_optimizer(u_optimizer, "u_optimizer")
+        v_optimizer = row_optimizer(v_optimizer, "v_optimizer")
+        if u_optimizer is v_optimizer or optimizer in (u_optimizer, v_optimizer):
+            raise ValueError(
+                "`optimizer`, `u_optimizer` and `v_optimizer` must be three objects: a "
+                "shared one would count its steps more than once."
+            )
+        arguments.check_strategy()
+        super().compile(optimizer=optimizer, **kwargs)
+        self.u_optimizer = u_optimizer
+        self.v_optimizer = v_optimizer
+        self._build_optimizer()
+
+    @after_data
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One step of Algorithm 1 on the batch's rows and on the network."""
+        x, observed_labels, indices, sample_weight = unpack(data)
+        labels, weights = self._one_hot(observed_labels), _column(sample_weight)
+        u, v = self.noise_table.rows(indices)
+        noise = objective.estimated_noise(u, v, labels, self.variant)
+
+        # The network. v enters as a constant, u is stepped by its closed form below.
+        with tf.GradientTape() as tape:
+            outputs = self(x, training=True)
+            probs = self._probabilities(outputs)
+            loss, parts = self._network_loss(probs, noise, labels, weights)
+            scaled_loss = self.optimizer.scale_loss(loss)
+        if self.trainable_weights:
+            gradients = tape.gradient(scaled_loss, self.trainable_weights)
+            self.optimizer.apply_gradients(
+                zip(gradients, self.trainable_weights, strict=True)
+            )
+
+        # The rows of u and v: a step each, then the projection.
+        predictions = self._one_hot(ops.argmax(outputs, axis=-1))
+        gradients = self._row_gradients(
+            (u, v), probs, noise, labels, predictions, weights
+        )
+        rates = (self.u_optimizer.learning_rate, self.v_optimizer.learning_rate)
+        self.noise_table.step(indices, (u, v), gradients, rates)
+        self.u_optimizer.iterations.assign_add(1)
+        self.v_optimizer.iterations.assign_add(1)
+
+        mse = objective.squared_error_loss(predictions, noise, labels)
+        parts["mse_loss"] = _batch_mean(mse, weights)
+        self._track(loss, labels, parts)
+        return self.compute_metrics(x, observed_labels, outputs, sample_weight)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """The network's plain cross entropy and metrics; u and v play no part."""
+        x, observed_labels, _, sample_weight = unpack(data)
+        outputs = self(x, training=False)
+        labels = self._one_hot(observed_labels)
+        cross_entropy = keras.losses.categorical_crossentropy(
+            labels, ops.cast(outputs, "float32"), from_logits=self.from_logits
+        )
+        self._track(_batch_mean(cross_entropy, _column(sample_weight)), labels, {})
+        results = self.compute_metrics(x, observed_labels, outputs, sample_weight)
+        return {k: value for k, value in results.items() if k not in self._parts}
+
+    def estimate_noise(self, indices: Any, labels: Any) -> np.ndarray:
+        """The estimated label noise s of some training examples.
+
+        Args:
+            indices: their ids, shape `(n,)`.
+            labels: their observed labels, integers `(n,)` or one-hot.
+
+        Returns:
+            float32 array `(n, num_classes)`, values in [-1, 1]: positive at the label,
+            negative elsewhere. The larger, the likelier the label is wrong.
+
+        Raises:
+            ValueError: for ids or labels out of range, or not as many of each.
+        """
+        indices = label_checks.check_indices(indices, self.num_examples)
+        labels = self._one_hot(label_checks.check_labels(labels, self.num_classes))
+        if len(indices) != len(labels):
+            raise DataError(
+                f"There are {len(labels)} labels for {len(indices)} indices."
+            )
+        u, v = self.noise_table.rows(indices)
+        noise = objective.estimated_noise(u, v, labels, self.variant)
+        return ops.convert_to_numpy(noise)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        return {
+            **super().get_config(),
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "num_examples": self.num_examples,
+            "num_classes": self.num_classes,
+            "from_logits": self.from_logits,
+            "variant": self.variant,
+            "consistency_weight": self.consistency_weight,
+            "balance_weight": self.balance_weight,
+            "class_prior": [float(prior) for prior in self.class_prior],
+            "init_std": self.init_std,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """A model of these arguments."""
+        config = copy.deepcopy(config)  # Keras empties what it deserializes
+        config["backbone"] = keras.saving.deserialize_keras_object(
+            config["backbone"], custom_objects=custom_objects
+        )
+        return cls(**config)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """What compile() was given."""
+        config = super().get_compile_config()
+        if config:
+            for name in ("u_optimizer", "v_optimizer"):
+                optimizer = getattr(self, name)
+                config[name] = keras.saving.serialize_keras_object(optimizer)
+            del config["loss"], config["loss_weights"]
+        return config
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """compile() with what `get_compile_config` gave."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    def _build_on(self, inputs: Any) -> None:
+        # First: Keras would turn an error of an unbuilt backbone into a warning.
+        self.backbone(inputs)
+        super()._build_on(inputs)
+
+    def _one_hot(self, labels: Any) -> Any:
+        if len(labels.shape) == 2 and labels.shape[1] == self.num_classes:
+            return ops.cast(labels, "float32")
+        labels = ops.cast(ops.reshape(labels, (-1,)), "int32")
+        return ops.one_hot(labels, self.num_classes, dtype="float32")
+
+    def _probabilities(self, outputs: Any) -> Any:
+        probs = ops.cast(outputs, "float32")
+        if self.from_logits:
+            arguments.warn_of_probabilities(self.backbone, outputs)
+            probs = ops.softmax(probs, axis=-1)
+        return probs
+
+    def _network_loss(
+        self, probs: Any, noise: Any, labels: Any, weights: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        """L_CE + lambda_B L_B + the backbone's own losses, and the parts by name."""
+        observed = objective.observed_probabilities(probs, noise, self.variant)
+        ce = objective.cross_entropy_loss(observed, labels)
+        parts = {"ce_loss": _batch_mean(ce, weights)}
+        loss = parts["ce_loss"]
+        if self.balance_weight:
+            parts["balance_loss"] = objective.balance_loss(
+                probs, observed, self.class_prior, self.variant
+            )
+            loss = loss + self.balance_weight * parts["balance_loss"]
+        for extra_loss in self.losses:
+            loss = loss + ops.cast(extra_loss, "float32")
+        return loss, parts
+
+    def _row_gradients(
+        self,
+        rows: Any,
+        probs: Any,
+        noise: Any,
+        labels: Any,
+        predictions: Any,
+        weights: Any,
+    ) -> tuple[Any, Any]:
+        """The gradients of the batch mean for the rows of u and v."""
+        u, v = rows
+        weights = 1.0 if weights is None else weights
+        batch_size = ops.cast(ops.shape(labels)[0], "float32")
+        by_u = objective.u_gradient(
+            u,
+            probs,
+            noise,
+            labels,
+            predictions,
+            self.variant,
+            balance_weight=self.balance_weight,
+            class_prior=self.class_prior,
+            sample_weight=weights,
+        )
+        by_v = objective.v_gradient(v, labels, predictions, self.variant, weights)
+        return by_u / batch_size, by_v / batch_size
+
+    def _track(self, loss: Any, labels: Any, parts: dict[str, Any]) -> None:
+        batch_size = ops.shape(labels)[0]
+        tracker = next(metric for metric in self.metrics if metric.name == "loss")
+        tracker.update_state(loss, sample_weight=batch_size)
+        for name, value in parts.items():
+            self._parts[name].update_state(value, sample_weight=batch_size)
+
+
+def _column(sample_weight: Any) -> Any:
+    if sample_weight is None:
+        return None
+    return ops.reshape(ops.cast(sample_weight, "float32"), (-1, 1))
+
+
+def _batch_mean(values: Any, weights: Any) -> Any:
+    """The mean over the batch of values `(batch_size,)`; weights leave the divisor."""
+    if weights is not None:
+        values = values * weights[:, 0]
+    return ops.sum(values) / ops.cast(ops.shape(values)[0], "float32")

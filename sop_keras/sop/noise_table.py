@@ -1,0 +1,154 @@
+"""The noise table: u and v of every training example."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+_ROWS_AT_ONCE = 65_536
+
+
+@keras.saving.register_keras_serializable(package="sop_keras")
+class NoiseTable(keras.layers.Layer):
+    """The variables u_i, v_i of all training examples, changed a few rows at a time.
+
+    A step touches the rows of its batch alone: O(batch_size x num_classes) in time and
+    extra memory, whatever `num_examples` is. Nothing that passes over the table (a
+    dense gradient, a constraint, an average, weight decay) exists here. Its variables
+    are not among the model's trainable variables, so that no optimizer takes them for
+    weights of the network; they are saved with the model like every other variable.
+
+    u is stored as one column: only the entry of u_i at the label occurs in s_i, and the
+    label of an example is fixed.
+
+    Args:
+        num_examples: the number of rows, N.
+        num_classes: the number of classes, K.
+        init_std: u and v start as draws from N(0, init_std^2). Defaults to `1e-8`, the
+            paper's.
+        project: whether rows are projected to [-1, 1] after their step (Algorithm 1).
+            Defaults to `True`.
+        seed: an integer, or None for Keras' global seed. Defaults to `None`.
+
+    Attributes:
+        u: float32 variable, shape `(num_examples, 1)`.
+        v: float32 variable, shape `(num_examples, num_classes)`.
+
+    Reference: paper, Section 2.1 and Algorithm 1.
+    """
+
+    def __init__(
+        self,
+        num_examples: int,
+        num_classes: int,
+        init_std: float = 1e-8,
+        project: bool = True,
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
+        # float32 under any dtype policy: 1e-8 squared is 0 in float16.
+        super().__init__(**{**kwargs, "dtype": "float32", "trainable": False})
+        self.num_examples = num_examples
+        self.num_classes = num_classes
+        self.init_std = init_std
+        self.project = project
+        self.seed = seed
+        self.build()
+
+    def build(self, input_shape: Any = None) -> None:
+        """Create u and v and draw their first values."""
+        self.u = self._add_table("u", 1)
+        self.v = self._add_table("v", self.num_classes)
+        # One generator for both: the same seed twice would give u and v equal draws.
+        seeds = keras.random.SeedGenerator(self.seed)
+        for table in (self.u, self.v):
+            # In pieces: the usual initializer would need several times the table.
+            for start in range(0, self.num_examples, _ROWS_AT_ONCE):
+                stop = min(start + _ROWS_AT_ONCE, self.num_examples)
+                shape = (stop - start, table.shape[1])
+                draws = keras.random.normal(shape, stddev=self.init_std, seed=seeds)
+                _scatter_rows(table, ops.arange(start, stop), draws)
+        self.built = True
+
+    def rows(self, indices: Any) -> tuple[Any, Any]:
+        """The rows of u and v at `indices`: `(n, 1)` and `(n, num_classes)`."""
+        return _gather_rows(self.u, indices), _gather_rows(self.v, indices)
+
+    def step(
+        self,
+        indices: Any,
+        rows: tuple[Any, Any],
+        gradients: tuple[Any, Any],
+        learning_rates: tuple[Any, Any],
+    ) -> None:
+        """One gradient step and projection on the rows of a batch.
+
+        Gradients of equal ids are summed first: one step and one projection a row.
+
+        Args:
+            indices: integer ids, shape `(n,)`, all in `[0, num_examples)`: checked
+                where the data come in, because XLA drops assertions and clamps gathers.
+            rows: what `rows(indices)` gave before the step.
+            gradients: the gradients for u and v, of the rows' shapes.
+            learning_rates: alpha_u and alpha_v.
+        """
+        segments = _first_positions(indices)
+        for variable, row, gradient, learning_rate in zip(
+            (self.u, self.v), rows, gradients, learning_rates, strict=True
+        ):
+            gradient = _sum_segments(gradient, segments)
+            row = row - learning_rate * gradient
+            if self.project:
+                row = ops.clip(row, -1.0, 1.0)
+            _scatter_rows(variable, indices, row)
+
+    def _add_table(self, name: str, columns: int) -> keras.Variable:
+        return self.add_weight(
+            name=name,
+            shape=(self.num_examples, columns),
+            dtype="float32",
+            initializer="zeros",
+            trainable=False,
+            autocast=False,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        return {
+            **super().get_config(),
+            "num_examples": self.num_examples,
+            "num_classes": self.num_classes,
+            "init_std": self.init_std,
+            "project": self.project,
+            "seed": self.seed,
+        }
+
+
+def _first_positions(indices: Any) -> Any:
+    """A number for every distinct id: its first position among the sorted ids."""
+    return ops.searchsorted(ops.sort(indices), indices)
+
+
+def _sum_segments(values: Any, segments: Any) -> Any:
+    """Replace every row by the sum of the rows in its segment."""
+    sums = ops.segment_sum(values, segments, num_segments=ops.shape(values)[0])
+    return ops.take(sums, segments, axis=0)
+
+
+# keras.ops has no update in place: these two are all that a further backend must add.
+
+
+def _gather_rows(variable: keras.Variable, indices: Any) -> Any:
+    import tensorflow as tf
+
+    # On the variable itself: through a tensor, the gather would read the whole table.
+    return tf.gather(variable.value, indices)
+
+
+def _scatter_rows(variable: keras.Variable, indices: Any, rows: Any) -> None:
+    import tensorflow as tf
+
+    # Equal ids carry equal rows by now, so the order of writing does not matter.
+    variable.value.scatter_update(tf.IndexedSlices(rows, indices))
