@@ -1,0 +1,250 @@
+"""Trains an image classifier on wrongly labelled data.
+
+    python launch/train.py                                   # digits, in a minute
+    python launch/train.py --flagfile=cifar10_sym40.flags --data_dir=DATA
+    python launch/train.py --flagfile=cifar10_sym40 --method=ce --epochs=60
+
+One flagfile is one experiment (launch/flags/); flags after it win. Interrupted, the
+same command resumes. Results: result.json, history.csv, model.keras, tensorboard/ in
+--output_dir.
+"""
+
+from __future__ import annotations
+
+import environment  # isort: skip  # noqa: F401
+
+import logging
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flagfiles
+import tensorflow as tf
+from absl import app, flags
+
+from sop_keras.backbones import BACKBONES
+from sop_keras.data.batches import AUGMENTATIONS
+from sop_keras.data.sources import SOURCES
+from sop_keras.sop.objective import VARIANTS
+from sop_keras.training import (
+    METHODS,
+    NOISES,
+    SCHEDULES,
+    Experiment,
+    Run,
+)
+
+FLAGS = flags.FLAGS
+
+# Data
+flags.DEFINE_enum("dataset", "digits", sorted(SOURCES), "The data set.")
+flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Where tensorflow-datasets keeps its data; its own default if unset.",
+)
+flags.DEFINE_enum("noise", "symmetric", NOISES, "The kind of label noise.")
+flags.DEFINE_float(
+    "noise_rate", 0.4, "The share of labels redrawn.", lower_bound=0, upper_bound=1
+)
+flags.DEFINE_bool(
+    "include_true_class", True, "Whether symmetric noise may draw the true class again."
+)
+flags.DEFINE_enum(
+    "cifar100_structure",
+    "superclass",
+    ["superclass", "blocks"],
+    "Where asymmetric noise on CIFAR-100 goes.",
+)
+flags.DEFINE_integer(
+    "num_validation", 0, "Training examples kept for validation.", lower_bound=0
+)
+flags.DEFINE_integer(
+    "max_train_examples", 0, "Train on this many only; 0: on all.", lower_bound=0
+)
+flags.DEFINE_enum("augment", "weak", sorted(AUGMENTATIONS), "Augmentation.")
+
+# Method
+flags.DEFINE_list(
+    "method",
+    ["sop"],
+    f"One of {', '.join(METHODS)}, or several, run one after another.",
+)
+flags.DEFINE_float("u_lr", 10.0, "alpha_u, the rate of u.", lower_bound=0)
+flags.DEFINE_float("v_lr", 10.0, "alpha_v, the rate of v.", lower_bound=0)
+flags.DEFINE_float("init_std", 1e-8, "Standard deviation u, v start at.", lower_bound=0)
+flags.DEFINE_enum(
+    "variant", "paper", VARIANTS, "The paper's text or the authors' code."
+)
+flags.DEFINE_float("balance_weight", 0.0, "lambda_B.", lower_bound=0)
+
+# Network and its training
+flags.DEFINE_enum("backbone", "mlp", sorted(BACKBONES), "The network.")
+flags.DEFINE_integer("epochs", 60, "Passes over the data.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 128, "Examples a step.", lower_bound=1)
+flags.DEFINE_float("lr", 0.02, "The network's first learning rate.", lower_bound=0)
+flags.DEFINE_float("momentum", 0.9, "The network's.", lower_bound=0, upper_bound=1)
+flags.DEFINE_float(
+    "weight_decay", 5e-4, "L2 term in the network's gradient.", lower_bound=0
+)
+flags.DEFINE_enum("schedule", "constant", SCHEDULES, "Of the network's learning rate.")
+flags.DEFINE_list("decay_epochs", [], "For --schedule=step: times 0.1 after these.")
+flags.DEFINE_float("final_lr", 0.0, "For --schedule=cosine.", lower_bound=0)
+
+# The run
+flags.DEFINE_integer("seed", 0, "Of everything that is drawn.", lower_bound=0)
+flags.DEFINE_string(
+    "output_dir",
+    None,
+    "Where the results go; runs/FLAGFILE-seedN if unset. With several methods, each "
+    "has a folder of its own in it.",
+)
+flags.DEFINE_bool(
+    "deterministic",
+    True,
+    "Equal commands give equal bits. Costs speed on GPUs.",
+)
+flags.DEFINE_bool("traceback", False, "Show Python's traceback with an error.")
+
+flags.register_validator(
+    "method",
+    lambda methods: (
+        bool(methods)
+        and set(methods) <= set(METHODS)
+        and len(set(methods)) == len(methods)
+    ),
+    message=f"must be different ones of: {', '.join(METHODS)}",
+)
+flags.register_validator(
+    "decay_epochs",
+    lambda epochs: all(epoch.isdigit() and int(epoch) > 0 for epoch in epochs),
+    message="must be positive integers, like 40,80",
+)
+
+
+def experiment_from_flags(values: Any, method: str) -> Experiment:
+    """The settings that the flags ask for."""
+    return Experiment(
+        dataset=values.dataset,
+        method=method,
+        noise=values.noise,
+        noise_rate=values.noise_rate,
+        include_true_class=values.include_true_class,
+        cifar100_structure=values.cifar100_structure,
+        num_validation=values.num_validation,
+        max_train_examples=values.max_train_examples,
+        augment=values.augment,
+        backbone=values.backbone,
+        epochs=values.epochs,
+        batch_size=values.batch_size,
+        learning_rate=values.lr,
+        momentum=values.momentum,
+        l2=values.weight_decay,
+        schedule=values.schedule,
+        decay_epochs=tuple(int(epoch) for epoch in values.decay_epochs),
+        final_learning_rate=values.final_lr,
+        u_learning_rate=values.u_lr,
+        v_learning_rate=values.v_lr,
+        init_std=values.init_std,
+        variant=values.variant,
+        balance_weight=values.balance_weight,
+        seed=values.seed,
+    )
+
+
+def train(name: str) -> None:
+    """Run every method asked for and show what came out."""
+    if FLAGS.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    folder = Path(FLAGS.output_dir or f"runs/{name}-seed{FLAGS.seed}")
+    # All folders are looked at before the first hour is spent.
+    runs = {
+        method: Run(
+            experiment_from_flags(FLAGS, method),
+            folder / method if len(FLAGS.method) > 1 else folder,
+            data_dir=FLAGS.data_dir,
+        )
+        for method in FLAGS.method
+    }
+    results = {}
+    for method, run in runs.items():
+        print(f"\n{method}: {run.folder}")
+        results[method] = run.train(
+            verbose=1 if sys.stdout.isatty() else 2, flags=shlex.join(sys.argv[1:])
+        )
+    print(table(results))
+    print(next_commands(folder, list(runs)))
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """The results as text, a row a method."""
+    columns = {
+        "test": "final_test_accuracy",
+        "best test": "best_test_accuracy",
+        "train, given labels": "train_accuracy_given_labels",
+        "train, clean labels": "train_accuracy_clean_labels",
+    }
+    lines = ["", f"{'accuracy in %':14}" + "".join(f"{c:>21}" for c in columns)]
+    lines[-1] += f"{'AUROC wrong labels':>21}{'seconds':>10}"
+    for method, result in results.items():
+        cells = "".join(f"{100 * result[key]:21.2f}" for key in columns.values())
+        auroc = result["noise_auroc"]
+        found = "-" if auroc is None else f"{auroc:.4f}"
+        lines.append(f"{method:14}{cells}{found:>21}{result['seconds']:10.0f}")
+    return "\n".join(lines)
+
+
+def next_commands(folder: Path, methods: list[str]) -> str:
+    """What to do with the results."""
+    first = folder / methods[0] if len(methods) > 1 else folder
+    lines = [
+        "",
+        f"curves:  tensorboard --logdir={folder}",
+        f"figures: {first}/result.json",
+    ]
+    lines.append(
+        f"network: keras.saving.load_model({str(first / 'backbone.keras')!r}), "
+        "after import sop_keras"
+    )
+    return "\n".join(lines)
+
+
+def main(command: Callable[[str], None] = train) -> None:
+    """Parse the command line, run the command, and show its errors as one line.
+
+    Args:
+        command: what to do once the flags are known, given the flagfile's name.
+    """
+    _show_messages()
+    try:
+        argv, name = flagfiles.resolve(sys.argv)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+    def run(rest: list[str]) -> None:
+        try:
+            if len(rest) > 1:
+                raise ValueError(f"arguments that are no flags: {' '.join(rest[1:])}")
+            command(name)
+        except (ValueError, FileNotFoundError) as error:
+            if FLAGS.traceback:
+                raise
+            sys.exit(f"error: {error}")
+
+    app.run(run, argv=argv)
+
+
+def _show_messages() -> None:
+    """Show the messages of this library, plainly, and no others."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("sop_keras")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""An experiment: everything that decides the numbers of one training run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from sop_keras.baselines import CrossEntropyModel
+from sop_keras.data import Examples, Source, load_source
+from sop_keras.data.split import keyed_subset, validation_ids
+from sop_keras.label_noise import (
+    CIFAR10_CLASS_MAP,
+    NoisyLabels,
+    asymmetric,
+    cifar100_class_map,
+    symmetric,
+)
+from sop_keras.optimizers import SGD, cosine_decay, step_decay
+from sop_keras.sop import SOPModel
+
+METHODS = ("sop", "ce")
+NOISES = ("none", "symmetric", "asymmetric")
+SCHEDULES = ("constant", "step", "cosine")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The settings of one run; two runs of equal settings give equal numbers.
+
+    Args:
+        dataset: a name known to `sop_keras.data.load_source`.
+        method: `"sop"`, or `"ce"` for plain cross entropy.
+        noise: `"none"`, `"symmetric"` or `"asymmetric"` label noise, drawn from the
+            clean labels of the whole training set, validation part included.
+        noise_rate: in [0, 1].
+        include_true_class: whether symmetric noise may draw the true class again.
+        cifar100_structure: `"superclass"` or `"blocks"`: where asymmetric noise on
+            CIFAR-100 goes.
+        num_validation: training examples kept for validation, under their noisy labels.
+        max_train_examples: train on this many only; 0: on all.
+        augment: `"weak"`, `"flip"` or `"none"`.
+        backbone: a name known to `sop_keras.backbones.build_backbone`.
+        epochs: passes over the training examples.
+        batch_size: examples a step.
+        learning_rate: of the network, the first.
+        momentum: of the network's SGD.
+        l2: PyTorch's weight decay of the network's SGD.
+        schedule: `"constant"`, `"step"` (times 0.1 after `decay_epochs`) or `"cosine"`
+            (to `final_learning_rate`).
+        decay_epochs: for `"step"`.
+        final_learning_rate: for `"cosine"`.
+        u_learning_rate: alpha_u.
+        v_learning_rate: alpha_v.
+        init_std: of u and v.
+        variant: `"paper"` or `"reference"`.
+        balance_weight: lambda_B.
+        seed: of all that is drawn: noisy labels, split, weights, u, v, batches, views.
+    """
+
+    dataset: str
+    method: str
+    noise: str
+    noise_rate: float
+    include_true_class: bool
+    cifar100_structure: str
+    num_validation: int
+    max_train_examples: int
+    augment: str
+    backbone: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    momentum: float
+    l2: float
+    schedule: str
+    decay_epochs: tuple[int, ...]
+    final_learning_rate: float
+    u_learning_rate: float
+    v_learning_rate: float
+    init_std: float
+    variant: str
+    balance_weight: float
+    seed: int
+
+    def settings(self) -> dict[str, Any]:
+        """The settings as JSON knows them."""
+        return {**asdict(self), "decay_epochs": list(self.decay_epochs)}
+
+
+@dataclass(frozen=True)
+class ExperimentData:
+    """The data of an experiment.
+
+    Args:
+        source: the data set.
+        noisy: noisy labels and true mask of the whole training set.
+        train: training examples under their noisy labels.
+        validation: validation examples under their noisy labels; may be empty.
+        test: test examples under their clean labels.
+        train_clean_labels: the clean labels of `train`.
+    """
+
+    source: Source
+    noisy: NoisyLabels
+    train: Examples
+    validation: Examples
+    test: Examples
+    train_clean_labels: np.ndarray
+
+
+def load_data(experiment: Experiment, data_dir: str | None = None) -> ExperimentData:
+    """Load the data set, draw its label noise and split it.
+
+    Raises:
+        ValueError: for settings that do not fit the data set.
+        FileNotFoundError: where the data set is not in `data_dir`.
+    """
+    source = load_source(experiment.dataset, data_dir)
+    pool = source.train
+    noisy = _noisy_labels(experiment, source)
+    pool = pool.with_labels(noisy.labels)
+
+    # Over the full id range: the examples of a split never depend on the order of
+    # arrival. Where ids are missing from the training part (digits), so are some here.
+    ids = pool.ids
+    held_out = np.zeros(len(ids), dtype=bool)
+    if experiment.num_validation:
+        chosen = validation_ids(
+            source.num_examples, experiment.num_validation, experiment.seed
+        )
+        held_out = np.isin(ids, chosen)
+    kept = ~held_out
+    limit = experiment.max_train_examples
+    if limit and limit < kept.sum():
+        kept &= np.isin(ids, keyed_subset(ids[kept], limit, experiment.seed))
+    return ExperimentData(
+        source=source,
+        noisy=noisy,
+        train=pool.take(kept),
+        validation=pool.take(held_out),
+        test=source.test,
+        train_clean_labels=source.train.labels[kept],
+    )
+
+
+def _noisy_labels(experiment: Experiment, source: Source) -> NoisyLabels:
+    labels, ids, seed = source.train.labels, source.train.ids, experiment.seed
+    if experiment.noise == "asymmetric":
+        if experiment.dataset == "cifar10":
+            class_map = CIFAR10_CLASS_MAP
+        elif experiment.dataset == "cifar100":
+            class_map = cifar100_class_map(experiment.cifar100_structure, seed=seed)
+        else:
+            raise ValueError(
+                "Asymmetric noise is defined for cifar10 and cifar100. Received: "
+                f"dataset={experiment.dataset!r}; use symmetric noise."
+            )
+        return asymmetric(labels, experiment.noise_rate, class_map, seed, ids=ids)
+    return symmetric(
+        labels,
+        experiment.noise_rate if experiment.noise == "symmetric" else 0.0,
+        source.num_classes,
+        seed,
+        include_true_class=experiment.include_true_class,
+        ids=ids,
+    )
+
+
+def compile_model(
+    experiment: Experiment,
+    backbone: keras.Model,
+    num_examples: int,
+    num_classes: int,
+    steps_per_epoch: int,
+) -> keras.Model:
+    """The method's model around the backbone, compiled."""
+    optimizer = SGD(
+        _learning_rate(experiment, steps_per_epoch),
+        momentum=experiment.momentum,
+        l2=experiment.l2,
+    )
+    if experiment.method == "ce":
+        model = CrossEntropyModel(backbone)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
+        return model
+    model = SOPModel(
+        backbone,
+        num_examples=num_examples,
+        num_classes=num_classes,
+        variant=experiment.variant,
+        balance_weight=experiment.balance_weight,
+        init_std=experiment.init_std,
+        seed=experiment.seed,
+    )
+    model.compile(
+        optimizer=optimizer,
+        u_optimizer=experiment.u_learning_rate,
+        v_optimizer=experiment.v_learning_rate,
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def _learning_rate(experiment: Experiment, steps_per_epoch: int) -> Any:
+    rate = experiment.learning_rate
+    if experiment.schedule == "step":
+        return step_decay(rate, experiment.decay_epochs, steps_per_epoch)
+    if experiment.schedule == "cosine":
+        return cosine_decay(
+            rate, experiment.epochs, steps_per_epoch, experiment.final_learning_rate
+        )
+    return rate

@@ -1,0 +1,232 @@
+"""One run of an experiment in a folder: trained, or resumed after an interruption."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import sop_keras
+from sop_keras.backbones import build_backbone
+from sop_keras.data import evaluation_batches, steps_per_epoch, training_batches
+from sop_keras.training.checkpoint import Checkpoints, write_atomically
+from sop_keras.training.experiment import (
+    Experiment,
+    ExperimentData,
+    compile_model,
+    load_data,
+)
+from sop_keras.training.history import EpochRecorder
+from sop_keras.training.summary import summarize
+
+logger = logging.getLogger(__name__)
+
+
+class RunFolderError(ValueError):
+    """A folder that does not hold this run, or holds it damaged."""
+
+
+class Run:
+    """An experiment and the folder that its files go to.
+
+    Files: `config.json` (the settings), `history.csv` (a row an epoch), `checkpoints/`
+    (while it trains), `tensorboard/`, and at the end `model.keras` (everything),
+    `backbone.keras` (what is deployed) and `result.json`. The folder of an interrupted
+    run is continued after its last whole epoch, and the end is the same to the last
+    bit where the computation is deterministic.
+
+    Args:
+        experiment: the settings.
+        folder: where the files go; made if needed.
+        data_dir: where the data sets are. Defaults to `None`: tensorflow-datasets' own.
+
+    Raises:
+        RunFolderError: if the folder holds a run of other settings, or damaged files.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: str | os.PathLike[str],
+        data_dir: str | None = None,
+    ):
+        self.experiment = experiment
+        self.folder = Path(folder)
+        self.data_dir = data_dir
+        self.checkpoints = Checkpoints(self.folder / "checkpoints")
+        self._check_folder()
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What `result.json` says, or None while the run is not complete."""
+        return _read_json(self.folder / "result.json")
+
+    def train(self, verbose: Any = "auto", flags: str = "") -> dict[str, Any]:
+        """Train to the end, or give the result of a complete run.
+
+        Args:
+            verbose: as in Keras' `fit`.
+            flags: the command's flags, for the record in `result.json`.
+
+        Returns:
+            The content of `result.json`.
+        """
+        if (result := self.result) is not None:
+            logger.info("%s is complete; nothing to train.", self.folder)
+            return result
+        experiment = self.experiment
+        keras.utils.set_random_seed(experiment.seed)
+        data = load_data(experiment, self.data_dir)
+        steps = steps_per_epoch(len(data.train), experiment.batch_size)
+        model = compile_model(
+            experiment,
+            build_backbone(
+                experiment.backbone,
+                data.source.train.images.shape[1:],
+                data.source.num_classes,
+                seed=experiment.seed,
+            ),
+            data.source.num_examples,
+            data.source.num_classes,
+            steps,
+        )
+        state = self.checkpoints.restore(model) or {"epoch": 0, "history": []}
+        # Only now: nothing is written before all that can be wrong has been looked at.
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(
+            self.folder / "config.json", json.dumps(experiment.settings(), indent=2)
+        )
+        recorder = EpochRecorder(self.folder, self.checkpoints, data, state["history"])
+        if state["epoch"] < experiment.epochs:
+            if state["epoch"]:
+                logger.info("Resuming after epoch %d.", state["epoch"])
+            self._fit(model, data, steps, state["epoch"], recorder, verbose)
+        return self._finish(model, data, recorder, flags)
+
+    def _fit(
+        self,
+        model: keras.Model,
+        data: ExperimentData,
+        steps: int,
+        initial_epoch: int,
+        recorder: EpochRecorder,
+        verbose: Any,
+    ) -> None:
+        experiment = self.experiment
+        validation = None
+        if len(data.validation):
+            validation = evaluation_batches(data.validation, data.source)
+        model.fit(
+            training_batches(
+                data.train,
+                data.source,
+                batch_size=experiment.batch_size,
+                epochs=experiment.epochs,
+                seed=experiment.seed,
+                initial_epoch=initial_epoch,
+                augment=experiment.augment,
+            ),
+            epochs=experiment.epochs,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps,
+            validation_data=validation,
+            callbacks=[
+                recorder,
+                keras.callbacks.TensorBoard(
+                    self.folder / "tensorboard", write_graph=False
+                ),
+            ],
+            shuffle=False,  # the batches come shuffled; Keras warns if asked to
+            verbose=verbose,
+        )
+
+    def _finish(
+        self,
+        model: keras.Model,
+        data: ExperimentData,
+        recorder: EpochRecorder,
+        flags: str,
+    ) -> dict[str, Any]:
+        started = time.monotonic()
+        _save_atomically(model, self.folder / "model.keras")
+        _save_atomically(model.backbone, self.folder / "backbone.keras")
+        figures = summarize(model, data, recorder.history)
+        result = {
+            **figures,
+            "seconds": round(recorder.seconds + time.monotonic() - started, 1),
+            "versions": versions(),
+            "settings": self.experiment.settings(),
+            "flags": flags,
+        }
+        write_atomically(self.folder / "result.json", json.dumps(result, indent=2))
+        self.checkpoints.remove()
+        return result
+
+    def _check_folder(self) -> None:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise RunFolderError(f"{self.folder} is a file; a run needs a folder.")
+        config = _read_json(self.folder / "config.json")
+        if config is None:
+            leftovers = [
+                name
+                for name in ("result.json", "history.csv", "checkpoints")
+                if (self.folder / name).exists()
+            ]
+            if leftovers:
+                raise RunFolderError(
+                    f"{self.folder} has {', '.join(leftovers)} but no config.json that "
+                    "says what run that is. Choose another folder, or remove it."
+                )
+            return
+        settings = self.experiment.settings()
+        changed = [
+            f"{name}: {config.get(name)!r} there, {settings.get(name)!r} now"
+            for name in sorted({*config, *settings})
+            if config.get(name) != settings.get(name)
+        ]
+        if changed:
+            raise RunFolderError(
+                f"{self.folder} holds a run of other settings ({'; '.join(changed)}). "
+                "Choose another folder, or remove it to train anew."
+            )
+        _ = self.result  # damaged: better said now than after hours of training
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes the numbers."""
+    return {
+        "sop_keras": sop_keras.__version__,
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RunFolderError(
+            f"{path} cannot be read as JSON: {error}. Put a good copy there, or choose "
+            "another folder; nothing in it was changed."
+        ) from None
+    if not isinstance(content, dict):
+        raise RunFolderError(f"{path} is not a JSON object. Choose another folder.")
+    return content
+
+
+def _save_atomically(model: keras.Model, path: Path) -> None:
+    partial = path.with_name(f"partial-{path.name}")
+    model.save(partial)
+    partial.replace(path)

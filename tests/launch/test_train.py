@@ -1,0 +1,194 @@
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import flagfiles
+import keras
+import numpy as np
+import pytest
+import train
+from absl import flags
+from absl.testing import flagsaver
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = os.environ.get("SOP_KERAS_DATA")
+
+
+def experiment(name, *more):
+    """The settings that a flagfile stands for, and the headers of the file."""
+    path = flagfiles.FOLDER / f"{name}.flags"
+    with flagsaver.flagsaver():
+        flags.FLAGS.unparse_flags()
+        flags.FLAGS(["train.py", f"--flagfile={path}", *more])
+        method = flags.FLAGS.method[0]
+        return train.experiment_from_flags(flags.FLAGS, method), path.read_text()
+
+
+def test_every_flagfile_says_its_command_and_what_to_expect():
+    names = [path.stem for path in flagfiles.FOLDER.glob("*.flags")]
+    assert len(names) == 18
+    for name in names:
+        _, header = experiment(name)
+        assert f"python launch/train.py --flagfile={name}.flags" in header
+        assert "Expected: " in header
+
+
+# Table A.1 of the paper, in words of the flags: epochs, decay, alpha_u, alpha_v.
+TABLE_A1 = {
+    "cifar10_sym": (120, (40, 80), 10, 10),
+    "cifar10_asym": (120, (40, 80), 10, 100),
+    "cifar100_sym": (150, (80, 120), 1, 10),  # the text's decay, not the table's
+    "cifar100_asym": (150, (80, 120), 1, 100),
+}
+
+
+@pytest.mark.parametrize("column", TABLE_A1)
+def test_the_flagfiles_are_table_a1(column):
+    epochs, decay, alpha_u, alpha_v = TABLE_A1[column]
+    rates = (20, 40, 60, 80) if column.endswith("_sym") else (40,)
+    for rate in rates:
+        settings, _ = experiment(f"{column}{rate}")
+        assert settings.dataset == column.split("_")[0]
+        assert (
+            settings.noise
+            == {"sym": "symmetric", "asym": "asymmetric"}[column.split("_")[1]]
+        )
+        assert settings.noise_rate == rate / 100
+        assert settings.include_true_class
+        assert (settings.backbone, settings.method) == ("resnet34", "sop")
+        assert (settings.epochs, settings.decay_epochs) == (epochs, decay)
+        assert (settings.u_learning_rate, settings.v_learning_rate) == (
+            alpha_u,
+            alpha_v,
+        )
+        assert settings.batch_size == 128
+        assert (settings.learning_rate, settings.momentum) == (0.02, 0.9)
+        assert (settings.l2, settings.schedule) == (5e-4, "step")
+        assert (settings.init_std, settings.num_validation) == (1e-8, 5000)
+        assert settings.augment == "weak"
+        assert settings.max_train_examples == 0
+
+
+@pytest.mark.parametrize("rate", [0, 20, 40])
+@pytest.mark.parametrize("method", ["sop", "ce"])
+def test_figure_1_differs_in_method_and_noise_alone(rate, method):
+    settings, _ = experiment(f"fig1_{rate:02d}_{method}")
+    base, _ = experiment("cifar10_sym20", "--backbone=preact_resnet18")
+    changed = {"method": method, "noise_rate": rate / 100}
+    assert settings.settings() == {**base.settings(), **changed}
+
+
+def test_flags_after_the_flagfile_win():
+    settings, _ = experiment("digits", "--epochs=3", "--method=ce")
+    assert (settings.epochs, settings.method) == (3, "ce")
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [
+        ("--method=elr", "different ones of: sop, ce"),
+        ("--method=sop,sop", "different ones of: sop, ce"),
+        ("--noise_rate=1.5", r"not in range|\[0, 1\]|lower|upper"),
+        ("--epochs=0", "positive|lower"),
+        ("--decay_epochs=40,x", "positive integers, like 40,80"),
+        ("--backbone=resnet50", "cnn"),
+        ("--dataset=mnist", "digits"),
+        ("--noise=human", "symmetric"),
+    ],
+)
+def test_flag_values_are_checked_when_parsed(flag, text):
+    with pytest.raises(flags.IllegalFlagValueError, match=text):
+        experiment("digits", flag)
+
+
+def launch(*arguments, cwd=None, **options):
+    command = [sys.executable, str(ROOT / "launch" / "train.py"), *arguments]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, check=False, **options
+    )
+
+
+@pytest.mark.slow
+def test_the_command_line_from_any_directory(tmp_path):
+    quick = ["--epochs=1", "--max_train_examples=100"]
+    done = launch("--flagfile=digits", *quick, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"sop +\d+\.\d\d .*\nce +\d+\.\d\d ", done.stdout)
+    assert "tensorboard --logdir=runs/digits-seed0" in done.stdout
+    for method in ("sop", "ce"):
+        assert (tmp_path / "runs/digits-seed0" / method / "result.json").is_file()
+    # Errors are one line that says what to do, without a traceback.
+    other = launch("--flagfile=digits", "--epochs=2", cwd=tmp_path)
+    assert other.returncode == 1
+    text = r"^error: runs/digits-seed0/sop holds a run of other settings \(epochs: 1"
+    assert re.search(text, other.stderr, flags=re.M)
+    for arguments, text in [
+        (["--flagfile=nope"], "error: There is no flagfile 'nope'"),
+        (["--noise_rate=2"], "--noise_rate"),
+        (["--epoch=2"], "Unknown command line flag 'epoch'"),
+        (["--flagfile=digits", "extra"], "error: arguments that are no flags: extra"),
+        (
+            ["--flagfile=cifar10_sym40", f"--data_dir={tmp_path}"],
+            r"(?s)error: .*tfds\.load\('cifar10'",
+        ),
+    ]:
+        failed = launch(*arguments, cwd=tmp_path)
+        assert failed.returncode != 0
+        assert re.search(text, failed.stderr + failed.stdout), failed.stderr
+        assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.slow
+def test_killed_in_an_epoch_the_same_command_ends_in_the_same_bits(tmp_path):
+    flags_ = ["--method=sop", "--epochs=40"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert launch(*flags_, f"--output_dir={whole}").returncode == 0
+
+    command = [sys.executable, str(ROOT / "launch" / "train.py"), *flags_]
+    process = subprocess.Popen(
+        [*command, f"--output_dir={cut}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    history, deadline = cut / "history.csv", time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if history.exists() and len(history.read_text().splitlines()) > 10:
+            break
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (cut / "result.json").exists()
+
+    assert launch(*flags_, f"--output_dir={cut}").returncode == 0
+    models = [keras.saving.load_model(path / "model.keras") for path in (whole, cut)]
+    for one, other in zip(*(model.weights for model in models), strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    states = [model.optimizer.variables for model in models]
+    for one, other in zip(*states, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DATA, reason="SOP_KERAS_DATA is unset: no CIFAR-10")
+def test_a_row_of_the_paper_runs_on_real_cifar10(tmp_path):
+    done = launch(
+        "--flagfile=cifar10_asym40",
+        f"--data_dir={DATA}/tfds",
+        f"--output_dir={tmp_path / 'run'}",
+        "--backbone=cnn",
+        "--epochs=2",
+        "--decay_epochs=1",
+        "--max_train_examples=1280",
+    )
+    assert done.returncode == 0, done.stderr
+    result = (tmp_path / "run" / "result.json").read_text()
+    assert '"num_train": 1280' in result
+    assert '"num_validation": 5000' in result
+    # Asymmetric noise leaves 5 of 10 classes alone: 40% of half are 20% (4 standard
+    # errors of 1,280: 4.5%).
+    rate = float(re.search(r'"noise_rate": ([\d.]+)', result)[1])
+    assert abs(rate - 0.2) < 0.045

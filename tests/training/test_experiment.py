@@ -1,0 +1,102 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+from settings import digits
+
+from sop_keras import SOPModel
+from sop_keras.baselines import CrossEntropyModel
+from sop_keras.training.experiment import compile_model, load_data
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_data(digits(max_train_examples=0))
+
+
+def test_settings_survive_json():
+    settings = digits().settings()
+    assert json.loads(json.dumps(settings)) == settings
+
+
+def test_the_parts_are_disjoint_and_keep_their_ids(data):
+    # 1,797 digits: 360 test. Of 180 validation ids over the full range, some are
+    # test examples, which never become validation.
+    train, validation, test = data.train.ids, data.validation.ids, data.test.ids
+    assert len(test) == 360
+    assert len(train) + len(validation) == 1437
+    assert 120 < len(validation) <= 180
+    assert len({*train, *validation, *test}) == 1797
+
+
+def test_training_and_validation_labels_are_noisy_and_test_labels_clean(data):
+    # 40% redrawn from all 10 classes: 36% wrong. 4 standard errors of 1,437 draws: 5%.
+    source = data.source
+    assert abs(data.noisy.is_wrong.mean() - 0.36) < 0.051
+    clean = dict(zip(source.train.ids, source.train.labels, strict=True))
+    given = dict(zip(source.train.ids, data.noisy.labels, strict=True))
+    for part in (data.train, data.validation):
+        assert [given[i] for i in part.ids] == part.labels.tolist()
+        assert any(given[i] != clean[i] for i in part.ids)
+    assert [clean[i] for i in data.train.ids] == data.train_clean_labels.tolist()
+    np.testing.assert_array_equal(data.test.labels, source.test.labels)
+
+
+def test_fewer_examples_are_a_subset_with_the_same_labels(data):
+    small = load_data(digits())
+    assert len(small.train) == 300
+    labels = dict(zip(data.train.ids, data.train.labels, strict=True))
+    assert [labels[i] for i in small.train.ids] == small.train.labels.tolist()
+    np.testing.assert_array_equal(small.validation.ids, data.validation.ids)
+
+
+def test_no_noise_leaves_the_labels():
+    assert not load_data(digits(noise="none")).noisy.is_wrong.any()
+
+
+def test_asymmetric_noise_needs_classes_it_is_defined_for():
+    with pytest.raises(ValueError, match=r"defined for cifar10 and cifar100.*digits"):
+        load_data(digits(noise="asymmetric"))
+
+
+def backbone():
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(10)])
+
+
+def test_sop_gets_its_rates_and_table():
+    experiment = digits(u_learning_rate=3.0, v_learning_rate=7.0, init_std=0.1)
+    model = compile_model(experiment, backbone(), 500, 10, steps_per_epoch=5)
+    assert isinstance(model, SOPModel)
+    assert float(model.u_optimizer.learning_rate) == 3.0
+    assert float(model.v_optimizer.learning_rate) == 7.0
+    assert model.noise_table.v.shape == (500, 10)
+    # 5,000 draws of N(0, 0.1^2): the deviation is within 4 * 0.1 / sqrt(10,000).
+    assert abs(model.noise_table.v.numpy().std() - 0.1) < 0.004
+
+
+def test_cross_entropy_shares_the_network_and_its_optimizer():
+    model = compile_model(digits(method="ce"), backbone(), 500, 10, steps_per_epoch=5)
+    assert isinstance(model, CrossEntropyModel)
+    assert model.optimizer.l2 == 5e-4
+    assert model.optimizer.momentum == 0.9
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        # Steps 0-4 are epoch 0; the rate drops at the first step of epochs 1 and 2.
+        ({}, {0: 0.02, 4: 0.02, 5: 0.002, 9: 0.002, 10: 0.0002}),
+        # 4 epochs are 20 steps: half way down the cosine, at 10, is (0.02 + 0.002) / 2.
+        (
+            {"schedule": "cosine", "final_learning_rate": 0.002, "epochs": 4},
+            {0: 0.02, 10: 0.011, 20: 0.002},
+        ),
+        ({"schedule": "constant"}, {0: 0.02, 14: 0.02}),
+    ],
+)
+def test_schedules(changes, expected):
+    model = compile_model(digits(**changes), backbone(), 500, 10, steps_per_epoch=5)
+    for step, rate in expected.items():
+        model.optimizer.iterations.assign(step)
+        assert float(model.optimizer.learning_rate) == pytest.approx(rate, rel=1e-5)

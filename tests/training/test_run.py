@@ -1,0 +1,177 @@
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+from settings import digits
+
+from sop_keras.training import CheckpointError, Run, RunFolderError
+from sop_keras.training.checkpoint import Checkpoints
+
+
+class InterruptionError(Exception):
+    pass
+
+
+def interrupt_at(monkeypatch, epoch, batch=2):
+    """Fail in the middle of an epoch (counted from 0), as a kill would."""
+    original = keras.callbacks.TensorBoard.on_train_batch_begin
+    state = {"epoch": None}
+
+    def on_epoch_begin(self, index, logs=None):
+        state["epoch"] = index
+
+    def on_train_batch_begin(self, index, logs=None):
+        if (state["epoch"], index) == (epoch, batch):
+            raise InterruptionError
+        original(self, index, logs)
+
+    monkeypatch.setattr(keras.callbacks.TensorBoard, "on_epoch_begin", on_epoch_begin)
+    monkeypatch.setattr(
+        keras.callbacks.TensorBoard, "on_train_batch_begin", on_train_batch_begin
+    )
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory):
+    """An uninterrupted run."""
+    folder = tmp_path_factory.mktemp("complete") / "run"
+    return folder, Run(digits(), folder).train(verbose=0, flags="--a=1")
+
+
+def weights(folder):
+    model = keras.saving.load_model(folder / "model.keras")
+    return [weight.numpy() for weight in model.weights]
+
+
+def history(folder):
+    with (folder / "history.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_what_a_run_leaves(complete):
+    folder, result = complete
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json",
+        "history.csv",
+        "result.json",
+        "model.keras",
+        "backbone.keras",
+        "tensorboard",
+    }
+    assert json.loads((folder / "result.json").read_text()) == result
+    assert result["flags"] == "--a=1"
+    assert result["settings"] == digits().settings()
+    assert set(result["versions"]) >= {"keras", "tensorflow", "sop_keras"}
+    assert result["seconds"] > 0
+    assert list((folder / "tensorboard").rglob("events.out.tfevents.*"))
+
+
+def test_the_history_has_a_row_an_epoch(complete):
+    rows = history(complete[0])
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    # At the end of an epoch the optimizer is at the first step of the next.
+    rates = [float(row["learning_rate"]) for row in rows]
+    assert rates == pytest.approx([0.002, 0.0002, 0.0002])
+    needed = {"loss", "accuracy", "ce_loss", "mse_loss", "val_accuracy"}
+    assert needed | {"test_loss", "test_accuracy", "seconds"} <= set(rows[0])
+
+
+def test_the_figures_are_those_of_the_saved_network(complete):
+    folder, result = complete
+    from sop_keras.training.experiment import load_data
+
+    data = load_data(digits())
+    backbone = keras.saving.load_model(folder / "backbone.keras")
+    mean, std = data.source.mean[0], data.source.std[0]
+
+    def accuracy(examples, labels):
+        x = (examples.images.astype("float64") / 255 - mean) / std
+        return (backbone.predict(x, verbose=0).argmax(-1) == labels).mean()
+
+    test, train = data.test, data.train
+    assert result["final_test_accuracy"] == pytest.approx(accuracy(test, test.labels))
+    given = accuracy(train, train.labels)
+    assert result["train_accuracy_given_labels"] == pytest.approx(given)
+
+
+def test_a_complete_run_is_not_trained_again(complete, monkeypatch):
+    folder, result = complete
+    monkeypatch.setattr(keras.Model, "fit", None)
+    assert Run(digits(), folder).train(verbose=0) == result
+
+
+@pytest.mark.parametrize("method", ["sop", "ce"])
+def test_interrupted_in_an_epoch_it_resumes_to_the_same_bits(
+    tmp_path, monkeypatch, method
+):
+    experiment = digits(method=method)
+    Run(experiment, tmp_path / "whole").train(verbose=0)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, epoch=1)
+        with pytest.raises(InterruptionError):
+            Run(experiment, tmp_path / "cut").train(verbose=0)
+    assert len(history(tmp_path / "cut")) == 1
+    Run(experiment, tmp_path / "cut").train(verbose=0)
+    expected, actual = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    for one, other in zip(expected, actual, strict=True):
+        np.testing.assert_array_equal(one, other)
+    clock = {"seconds"}
+    for one, other in zip(
+        history(tmp_path / "whole"), history(tmp_path / "cut"), strict=True
+    ):
+        assert {k: one[k] for k in one.keys() - clock} == {
+            k: other[k] for k in other.keys() - clock
+        }
+
+
+def test_other_settings_are_refused_by_name(complete):
+    folder, _ = complete
+    with pytest.raises(
+        RunFolderError, match=r"other settings \(epochs: 3 there, 4 now"
+    ):
+        Run(digits(epochs=4), folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "result.json"])
+def test_damaged_files_are_an_error_that_changes_nothing(complete, tmp_path, name):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for path in complete[0].glob("*.json"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / name).write_text('{"epochs": ')
+    with pytest.raises(
+        RunFolderError, match=rf"{name} cannot be read.*nothing .*chang"
+    ):
+        Run(digits(), folder)
+    assert (folder / name).read_text() == '{"epochs": '
+
+
+def test_files_of_an_unknown_run_are_refused(tmp_path):
+    (tmp_path / "history.csv").write_text("epoch\n1\n")
+    with pytest.raises(RunFolderError, match=r"history\.csv but no config\.json"):
+        Run(digits(), tmp_path)
+
+
+def test_a_file_is_no_folder(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("")
+    with pytest.raises(RunFolderError, match="is a file"):
+        Run(digits(), path)
+
+
+def test_damaged_checkpoints_are_an_error_that_changes_nothing(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, epoch=2)
+        with pytest.raises(InterruptionError):
+            Run(digits(), tmp_path).train(verbose=0)
+    before = (tmp_path / "history.csv").read_text()
+    states = list(Checkpoints(tmp_path / "checkpoints").folder.glob("*/state.json"))
+    assert len(states) == 2
+    for state in states:
+        state.write_text("")
+    with pytest.raises(CheckpointError, match=r"No checkpoint in .* is whole"):
+        Run(digits(), tmp_path).train(verbose=0)
+    assert (tmp_path / "history.csv").read_text() == before
+    assert len(list(tmp_path.glob("checkpoints/*/state.json"))) == 2

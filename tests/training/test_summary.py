@@ -1,0 +1,75 @@
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+
+from sop_keras import SOPModel
+from sop_keras.data import Examples
+from sop_keras.training.summary import auroc, noise_scores, summarize
+
+
+def test_auroc_by_hand():
+    # Wrong ones score 3 and 1, right ones 2 and 1: of the 4 pairs, 3 > 2 and 3 > 1 are
+    # won, 1 > 2 is lost, 1 = 1 is half: 2.5 / 4.
+    scores = np.array([3.0, 1.0, 2.0, 1.0])
+    assert auroc(scores, np.array([True, True, False, False])) == 0.625
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_auroc_needs_both_kinds(value):
+    assert auroc(np.arange(3.0), np.full(3, value)) is None
+
+
+@pytest.fixture
+def data():
+    # Three 1x3 "images" whose pixels are the logits; mean 0 and std 1/255 leave them.
+    images = np.array([[9, 0, 0], [0, 9, 0], [0, 9, 0]], np.uint8)[:, None, None, :]
+    source = SimpleNamespace(mean=(0.0,) * 3, std=(1 / 255,) * 3, num_classes=3)
+    return SimpleNamespace(
+        source=source,
+        train=Examples(np.array([4, 2, 0]), images, np.array([0, 1, 2])),
+        train_clean_labels=np.array([0, 1, 1]),
+        validation=[],
+        test=[None] * 7,
+    )
+
+
+def network():
+    return keras.Sequential([keras.Input((1, 1, 3)), keras.layers.Reshape((3,))])
+
+
+def test_scores_of_sop_are_the_estimated_noise_of_the_right_rows(data):
+    model = SOPModel(network(), num_examples=5, num_classes=3, init_std=0.0)
+    u, v = np.zeros((5, 1), "float32"), np.zeros((5, 3), "float32")
+    u[0], v[2, 0] = 0.5, 0.3
+    model.noise_table.u.assign(u)
+    model.noise_table.v.assign(v)
+    _, scores = noise_scores(model, data, np.zeros((3, 3)))
+    # ||s||_1: id 4 has none, id 2 has v^2 = 0.09 off its label 1, id 0 has u^2 = 0.25.
+    np.testing.assert_allclose(scores, [0.0, 0.09, 0.25], rtol=1e-6)
+
+
+def test_scores_of_cross_entropy_are_its_losses(data):
+    logits = np.log([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]]) + 7
+    _, scores = noise_scores(keras.Sequential(), data, logits)
+    np.testing.assert_allclose(scores, -np.log([0.5, 0.8, 0.6]))
+
+
+def test_summary_by_hand(data):
+    history = [
+        {"epoch": 1, "test_accuracy": 0.6, "val_accuracy": 0.4},
+        {"epoch": 2, "test_accuracy": 0.9, "val_accuracy": 0.5},
+        {"epoch": 3, "test_accuracy": 0.7, "val_accuracy": 0.3},
+    ]
+    figures = summarize(network(), data, history)
+    # Predictions 0, 1, 1: right for 2 of 3 given labels, for all 3 clean ones. The loss
+    # of the third, the only wrong label, is the highest: AUROC 1.
+    assert figures["final_test_accuracy"] == 0.7
+    assert (figures["best_test_accuracy"], figures["best_epoch"]) == (0.9, 2)
+    assert figures["final_validation_accuracy"] == 0.3
+    assert figures["train_accuracy_given_labels"] == pytest.approx(2 / 3)
+    assert figures["train_accuracy_clean_labels"] == 1.0
+    assert figures["noise_rate"] == pytest.approx(1 / 3)
+    assert figures["noise_auroc"] == 1.0
+    assert (figures["num_train"], figures["num_test"]) == (3, 7)
