@@ -179,20 +179,23 @@ def train(name: str) -> None:
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
-    """The results as text, a row a method."""
+    """The results as text, a row a method; accuracies in percent."""
     columns = {
-        "test": "final_test_accuracy",
-        "best test": "best_test_accuracy",
-        "train, given labels": "train_accuracy_given_labels",
-        "train, clean labels": "train_accuracy_clean_labels",
+        "test": lambda r: f"{100 * r['final_test_accuracy']:.2f}",
+        "best test": lambda r: f"{100 * r['best_test_accuracy']:.2f}",
+        "given labels": lambda r: f"{100 * r['train_accuracy_given_labels']:.2f}",
+        "clean labels": lambda r: f"{100 * r['train_accuracy_clean_labels']:.2f}",
+        "AUROC": lambda r: (
+            "-" if r["noise_auroc"] is None else f"{r['noise_auroc']:.4f}"
+        ),
+        "seconds": lambda r: f"{r['seconds']:.0f}",
     }
-    lines = ["", f"{'accuracy in %':14}" + "".join(f"{c:>21}" for c in columns)]
-    lines[-1] += f"{'AUROC wrong labels':>21}{'seconds':>10}"
+    rows = [("method", *columns)]
     for method, result in results.items():
-        cells = "".join(f"{100 * result[key]:21.2f}" for key in columns.values())
-        auroc = result["noise_auroc"]
-        found = "-" if auroc is None else f"{auroc:.4f}"
-        lines.append(f"{method:14}{cells}{found:>21}{result['seconds']:10.0f}")
+        rows.append((method, *(cell(result) for cell in columns.values())))
+    lines = ["", "accuracy in % on the test set and on the training set's labels;"]
+    lines += ["AUROC of ranking the wrong labels first", ""]
+    lines += ["".join(f"{cell:>13}" for cell in row) for row in rows]
     return "\n".join(lines)
 
 

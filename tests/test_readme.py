@@ -49,7 +49,7 @@ def test_it_opens_with_the_two_commands():
 @pytest.mark.slow
 def test_make_train(tmp_path):
     output = f"FLAGS=--epochs=1 --output_dir={tmp_path / 'run'}"
-    assert "AUROC wrong labels" in make("train", tmp_path, output)
+    assert "AUROC of ranking the wrong labels" in make("train", tmp_path, output)
 
 
 def test_make_test_runs_the_whole_suite(tmp_path):

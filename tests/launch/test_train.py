@@ -117,7 +117,7 @@ def test_the_command_line_from_any_directory(tmp_path):
     quick = ["--epochs=1", "--max_train_examples=100"]
     done = launch("--flagfile=digits", *quick, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"sop +\d+\.\d\d .*\nce +\d+\.\d\d ", done.stdout)
+    assert re.search(r" sop +\d+\.\d\d .*\n +ce +\d+\.\d\d ", done.stdout)
     assert "tensorboard --logdir=runs/digits-seed0" in done.stdout
     for method in ("sop", "ce"):
         assert (tmp_path / "runs/digits-seed0" / method / "result.json").is_file()
