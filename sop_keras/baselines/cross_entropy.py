@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from sop_keras.indexing.training_data import fixed_order, unpack
-from sop_keras.sop.saved_seeds import SavedSeeds
+from sop_keras.randomness.saved_seeds import SavedSeeds
 
 
 @keras.saving.register_keras_serializable(package="sop_keras")

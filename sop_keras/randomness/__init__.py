@@ -1,4 +1,4 @@
-"""Randomness that depends on keys (seed, epoch, id) and never on order of arrival."""
+"""Randomness that can be repeated: keyed by (seed, epoch, id), or saved."""
 
 from sop_keras.randomness.ids import checked_ids
 from sop_keras.randomness.keyed import random_bits, random_integers, uniform

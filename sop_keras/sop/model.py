@@ -15,10 +15,10 @@ from sop_keras.indexing.after_data import after_data
 from sop_keras.indexing.data_errors import DataError
 from sop_keras.indexing.indexed_model import IndexedModel
 from sop_keras.indexing.training_data import unpack
+from sop_keras.randomness.saved_seeds import SavedSeeds
 from sop_keras.sop import arguments, objective
 from sop_keras.sop.noise_table import NoiseTable
 from sop_keras.sop.row_optimizer import row_optimizer
-from sop_keras.sop.saved_seeds import SavedSeeds
 
 
 @keras.saving.register_keras_serializable(package="sop_keras")
