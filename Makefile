@@ -1,7 +1,7 @@
 # Every target sets up what it needs; from a fresh clone only python3, pip and make.
 #
 #   make train                                     train on the embedded data set
-#   make train FLAGS="--flagfile=webvision.flags"  any other experiment
+#   make train FLAGS="--flagfile=cifar10_sym40.flags --data_dir=DATA"   another experiment
 #   make test                                      the whole test suite
 #   make train TENSORFLOW=gpu                      with TensorFlow for NVIDIA GPUs
 

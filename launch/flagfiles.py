@@ -9,7 +9,7 @@ DEFAULT = "digits.flags"
 
 
 def resolve(argv: list[str]) -> tuple[list[str], str]:
-    """Replace flagfile names by paths; name the default where none is given.
+    """Put the flagfiles, as paths, in front; the default where none is given.
 
     A value that is the path of a file stays; any other is looked up in launch/flags/,
     with or without its ending.
@@ -18,12 +18,13 @@ def resolve(argv: list[str]) -> tuple[list[str], str]:
         argv: the command line, program name first.
 
     Returns:
-        The command line for absl, and the name of the last flagfile without ending.
+        The command line for absl, flagfiles first, so that all other flags win; and the
+        name of the last flagfile, without its ending.
 
     Raises:
         ValueError: for a name that is no file in either place.
     """
-    resolved, name, position = [], None, 0
+    files, others, name, position = [], argv[:1], None, 1
     while position < len(argv):
         argument = argv[position]
         position += 1
@@ -35,14 +36,16 @@ def resolve(argv: list[str]) -> tuple[list[str], str]:
         option, separator, value = argument.partition("=")
         if separator and option.lstrip("-") == "flagfile" and option.startswith("-"):
             path = _find(value)
-            argument, name = f"--flagfile={path}", path.stem
-        resolved.append(argument)
+            files.append(f"--flagfile={path}")
+            name = path.stem
+        else:
+            others.append(argument)
     if name is None:
         path = FOLDER / DEFAULT
-        # In front, so that flags of the command line come after it and win.
-        resolved.insert(1, f"--flagfile={path}")
+        files.append(f"--flagfile={path}")
         name = path.stem
-    return resolved, name
+    # In front, so that every other flag comes after them and wins.
+    return [*others[:1], *files, *others[1:]], name
 
 
 def _find(value: str) -> Path:

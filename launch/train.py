@@ -14,6 +14,7 @@ from __future__ import annotations
 import environment  # isort: skip  # noqa: F401
 
 import logging
+import math
 import shlex
 import sys
 from collections.abc import Callable
@@ -94,12 +95,14 @@ flags.DEFINE_list("decay_epochs", [], "For --schedule=step: times 0.1 after thes
 flags.DEFINE_float("final_lr", 0.0, "For --schedule=cosine.", lower_bound=0)
 
 # The run
-flags.DEFINE_integer("seed", 0, "Of everything that is drawn.", lower_bound=0)
+flags.DEFINE_integer(
+    "seed", 0, "Of everything that is drawn.", lower_bound=0, upper_bound=2**32 - 1
+)
 flags.DEFINE_string(
     "output_dir",
     None,
-    "Where the results go; runs/FLAGFILE-seedN if unset. With several methods, each "
-    "has a folder of its own in it.",
+    "Where the results go; runs/FLAGFILE-seedN/METHOD if unset. With several methods, "
+    "each has a folder of its own in it.",
 )
 flags.DEFINE_bool(
     "deterministic",
@@ -122,6 +125,34 @@ flags.register_validator(
     lambda epochs: all(epoch.isdigit() and int(epoch) > 0 for epoch in epochs),
     message="must be positive integers, like 40,80",
 )
+flags.register_validator(
+    "momentum", lambda momentum: momentum < 1, message="must be less than 1"
+)
+for name in (
+    *("noise_rate", "u_lr", "v_lr", "init_std", "balance_weight"),
+    *("lr", "momentum", "weight_decay", "final_lr"),
+):
+    # Bounds let NaN pass.
+    flags.register_validator(name, math.isfinite, message="must be a finite number")
+
+
+@flags.multi_flags_validator(
+    ["schedule", "decay_epochs"],
+    message="--schedule=step needs increasing --decay_epochs, like 40,80; no other "
+    "schedule takes them",
+)
+def _decay_epochs_fit(values: dict[str, Any]) -> bool:
+    epochs = [int(epoch) for epoch in values["decay_epochs"]]
+    if values["schedule"] != "step":
+        return not epochs
+    return bool(epochs) and epochs == sorted(set(epochs))
+
+
+@flags.multi_flags_validator(
+    ["schedule", "lr", "final_lr"], message="--final_lr must not be above --lr"
+)
+def _final_lr_fits(values: dict[str, Any]) -> bool:
+    return values["schedule"] != "cosine" or values["final_lr"] <= values["lr"]
 
 
 def experiment_from_flags(values: Any, method: str) -> Experiment:
@@ -159,11 +190,13 @@ def train(name: str) -> None:
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()
     folder = Path(FLAGS.output_dir or f"runs/{name}-seed{FLAGS.seed}")
+    # A folder each, unless one was asked for by name for one method alone.
+    together = FLAGS.output_dir is None or len(FLAGS.method) > 1
     # All folders are looked at before the first hour is spent.
     runs = {
         method: Run(
             experiment_from_flags(FLAGS, method),
-            folder / method if len(FLAGS.method) > 1 else folder,
+            folder / method if together else folder,
             data_dir=FLAGS.data_dir,
         )
         for method in FLAGS.method
@@ -175,7 +208,7 @@ def train(name: str) -> None:
             verbose=1 if sys.stdout.isatty() else 2, flags=shlex.join(sys.argv[1:])
         )
     print(table(results))
-    print(next_commands(folder, list(runs)))
+    print(next_commands(folder, next(iter(runs.values())).folder))
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
@@ -199,9 +232,8 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def next_commands(folder: Path, methods: list[str]) -> str:
-    """What to do with the results."""
-    first = folder / methods[0] if len(methods) > 1 else folder
+def next_commands(folder: Path, first: Path) -> str:
+    """What to do with the results, the first run's being in `first`."""
     lines = [
         "",
         f"curves:  tensorboard --logdir={folder}",

@@ -1,5 +1,13 @@
 """Robust training under label noise by over-parameterisation (SOP), for Keras 3."""
 
+import keras
+
+if keras.config.backend() != "tensorflow":
+    raise ImportError(
+        "sop_keras needs Keras' TensorFlow backend. Set KERAS_BACKEND=tensorflow "
+        f"before keras is imported. The backend is: {keras.config.backend()}"
+    )
+
 from sop_keras.indexing import with_index
 from sop_keras.sop import SOPModel
 

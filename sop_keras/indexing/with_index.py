@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import keras
@@ -25,7 +26,9 @@ def with_index(dataset: tf.data.Dataset) -> tf.data.Dataset:
     Args:
         dataset: an unbatched tf.data.Dataset of `(x, y)` or `(x, y, sample_weight)`
             that gives the same examples in the same order on every pass. Its first 32
-            labels are read twice to see whether it does.
+            examples are read twice to see whether it does: other labels are an error,
+            other inputs under the same labels (a random augmentation, or the shuffled
+            examples of a class) a warning.
 
     Returns:
         A data set of `(x, {"label": y, "index": i}[, sample_weight])`, i int64 from 0.
@@ -55,21 +58,28 @@ def with_index(dataset: tf.data.Dataset) -> tf.data.Dataset:
             "with_index needs a data set that ends: an endless one has no fixed number "
             "of examples. Use with_index(dataset).repeat(), in this order."
         )
-    labels = _first_labels(dataset)
+    inputs, labels = _first_examples(dataset)
     if _looks_batched(spec, labels):
         raise ValueError(
             "with_index needs single examples, but the data set looks batched: y has "
             f"the shape {spec[1].shape}. Use with_index(dataset).batch(...), in this "
             "order, or dataset.unbatch() first."
         )
-    again = _first_labels(dataset)
-    # As bytes: NaN, which `fit` names as a bad label, is the same on both passes.
-    if [label.tobytes() for label in labels] != [label.tobytes() for label in again]:
+    inputs_again, labels_again = _first_examples(dataset)
+    if not _equal(labels, labels_again):
         raise ValueError(
             "with_index needs a fixed order, but the data set gave other labels on a "
             "second pass: an id would belong to another example every epoch. Use "
             "with_index(dataset).shuffle(...), in this order; with tfds.load, pass "
             "shuffle_files=False."
+        )
+    if not _equal(inputs, inputs_again):
+        warnings.warn(
+            "with_index found other inputs on a second pass. If that is a random "
+            "augmentation, map it after with_index to be rid of this warning; if the "
+            "data set is shuffled, every id belongs to another example each epoch, and "
+            "the training is meaningless: use with_index(dataset).shuffle(...).",
+            stacklevel=2,
         )
 
     def number(index: tf.Tensor, element: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -79,9 +89,25 @@ def with_index(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.enumerate().map(number, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _first_labels(dataset: tf.data.Dataset) -> list[np.ndarray]:
-    labels = dataset.map(lambda *element: element[1]).take(_PEEK)
-    return [np.asarray(label) for label in labels.as_numpy_iterator()]
+def _first_examples(
+    dataset: tf.data.Dataset,
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The arrays of the first inputs, and the first labels."""
+    inputs, labels = [], []
+    for x, y, *_ in dataset.take(_PEEK).as_numpy_iterator():
+        inputs += [np.asarray(array) for array in keras.tree.flatten(x)]
+        labels.append(np.asarray(y))
+    return inputs, labels
+
+
+def _equal(arrays: list[np.ndarray], others: list[np.ndarray]) -> bool:
+    def same(one: np.ndarray, other: np.ndarray) -> bool:
+        if one.dtype == object:
+            return bool(np.array_equal(one, other))
+        # As bytes: NaN, which `fit` names as a bad label, equals itself.
+        return one.tobytes() == other.tobytes()
+
+    return len(arrays) == len(others) and all(map(same, arrays, others))
 
 
 def _looks_batched(spec: tuple[Any, ...], labels: list[np.ndarray]) -> bool:

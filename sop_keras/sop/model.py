@@ -128,19 +128,20 @@ class SOPModel(SavedSeeds, IndexedModel):
     def compile(
         self,
         optimizer: Any = "rmsprop",
+        loss: None = None,
+        *,
         u_optimizer: Any = 10.0,
         v_optimizer: Any = 10.0,
-        loss: None = None,
         **kwargs: Any,
     ) -> None:
         """Configure training.
 
         Args:
             optimizer: of the backbone, any Keras optimizer.
+            loss: must be left out; the objective is SOP's own.
             u_optimizer: of u: plain `keras.optimizers.SGD`, a float or a
                 LearningRateSchedule (which mean SGD). Defaults to `10.0` (alpha_u).
             v_optimizer: of v, likewise. Defaults to `10.0` (alpha_v).
-            loss: must be left out; the objective is SOP's own.
             **kwargs: `metrics`, `steps_per_execution`, `jit_compile` and whatever else
                 `keras.Model.compile` takes.
 

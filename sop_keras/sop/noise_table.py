@@ -85,7 +85,10 @@ class NoiseTable(keras.layers.Layer):
     ) -> None:
         """One gradient step and projection on the rows of a batch.
 
-        Gradients of equal ids are summed first: one step and one projection a row.
+        Gradients of equal ids are summed first: one step and one projection a row. An
+        example whose gradient is not finite (the network overflowed on it) leaves its
+        row alone: a NaN would stay in the table for ever, where the network's own
+        optimizer recovers (Keras' LossScaleOptimizer skips such a step).
 
         Args:
             indices: integer ids, shape `(n,)`, all in `[0, num_examples)`: checked
@@ -94,6 +97,8 @@ class NoiseTable(keras.layers.Layer):
             gradients: the gradients for u and v, of the rows' shapes.
             learning_rates: alpha_u and alpha_v.
         """
+        is_finite = ops.isfinite(gradients[0])
+        gradients = tuple(ops.where(is_finite, g, 0.0) for g in gradients)
         segments = _first_positions(indices)
         for variable, row, gradient, learning_rate in zip(
             (self.u, self.v), rows, gradients, learning_rates, strict=True

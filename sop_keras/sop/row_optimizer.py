@@ -40,7 +40,8 @@ def row_optimizer(optimizer: Any, name: str) -> keras.optimizers.SGD:
             f"`{name}` moves a few rows of the noise table a step, which only plain "
             "`keras.optimizers.SGD` (with or without a schedule), a float or a "
             "LearningRateSchedule can do: other optimizers keep state for every row "
-            f"and sweep it. Received: {optimizer!r}"
+            "and sweep it. Pass a learning rate, such as 10.0, or "
+            f"keras.optimizers.SGD(10.0). Received: {optimizer!r}"
         )
     reasons = {
         "momentum": "its velocity would move all rows every step",

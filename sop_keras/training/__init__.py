@@ -2,6 +2,7 @@
 
 from sop_keras.training.checkpoint import CheckpointError
 from sop_keras.training.experiment import METHODS, NOISES, SCHEDULES, Experiment
+from sop_keras.training.history import DivergenceError
 from sop_keras.training.run import Run, RunFolderError
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "NOISES",
     "SCHEDULES",
     "CheckpointError",
+    "DivergenceError",
     "Experiment",
     "Run",
     "RunFolderError",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import keras
+
+logger = logging.getLogger(__name__)
 
 _WEIGHTS = "model.weights.h5"
 _STATE = "state.json"
@@ -52,10 +55,10 @@ class Checkpoints:
         content = {"epoch": epoch, "sha256": _sha256(partial / _WEIGHTS), **state}
         (partial / _STATE).write_text(json.dumps(content))
         for path in (partial / _WEIGHTS, partial / _STATE, partial):
-            _flush(path)
+            flush(path)
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
-        _flush(self.folder)
+        flush(self.folder)
         for old in self._found()[: -self.keep]:
             shutil.rmtree(old)
 
@@ -80,6 +83,7 @@ class Checkpoints:
                     raise ValueError(f"{_WEIGHTS} is not what was written")
             except (OSError, ValueError, KeyError, TypeError) as error:
                 damages.append(f"{path.name}: {error}")
+                logger.warning("Damaged, left out: %s: %s", path, error)
                 continue
             model.load_weights(path / _WEIGHTS)
             return state
@@ -102,9 +106,9 @@ def write_atomically(path: Path, text: str) -> None:
     """Replace the file's content in one step: readers see the old or the new."""
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(text)
-    _flush(partial)
+    flush(partial)
     partial.replace(path)
-    _flush(path.parent)
+    flush(path.parent)
 
 
 def _sha256(path: Path) -> str:
@@ -115,7 +119,8 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Have the file's, or the folder's, content on disk before going on."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -133,6 +133,11 @@ def load_data(experiment: Experiment, data_dir: str | None = None) -> Experiment
         )
         held_out = np.isin(ids, chosen)
     kept = ~held_out
+    if not kept.any():
+        raise ValueError(
+            f"num_validation={experiment.num_validation} leaves none of the {len(ids)} "
+            f"training examples of {source.name} to train on."
+        )
     limit = experiment.max_train_examples
     if limit and limit < kept.sum():
         kept &= np.isin(ids, keyed_subset(ids[kept], limit, experiment.seed))

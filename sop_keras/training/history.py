@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,14 @@ from sop_keras.training.checkpoint import Checkpoints, write_atomically
 from sop_keras.training.experiment import ExperimentData
 
 
+class DivergenceError(ValueError):
+    """A loss that is NaN or infinite."""
+
+
 class EpochRecorder(keras.callbacks.Callback):
     """Evaluates on the test set, writes a checkpoint, then a row of `history.csv`.
+
+    A loss that is not finite ends the training with a DivergenceError instead.
 
     The checkpoint holds the rows up to it, so that the file is made right again when a
     run continues after a kill between the two.
@@ -59,8 +66,14 @@ class EpochRecorder(keras.callbacks.Callback):
         self._started = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Evaluate, save, record; `logs` gets the test figures for other callbacks."""
+        """Evaluate, save, record; other callbacks find the test figures in `logs`."""
         logs = {} if logs is None else logs
+        if not math.isfinite(logs["loss"]):
+            raise DivergenceError(
+                f"The loss is {logs['loss']} in epoch {epoch + 1}: training diverged, "
+                "and stopped there. The last checkpoint is kept. Lower the learning "
+                "rate, in another folder."
+            )
         test = self.model.evaluate(self._test, verbose=0, return_dict=True)
         logs.update({f"test_{name}": value for name, value in test.items()})
         self.history.append(

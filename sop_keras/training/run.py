@@ -17,7 +17,7 @@ import tensorflow as tf
 import sop_keras
 from sop_keras.backbones import build_backbone
 from sop_keras.data import evaluation_batches, steps_per_epoch, training_batches
-from sop_keras.training.checkpoint import Checkpoints, write_atomically
+from sop_keras.training.checkpoint import Checkpoints, flush, write_atomically
 from sop_keras.training.experiment import (
     Experiment,
     ExperimentData,
@@ -81,6 +81,7 @@ class Run:
         """
         if (result := self.result) is not None:
             logger.info("%s is complete; nothing to train.", self.folder)
+            self.checkpoints.remove()  # a kill may have come between the two
             return result
         experiment = self.experiment
         keras.utils.set_random_seed(experiment.seed)
@@ -229,4 +230,6 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 def _save_atomically(model: keras.Model, path: Path) -> None:
     partial = path.with_name(f"partial-{path.name}")
     model.save(partial)
+    flush(partial)
     partial.replace(path)
+    flush(path.parent)

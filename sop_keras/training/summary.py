@@ -71,8 +71,11 @@ def noise_scores(
 
 
 def auroc(scores: np.ndarray, is_wrong: np.ndarray) -> float | None:
-    """Area under the ROC curve of `scores` for finding `is_wrong`; ties count half."""
-    if is_wrong.all() or not is_wrong.any():
+    """Area under the ROC curve of `scores` for finding `is_wrong`; ties count half.
+
+    None where all or none are wrong, or a score is not finite.
+    """
+    if is_wrong.all() or not is_wrong.any() or not np.isfinite(scores).all():
         return None
     from sklearn.metrics import roc_auc_score
 

@@ -131,3 +131,12 @@ def test_labels_that_are_nan_are_left_to_fit():
 def test_other_structures_are_refused(data, message):
     with pytest.raises(ValueError, match=message):
         with_index(data)
+
+
+def test_a_class_sorted_data_set_that_is_shuffled_is_warned_about():
+    # The first 32 labels are all 0 on every pass: only the inputs tell.
+    x, y = np.arange(400.0), np.repeat([0, 1], 200)
+    dataset = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(100, seed=1)
+    with pytest.warns(UserWarning, match=r"other inputs on a second pass.*meaningless"):
+        with_index(dataset)
+    with_index(tf.data.Dataset.from_tensor_slices((x.astype(str), y)))

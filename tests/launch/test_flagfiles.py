@@ -14,8 +14,12 @@ def test_a_name_is_found_from_any_directory(value, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = flagfiles.FOLDER / "cifar10_sym40.flags"
     expected = ["train.py", f"--flagfile={path}", "--seed=1"]
-    for arguments in ([f"--flagfile={value}"], ["--flagfile", value]):
-        argv, name = flagfiles.resolve(["train.py", *arguments, "--seed=1"])
+    for arguments in (
+        [f"--flagfile={value}", "--seed=1"],
+        ["--flagfile", value, "--seed=1"],
+        ["--seed=1", f"--flagfile={value}"],
+    ):
+        argv, name = flagfiles.resolve(["train.py", *arguments])
         assert argv == expected
         assert name == "cifar10_sym40"
 

@@ -98,6 +98,12 @@ def test_flags_after_the_flagfile_win():
         ("--backbone=resnet50", "cnn"),
         ("--dataset=mnist", "digits"),
         ("--noise=human", "symmetric"),
+        ("--lr=nan", "finite"),
+        ("--u_lr=inf", "finite"),
+        ("--momentum=1", "less than 1"),
+        ("--seed=5000000000", "seed"),
+        ("--schedule=step", "needs increasing --decay_epochs"),
+        ("--decay_epochs=40,80", "no other schedule takes them"),
     ],
 )
 def test_flag_values_are_checked_when_parsed(flag, text):
@@ -121,6 +127,10 @@ def test_the_command_line_from_any_directory(tmp_path):
     assert "tensorboard --logdir=runs/digits-seed0" in done.stdout
     for method in ("sop", "ce"):
         assert (tmp_path / "runs/digits-seed0" / method / "result.json").is_file()
+    # Each method has its folder there, so one may be added or asked for alone.
+    again = launch("--flagfile=digits", *quick, "--method=ce", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "runs/digits-seed0/ce is complete" in again.stdout
     # Errors are one line that says what to do, without a traceback.
     other = launch("--flagfile=digits", "--epochs=2", cwd=tmp_path)
     assert other.returncode == 1

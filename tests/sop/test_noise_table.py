@@ -164,3 +164,14 @@ def test_a_step_reads_and_writes_rows_and_nothing_else(variable):
     assert used == {"ResourceGather", "ResourceScatterUpdate"}
     shapes = [tensor.shape for op in graph.get_operations() for tensor in op.outputs]
     assert not any(shape.rank and shape[0] == 100 for shape in shapes)
+
+
+def test_a_gradient_that_is_not_finite_leaves_its_rows_alone():
+    table = table_of(np.full((3, 1), 0.5), np.full((3, 2), 0.5))
+    indices = np.array([0, 1, 2])
+    by_u = np.array([[np.nan], [np.inf], [1.0]], "float32")
+    by_v = np.ones((3, 2), "float32")
+    table.step(indices, table.rows(indices), (by_u, by_v), (0.1, 0.2))
+    # Only example 2 moves: u to 0.5 - 0.1 and v to 0.5 - 0.2.
+    np.testing.assert_allclose(table.u.numpy()[:, 0], [0.5, 0.5, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(table.v.numpy()[:, 0], [0.5, 0.5, 0.3], rtol=1e-6)

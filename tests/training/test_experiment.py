@@ -60,6 +60,11 @@ def test_asymmetric_noise_needs_classes_it_is_defined_for():
         load_data(digits(noise="asymmetric"))
 
 
+def test_a_validation_part_that_leaves_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"num_validation=1796 leaves none of .*1437"):
+        load_data(digits(num_validation=1796))
+
+
 def backbone():
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(10)])
 

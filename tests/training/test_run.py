@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from settings import digits
 
-from sop_keras.training import CheckpointError, Run, RunFolderError
+from sop_keras.training import (
+    CheckpointError,
+    DivergenceError,
+    Run,
+    RunFolderError,
+)
 from sop_keras.training.checkpoint import Checkpoints
 
 
@@ -175,3 +180,18 @@ def test_damaged_checkpoints_are_an_error_that_changes_nothing(tmp_path, monkeyp
         Run(digits(), tmp_path).train(verbose=0)
     assert (tmp_path / "history.csv").read_text() == before
     assert len(list(tmp_path.glob("checkpoints/*/state.json"))) == 2
+
+
+def test_a_run_that_diverges_says_so_and_keeps_what_is_there(tmp_path):
+    experiment = digits(method="ce", learning_rate=1e9, schedule="constant")
+    with pytest.raises(DivergenceError, match=r"loss is (nan|inf) in epoch \d.*Lower"):
+        Run(experiment, tmp_path).train(verbose=0)
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_checkpoints_that_a_kill_left_beside_a_result_go(complete):
+    folder, _ = complete
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    Checkpoints(folder / "checkpoints").save(model, 3, {})
+    Run(digits(), folder).train(verbose=0)
+    assert not (folder / "checkpoints").exists()

@@ -21,6 +21,10 @@ def test_auroc_needs_both_kinds(value):
     assert auroc(np.arange(3.0), np.full(3, value)) is None
 
 
+def test_auroc_of_scores_that_are_not_finite_is_none():
+    assert auroc(np.array([np.nan, 1.0]), np.array([True, False])) is None
+
+
 @pytest.fixture
 def data():
     # Three 1x3 "images" whose pixels are the logits; mean 0 and std 1/255 leave them.

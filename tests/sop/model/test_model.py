@@ -96,7 +96,11 @@ def test_compile_takes_numbers_schedules_and_sgd():
     assert float(model.u_optimizer.learning_rate) == 10.0
     assert float(model.v_optimizer.learning_rate) == 10.0
     schedule = keras.optimizers.schedules.CosineDecay(1.0, 10)
-    model.compile(keras.optimizers.Adam(), schedule, keras.optimizers.SGD(100.0))
+    model.compile(
+        keras.optimizers.Adam(),
+        u_optimizer=schedule,
+        v_optimizer=keras.optimizers.SGD(100.0),
+    )
     assert float(model.u_optimizer.learning_rate) == 1.0
     assert float(model.v_optimizer.learning_rate) == 100.0
 
@@ -106,18 +110,20 @@ def test_compile_refuses_what_would_be_ignored():
     for arguments in ({"loss": "mse"}, {"loss_weights": [1.0]}):
         with pytest.raises(ValueError, match="SOPModel brings its own objective"):
             model.compile("sgd", **arguments)
+    with pytest.raises(ValueError, match="SOPModel brings its own objective"):
+        model.compile("adam", "sparse_categorical_crossentropy")
     with pytest.raises(
         ValueError, match=r"`weight_decay=0.001` on `v_optimizer` cannot"
     ):
-        model.compile("sgd", 1.0, keras.optimizers.SGD(1.0, weight_decay=1e-3))
+        model.compile("sgd", v_optimizer=keras.optimizers.SGD(1.0, weight_decay=1e-3))
     with pytest.raises(
-        ValueError, match=r"`u_optimizer` moves a few rows.*Received: 'sgd'"
+        ValueError, match=r"`u_optimizer` moves a few rows.*SGD\(10.*Received: 'sgd'"
     ):
-        model.compile("sgd", "sgd")
+        model.compile("sgd", u_optimizer="sgd")
     one, other = keras.optimizers.SGD(1.0), keras.optimizers.SGD(1.0)
-    for three in ((one, other, other), (one, one, other), (one, other, one)):
+    for main, of_u, of_v in ((one, other, other), (one, one, other), (one, other, one)):
         with pytest.raises(ValueError, match="must be three objects"):
-            model.compile(*three)
+            model.compile(main, u_optimizer=of_u, v_optimizer=of_v)
     assert not model.compiled
 
 

@@ -31,7 +31,7 @@ def built_under(policy):
 
 def fitted(network, optimizer, from_logits=True):
     model = SOPModel(network, N, K, init_std=0.3, seed=2, from_logits=from_logits)
-    model.compile(optimizer, 2.0, 3.0)
+    model.compile(optimizer, u_optimizer=2.0, v_optimizer=3.0)
     history = model.fit(X, Y, batch_size=8, epochs=2, shuffle=False, verbose=0).history
     return model, history
 
@@ -76,7 +76,7 @@ def test_an_overflow_of_the_scaled_gradients_skips_the_network_alone():
     network = built_under("mixed_float16")
     weights = network.get_weights()
     model = SOPModel(network, N, K, init_std=0.3, seed=2)
-    model.compile(optimizer, 2.0, 3.0)
+    model.compile(optimizer, u_optimizer=2.0, v_optimizer=3.0)
     before = model.noise_table.v.numpy()
     model.fit(X, Y, batch_size=N, verbose=0)
     np.testing.assert_array_equal(network.get_weights()[0], weights[0])
@@ -98,3 +98,19 @@ def test_evaluation_is_float32():
     losses = np.log(np.exp(logits).sum(axis=1)) - logits[range(N), Y]
     # float16 losses would be off by up to 5e-4.
     assert model.evaluate(X, Y, verbose=0) == pytest.approx(losses.mean(), rel=1e-6)
+
+
+def test_an_overflow_of_one_example_leaves_the_table_finite():
+    # 2e5 is beyond float16's 65,504: logits of infinity, probabilities of NaN.
+    x = X.copy()
+    x[3] = 2e5
+    network = built_under("mixed_float16")
+    model = SOPModel(network, N, K, init_std=0.3, seed=2)
+    model.compile(keras.optimizers.SGD(0.1), u_optimizer=2.0, v_optimizer=3.0)
+    u, v = model.noise_table.u.numpy(), model.noise_table.v.numpy()
+    model.fit(x, Y, batch_size=N, verbose=0)
+    assert np.isfinite(model.noise_table.u.numpy()).all()
+    np.testing.assert_array_equal(model.noise_table.u.numpy()[3], u[3])
+    np.testing.assert_array_equal(model.noise_table.v.numpy()[3], v[3])
+    history = model.fit(X, Y, batch_size=N, verbose=0).history
+    assert np.isfinite(history["loss"]).all()

@@ -53,7 +53,12 @@ def fresh(backbone=functional, rates=plain_rates):
     keras.utils.set_random_seed(5)
     model = SOPModel(backbone(), N, K, init_std=0.1, seed=6)
     optimizer, u_optimizer, v_optimizer = rates()
-    model.compile(optimizer, u_optimizer, v_optimizer, metrics=["accuracy"])
+    model.compile(
+        optimizer,
+        u_optimizer=u_optimizer,
+        v_optimizer=v_optimizer,
+        metrics=["accuracy"],
+    )
     return model
 
 
