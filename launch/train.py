@@ -4,7 +4,7 @@
     python launch/train.py --flagfile=cifar10_sym40.flags --data_dir=DATA
     python launch/train.py --flagfile=cifar10_sym40 --method=ce --epochs=60
 
-One flagfile is one experiment (launch/flags/); flags after it win. Interrupted, the
+One flagfile is one experiment (launch/flags/); flags beside it win. Interrupted, the
 same command resumes. Results: result.json, history.csv, model.keras, tensorboard/ in
 --output_dir.
 """

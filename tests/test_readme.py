@@ -32,7 +32,11 @@ def make(target, tmp_path, *arguments):
     ready = tmp_path / "ready"
     ready.touch()
     overrides = [f"READY={ready}", f"BIN={Path(sys.executable).parent}"]
-    return run(["make", target, *overrides, *arguments])
+    # Not the flags of the make that may have started this suite.
+    env = {key: value for key, value in os.environ.items() if "MAKE" not in key}
+    env.pop("MFLAGS", None)
+    command = ["make", "--no-print-directory", target, *overrides, *arguments]
+    return run(command, env=env)
 
 
 def test_the_blocks_are_those_that_are_tested_below():

@@ -217,7 +217,7 @@ def test_steps_per_epoch(num_examples, batch_size, steps):
         ({"batch_size": 0}, "`batch_size` must be at least 1. Received: batch_size=0"),
         ({"initial_epoch": 3}, "initial_epoch=3, epochs=2"),
         ({"initial_epoch": -1}, "initial_epoch=-1, epochs=2"),
-        ({"augment": "strong"}, "one of weak, none. Received: augment='strong'"),
+        ({"augment": "strong"}, "one of weak, flip, none. Received: augment='strong'"),
         ({"seed": -1}, "seed=-1"),
     ],
 )

@@ -205,7 +205,7 @@ def test_train_on_batch_and_test_on_batch():
     u, v = tables()
     model.noise_table.u.assign(u)
     model.noise_table.v.assign(v)
-    model.compile(keras.optimizers.SGD(RATE), U_RATE, V_RATE)
+    model.compile(keras.optimizers.SGD(RATE), u_optimizer=U_RATE, v_optimizer=V_RATE)
     for start in range(0, N, 4):
         rows = slice(start, start + 4)
         targets = {"label": labels[rows], "index": ids[rows]}
