@@ -239,10 +239,7 @@ def next_commands(folder: Path, first: Path) -> str:
         f"curves:  tensorboard --logdir={folder}",
         f"figures: {first}/result.json",
     ]
-    lines.append(
-        f"network: keras.saving.load_model({str(first / 'backbone.keras')!r}), "
-        "after import sop_keras"
-    )
+    lines.append(f"network: keras.saving.load_model({str(first / 'backbone.keras')!r})")
     return "\n".join(lines)
 
 

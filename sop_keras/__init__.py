@@ -8,9 +8,11 @@ if keras.config.backend() != "tensorflow":
         f"before keras is imported. The backend is: {keras.config.backend()}"
     )
 
+# The classes that saved models name: imported, they can be loaded.
+from sop_keras import baselines, optimizers
 from sop_keras.indexing import with_index
 from sop_keras.sop import SOPModel
 
 __version__ = "0.1.0"
 
-__all__ = ["SOPModel", "with_index"]
+__all__ = ["SOPModel", "baselines", "optimizers", "with_index"]

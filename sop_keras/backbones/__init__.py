@@ -7,14 +7,12 @@ from collections.abc import Callable, Sequence
 import keras
 
 from sop_keras.backbones.cnn import cnn
-from sop_keras.backbones.initializers import FanInUniform
 from sop_keras.backbones.mlp import mlp
 from sop_keras.backbones.preact_resnet import preact_resnet18
 from sop_keras.backbones.resnet import resnet34
 
 __all__ = [
     "BACKBONES",
-    "FanInUniform",
     "build_backbone",
     "cnn",
     "mlp",
@@ -46,7 +44,7 @@ def build_backbone(
     Returns:
         A functional model from images, shape `(batch_size, *input_shape)`, to logits,
         float32 of shape `(batch_size, num_classes)`. Its weights start as PyTorch's do
-        (`FanInUniform`), and so do its BatchNorm constants.
+        (`initializers.fan_in_uniform`), and so do its BatchNorm constants.
 
     Raises:
         ValueError: if the name is unknown, or `input_shape` or `seed` is invalid.

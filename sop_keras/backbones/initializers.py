@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 
 
-@keras.saving.register_keras_serializable(package="sop_keras")
-class FanInUniform(keras.initializers.Initializer):
+def fan_in_uniform(
+    fan_in: int, seed: int | None = None
+) -> keras.initializers.RandomUniform:
     """Uniform values in `[-1/sqrt(fan_in), 1/sqrt(fan_in))`.
 
     PyTorch starts the kernels and the biases of `nn.Conv2d` and `nn.Linear` so
@@ -20,52 +20,24 @@ class FanInUniform(keras.initializers.Initializer):
     the published results of SOP were trained from it. The standard deviation is
     `1/sqrt(3 fan_in)`. Keras' own defaults (Glorot uniform, zero biases) differ.
 
+    It is Keras' own initializer, so that a saved network loads without this package.
+
     Args:
-        fan_in: The number of inputs that each unit sums over. `None` reads it from the
-            shape of a kernel, `(*window, inputs, units)`; a bias does not tell, so its
-            initializer must be given the number. Defaults to `None`.
-        seed: An integer for the same values at every call, or `None` for fresh ones
-            drawn from Keras' global seed. Defaults to `None`.
+        fan_in: The number of inputs that each unit sums over: of a kernel, the product
+            of all axes of its shape but the last; of a bias, its kernel's.
+        seed: An integer for the same values at every call, or `None` for Keras' global
+            seed. Defaults to `None`.
 
     Raises:
-        ValueError: if `fan_in` is not positive, or is `None` when the shape has fewer
-            than two axes.
-
-    Example:
-    ```python
-    keras.layers.Dense(
-        10,
-        kernel_initializer=FanInUniform(seed=0),
-        bias_initializer=FanInUniform(fan_in=512, seed=1),
-    )
-    ```
+        ValueError: if `fan_in` is not positive.
     """
-
-    def __init__(self, fan_in: int | None = None, seed: int | None = None) -> None:
-        if fan_in is not None and fan_in < 1:
-            raise ValueError(
-                "`fan_in` must be a positive integer, the number of inputs of each "
-                f"unit, or None for a kernel. Received: fan_in={fan_in}."
-            )
-        self.fan_in = fan_in
-        self.seed = seed
-
-    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
-        """Draw values of the given shape and dtype (Keras' float type by default)."""
-        if self.fan_in is None and len(shape) < 2:
-            raise ValueError(
-                f"The shape {tuple(shape)} of a bias does not tell how many inputs its "
-                "units have. Pass `fan_in`, the fan-in of the layer's kernel."
-            )
-        fan_in = self.fan_in or math.prod(shape[:-1])
-        limit = 1 / math.sqrt(fan_in)
-        return keras.random.uniform(
-            shape, minval=-limit, maxval=limit, dtype=dtype, seed=self.seed
+    if fan_in < 1:
+        raise ValueError(
+            "`fan_in` must be a positive integer, the number of inputs of each unit. "
+            f"Received: fan_in={fan_in}."
         )
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments, as Keras serializes them."""
-        return {"fan_in": self.fan_in, "seed": self.seed}
+    limit = 1 / math.sqrt(fan_in)
+    return keras.initializers.RandomUniform(-limit, limit, seed=seed)
 
 
 def layer_seeds(seed: int | None) -> Iterator[int | None]:

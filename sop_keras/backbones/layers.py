@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import keras
 
-from sop_keras.backbones.initializers import FanInUniform
+from sop_keras.backbones.initializers import fan_in_uniform
 
 
 def image_input(input_shape: Sequence[int], smallest: int = 1) -> keras.KerasTensor:
@@ -72,7 +72,9 @@ def convolution(
         strides=stride,
         padding=padding,
         use_bias=False,
-        kernel_initializer=FanInUniform(seed=next(seeds)),
+        kernel_initializer=fan_in_uniform(
+            kernel_size * kernel_size * x.shape[-1], next(seeds)
+        ),
         name=name,
     )(x)
 
@@ -115,8 +117,8 @@ def dense(
     """
     return keras.layers.Dense(
         units,
-        kernel_initializer=FanInUniform(seed=next(seeds)),
-        bias_initializer=FanInUniform(fan_in=x.shape[-1], seed=next(seeds)),
+        kernel_initializer=fan_in_uniform(x.shape[-1], next(seeds)),
+        bias_initializer=fan_in_uniform(x.shape[-1], next(seeds)),
         dtype=dtype,
         name=name,
     )(x)

@@ -127,6 +127,12 @@ def test_the_command_line_from_any_directory(tmp_path):
     assert "tensorboard --logdir=runs/digits-seed0" in done.stdout
     for method in ("sop", "ce"):
         assert (tmp_path / "runs/digits-seed0" / method / "result.json").is_file()
+    # What is deployed loads without this package, the whole model with it alone.
+    for method in ("sop", "ce"):
+        for modules, file in (("keras", "backbone"), ("keras, sop_keras", "model")):
+            path = str(tmp_path / "runs/digits-seed0" / method / f"{file}.keras")
+            code = f"import {modules}; keras.saving.load_model({path!r})"
+            subprocess.run([sys.executable, "-c", code], check=True)
     # Each method has its folder there, so one may be added or asked for alone.
     again = launch("--flagfile=digits", *quick, "--method=ce", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
