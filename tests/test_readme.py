@@ -50,6 +50,13 @@ def test_it_opens_with_the_two_commands():
     assert re.findall(r"^make \w+$", opening, flags=re.M) == ["make train", "make test"]
 
 
+def test_what_it_links_to_exists():
+    links = re.findall(r"\]\((?!https?://)([^)]+)\)", README)
+    assert "docs/figure1.png" in links
+    for link in links:
+        assert (ROOT / link).is_file(), link
+
+
 @pytest.mark.slow
 def test_make_train(tmp_path):
     output = f"FLAGS=--epochs=1 --output_dir={tmp_path / 'run'}"
