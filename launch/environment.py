@@ -4,6 +4,6 @@ import os
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# TensorFlow leaves oneDNN's kernels off on some CPUs (those without AVX512), where a
-# ResNet34 step took 15.9 s without and 12.5 s with them. See BUILD.md.
+# TensorFlow leaves oneDNN's kernels off on CPUs without AVX512; without them a ResNet34
+# step takes up to twice as long. Measured in BUILD.md.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
