@@ -9,6 +9,12 @@ import keras
 
 from sop_keras.indexing.training_data import fixed_order, unpack
 from sop_keras.randomness.saved_seeds import SavedSeeds
+from sop_keras.sop.inputs import check_view, explain_views
+
+_VIEWS = (
+    "CrossEntropyModel takes one, such as the weak one of each pair: "
+    "dataset.map(lambda x, y: (x[0], y))."
+)
 
 
 @keras.saving.register_keras_serializable(package="sop_keras")
@@ -39,8 +45,10 @@ class CrossEntropyModel(SavedSeeds, keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The network: `(batch_size, num_classes)`."""
+        check_view(inputs, self.backbone, _VIEWS)
         # Keras hands `training` on to the backbone by itself, if that takes it.
-        return self.backbone(inputs)
+        with explain_views(inputs, _VIEWS):
+            return self.backbone(inputs)
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """`keras.Model.fit`."""

@@ -34,7 +34,9 @@ class IndexedModel(keras.Model):
         super().__init__(**kwargs)
         self.num_examples = num_examples
         self.num_classes = num_classes
-        self._training_data = TrainingData(num_examples, num_classes)
+        self._training_data = TrainingData(
+            num_examples, num_classes, self._check_inputs
+        )
 
     def fit(
         self,
@@ -84,6 +86,7 @@ class IndexedModel(keras.Model):
             validation_data = self._training_data.for_evaluation(
                 *keras.utils.unpack_x_y_sample_weight(validation_data)
             )
+        self._before_training(y and y["label"], validation_split)
         with clear_data_errors():
             return super().fit(
                 self._build_for(x),
@@ -136,6 +139,7 @@ class IndexedModel(keras.Model):
         x, y, sample_weight = self._training_data.for_batch(
             x, y, sample_weight, class_weight
         )
+        self._before_training(None)
         self._build_for(x)
         return super().train_on_batch(x, y, sample_weight, return_dict=return_dict)
 
@@ -164,6 +168,22 @@ class IndexedModel(keras.Model):
         # are told to wait for the data like everything else of a step.
         with tf.control_dependencies(None):
             return super().compute_metrics(x, labels, y_pred, sample_weight)
+
+    def _check_inputs(self, x: Any, training: bool) -> Any:
+        """Give back inputs that the model can take; a DataError for others.
+
+        Args:
+            x: the inputs, arrays or the symbolic tensors of an input pipeline.
+            training: whether they are to be trained on.
+        """
+        return x
+
+    def _before_training(self, labels: Any, validation_split: float = 0.0) -> None:
+        """Look at all labels before they are trained on, None where they are unknown.
+
+        Of arrays, those of `fit` are known; the last part of them, `validation_split`,
+        is not trained on.
+        """
 
     def _build_for(self, x: Any) -> Any:
         """Build model and optimizer before callbacks start; gives x back."""

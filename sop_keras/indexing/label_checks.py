@@ -121,6 +121,41 @@ def check_sample_weight(sample_weight: Any) -> Any:
     )
 
 
+def check_sizes(labels: Any, others: Any) -> Any:
+    """The labels, if there are as many of everything else, and at least one.
+
+    Args:
+        labels: checked labels, an entry an example.
+        others: arrays in any structure: inputs, ids, weights.
+
+    Raises:
+        ValueError: if the lengths differ, or are 0.
+    """
+    # What has no length is not for here to judge: Keras does.
+    leaves = [leaf for leaf in keras.tree.flatten(others) if hasattr(leaf, "shape")]
+    symbolic = tf.is_symbolic_tensor(labels)
+    found = [
+        tf.shape(array, tf.int64)[0] if symbolic else array.shape[0]
+        for array in (labels, *leaves)
+    ]
+    lengths = tf.stack(found) if symbolic else np.array(found)
+    is_bad = (lengths == 0) | (lengths != lengths[0])
+    lengths = _refuse(
+        _module(labels).any(is_bad, keepdims=True),
+        lengths[None],
+        lambda bad: (
+            "There must be as many inputs, indices and sample weights as labels, and "
+            "at least one. Received the lengths ",
+            bad,
+            ".",
+        ),
+    )
+    if not symbolic:
+        return labels
+    with tf.control_dependencies([lengths]):
+        return tf.identity(labels)
+
+
 def class_weight_table(
     class_weight: Mapping[int, float], num_classes: int
 ) -> np.ndarray:

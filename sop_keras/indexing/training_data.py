@@ -32,11 +32,19 @@ class TrainingData:
     Args:
         num_examples: the number of rows of the noise table.
         num_classes: the number of classes.
+        check_inputs: takes x, and whether it is trained on; gives x back, or raises a
+            `DataError` where the model cannot take it.
     """
 
-    def __init__(self, num_examples: int, num_classes: int):
+    def __init__(
+        self,
+        num_examples: int,
+        num_classes: int,
+        check_inputs: Callable[[Any, bool], Any],
+    ):
         self.num_examples = num_examples
         self.num_classes = num_classes
+        self._check_inputs = check_inputs
 
     def for_fit(
         self,
@@ -113,15 +121,15 @@ class TrainingData:
                     "Multiply the class weights into the sample weights."
                 )
             sample_weight = label_checks.weights_of_classes(labels, class_weights)
-        y = {"label": labels, "index": indices}
-        return _pack(x, y, sample_weight)
+        return _pack(self._check_inputs(x, True), labels, indices, sample_weight)
 
     def _check_evaluation_batch(self, batch: Any) -> tuple[Any, ...]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         if y is None:
             raise DataError("Evaluation needs labels: (x, y[, sample_weight]).")
         y = y["label"] if isinstance(y, Mapping) else y
-        return _pack(x, label_checks.check_labels(y, self.num_classes), sample_weight)
+        labels = label_checks.check_labels(y, self.num_classes)
+        return _pack(self._check_inputs(x, False), labels, None, sample_weight)
 
 
 def unpack(data: Any) -> tuple[Any, Any, Any, Any]:
@@ -249,18 +257,12 @@ def _check_structure(y: Any) -> None:
         )
 
 
-def _pack(x: Any, y: Any, sample_weight: Any) -> tuple[Any, ...]:
-    """Like Keras' own, for checked labels; None is left out, as PyDatasets need."""
-    arrays = keras.tree.flatten(y)
+def _pack(x: Any, labels: Any, indices: Any, sample_weight: Any) -> tuple[Any, ...]:
+    """Like Keras' own, for checked arrays; None is left out, as PyDatasets need."""
     if sample_weight is not None:
         sample_weight = label_checks.check_sample_weight(sample_weight)
-        arrays.append(sample_weight)
-    sizes = {len(array) for array in arrays if isinstance(array, np.ndarray)}
-    if len(sizes) > 1 or 0 in sizes:
-        raise DataError(
-            "There must be as many labels as indices and sample weights, and at least "
-            f"one. Received: {sorted(sizes)}."
-        )
+    labels = label_checks.check_sizes(labels, (indices, sample_weight, x))
+    y = labels if indices is None else {"label": labels, "index": indices}
     return (x, y) if sample_weight is None else (x, y, sample_weight)
 
 

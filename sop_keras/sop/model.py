@@ -17,18 +17,30 @@ from sop_keras.indexing.indexed_model import IndexedModel
 from sop_keras.indexing.training_data import unpack
 from sop_keras.randomness.saved_seeds import SavedSeeds
 from sop_keras.sop import arguments, objective
+from sop_keras.sop.inputs import (
+    VIEWS_ARE_FOR,
+    check_view,
+    check_views,
+    explain_views,
+    join_views,
+)
 from sop_keras.sop.noise_table import NoiseTable
 from sop_keras.sop.row_optimizer import row_optimizer
 
 
 @keras.saving.register_keras_serializable(package="sop_keras")
 class SOPModel(SavedSeeds, IndexedModel):
-    """Trains a classifier on wrongly labelled data (SOP), as a Keras model.
+    """Trains a classifier on wrongly labelled data (SOP, SOP+), as a Keras model.
 
     Beside the backbone f, every training example i owns small variables u_i, v_i;
     s_i = u_i*u_i*y_i - v_i*v_i*(1-y_i) absorbs the error of its label, and implicit
     regularisation keeps it sparse. Only `fit` sees them: `evaluate`, `predict` and
     `model(x)` are the backbone alone.
+
+    SOP+ adds lambda_C L_C, the divergence KL(p(x) || p(x')) of the prediction for a
+    strongly augmented view x' from that for x, and lambda_B L_B, which keeps the mean
+    prediction close to a prior of the classes. Its data are pairs `(weak, strong)` of
+    views: one batch to the network, but L_C alone is computed on the strong one.
 
     Args:
         backbone: any `keras.Model` (or layer) with outputs `(batch_size, num_classes)`.
@@ -38,12 +50,16 @@ class SOPModel(SavedSeeds, IndexedModel):
             Defaults to `True`.
         variant: `"paper"` follows the published text, `"reference"` the authors' code
             where the two differ. Defaults to `"paper"`.
-        consistency_weight: lambda_C of SOP+. Needs pairs of views, which this version
-            does not take: must be `0.0`, the default.
-        balance_weight: lambda_B of SOP+, the weight of the class-balance loss.
-            Defaults to `0.0`.
-        class_prior: the prior of the class-balance loss, `num_classes` numbers that sum
-            to 1. Defaults to `None`: uniform.
+        consistency_weight: lambda_C of SOP+ (0.9 in the paper). If positive, training
+            takes pairs of views. Defaults to `0.0`.
+        balance_weight: lambda_B of SOP+ (0.1 in the paper), the weight of the
+            class-balance loss. Defaults to `0.0`.
+        class_prior: the prior of the class-balance loss: `num_classes` numbers that sum
+            to 1, `"uniform"`, or `"empirical"`, the frequencies of the observed labels.
+            Every `fit` on arrays counts its labels anew. Other training goes on with
+            the last count, which is saved with the weights, and needs one; for streams,
+            see `sop_keras.sop.objective.empirical_class_prior`. Defaults to `None`:
+            uniform.
         init_std: u and v start as draws from N(0, init_std^2). Defaults to `1e-8`. In a
             short training, where u has few visits to grow in, choose more (`1e-4`).
         seed: seeds u and v. Defaults to `None`: Keras' global seed.
@@ -61,13 +77,25 @@ class SOPModel(SavedSeeds, IndexedModel):
     model.backbone.save("clean.keras")
     ```
 
-    Metrics of `fit`: `loss` is the network's objective (L_CE + lambda_B L_B, plus the
-    backbone's own regularisation losses); its parts are `ce_loss`, `mse_loss` (which
-    trains v) and, where used, `balance_loss`. `evaluate` reports the network's plain
-    cross entropy as `loss`.
+    Example of SOP+:
+    ```python
+    model = SOPModel(
+        backbone, 50_000, 10, consistency_weight=0.9, balance_weight=0.1
+    )
+    model.compile(keras.optimizers.SGD(0.02, momentum=0.9), metrics=["accuracy"])
+    data = with_index(dataset).shuffle(50_000)
+    pairs = data.map(lambda x, y: ((weak(x), strong(x)), y))
+    model.fit(pairs.batch(128), validation_data=(x_test, y_test))
+    ```
+
+    Metrics of `fit`: `loss` is the network's objective (L_CE + lambda_C L_C +
+    lambda_B L_B, plus the backbone's own regularisation losses); its parts are
+    `ce_loss`, `mse_loss` (which trains v) and, where used, `consistency_loss` and
+    `balance_loss`. Of two views, the metrics of `compile` are those of the weak one.
+    `evaluate` takes one view and reports the network's plain cross entropy as `loss`.
 
     Reference: Liu, Zhu, Qu, You, "Robust Training under Label Noise by
-    Over-parameterization", ICML 2022, Algorithm 1.
+    Over-parameterization", ICML 2022, Algorithm 1 and Appendix A.3.
     """
 
     def __init__(
@@ -91,19 +119,25 @@ class SOPModel(SavedSeeds, IndexedModel):
         # The loss is scaled where the backbone, not this model, computes in float16.
         kwargs.setdefault("dtype", backbone.dtype_policy)
         super().__init__(num_examples, num_classes, **kwargs)
-        if consistency_weight != 0:
-            raise ValueError(
-                "`consistency_weight` needs pairs of views of every image, which this "
-                f"version does not take. Received: {consistency_weight}; leave it at 0."
-            )
         self.backbone = backbone
         self.from_logits = bool(from_logits)
         self.variant = objective.check_variant(variant)
-        self.consistency_weight = float(consistency_weight)
+        self.consistency_weight = arguments.check_non_negative(
+            "consistency_weight", consistency_weight
+        )
         self.balance_weight = arguments.check_non_negative(
             "balance_weight", balance_weight
         )
-        self.class_prior = objective.check_class_prior(class_prior, num_classes)
+        self.class_prior: Any = objective.check_class_prior(class_prior, num_classes)
+        if self.class_prior is None:  # all 0 until labels are counted
+            self.class_prior = self.add_weight(
+                name="class_prior",
+                shape=(num_classes,),
+                dtype="float32",
+                initializer="zeros",
+                trainable=False,
+                autocast=False,
+            )
         self.init_std = arguments.check_non_negative("init_std", init_std)
         self.seed = seed
         self.noise_table = NoiseTable(
@@ -114,14 +148,17 @@ class SOPModel(SavedSeeds, IndexedModel):
             seed=seed,
             name="noise_table",
         )
-        parts = ["ce_loss", "mse_loss"] + ["balance_loss"] * (self.balance_weight > 0)
+        parts = ["ce_loss", "mse_loss"]
+        parts += ["consistency_loss"] * (self.consistency_weight > 0)
+        parts += ["balance_loss"] * (self.balance_weight > 0)
         self._parts = {name: keras.metrics.Mean(name=name) for name in parts}
         self.built = backbone.built
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The network alone: `(batch_size, num_classes)`."""
         # Keras hands `training` on to the backbone by itself, if that takes it.
-        outputs = self.backbone(inputs)
+        with explain_views(inputs, VIEWS_ARE_FOR):
+            outputs = self.backbone(inputs)
         arguments.check_outputs(outputs, self.num_classes)
         return outputs
 
@@ -172,14 +209,15 @@ class SOPModel(SavedSeeds, IndexedModel):
         """One step of Algorithm 1 on the batch's rows and on the network."""
         x, observed_labels, indices, sample_weight = unpack(data)
         labels, weights = self._one_hot(observed_labels), _column(sample_weight)
+        views = x if self.consistency_weight else (x,)  # L_C alone sees the second
         u, v = self.noise_table.rows(indices)
         noise = objective.estimated_noise(u, v, labels, self.variant)
 
         # The network. v enters as a constant, u is stepped by its closed form below.
         with tf.GradientTape() as tape:
-            outputs = self(x, training=True)
-            probs = self._probabilities(outputs)
-            loss, parts = self._network_loss(probs, noise, labels, weights)
+            outputs = self._outputs(views)
+            probs = ops.softmax(outputs[0], axis=-1) if self.from_logits else outputs[0]
+            loss, parts = self._network_loss(outputs, probs, noise, labels, weights)
             scaled_loss = self.optimizer.scale_loss(loss)
         if self.trainable_weights:
             gradients = tape.gradient(scaled_loss, self.trainable_weights)
@@ -188,7 +226,7 @@ class SOPModel(SavedSeeds, IndexedModel):
             )
 
         # The rows of u and v: a step each, then the projection.
-        predictions = self._one_hot(ops.argmax(outputs, axis=-1))
+        predictions = self._one_hot(ops.argmax(outputs[0], axis=-1))
         gradients = self._row_gradients(
             (u, v), probs, noise, labels, predictions, weights
         )
@@ -198,9 +236,11 @@ class SOPModel(SavedSeeds, IndexedModel):
         self.v_optimizer.iterations.assign_add(1)
 
         mse = objective.squared_error_loss(predictions, noise, labels)
-        parts["mse_loss"] = _batch_mean(mse, weights)
+        parts["mse_loss"] = objective.batch_mean(mse, weights)
         self._track(loss, labels, parts)
-        return self.compute_metrics(x, observed_labels, outputs, sample_weight)
+        return self.compute_metrics(
+            views[0], observed_labels, outputs[0], sample_weight
+        )
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """The network's plain cross entropy and metrics; u and v play no part."""
@@ -210,7 +250,9 @@ class SOPModel(SavedSeeds, IndexedModel):
         cross_entropy = keras.losses.categorical_crossentropy(
             labels, ops.cast(outputs, "float32"), from_logits=self.from_logits
         )
-        self._track(_batch_mean(cross_entropy, _column(sample_weight)), labels, {})
+        self._track(
+            objective.batch_mean(cross_entropy, _column(sample_weight)), labels, {}
+        )
         results = self.compute_metrics(x, observed_labels, outputs, sample_weight)
         return {k: value for k, value in results.items() if k not in self._parts}
 
@@ -240,6 +282,7 @@ class SOPModel(SavedSeeds, IndexedModel):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
+        given = isinstance(self.class_prior, np.ndarray)
         return {
             **super().get_config(),
             "backbone": keras.saving.serialize_keras_object(self.backbone),
@@ -249,7 +292,7 @@ class SOPModel(SavedSeeds, IndexedModel):
             "variant": self.variant,
             "consistency_weight": self.consistency_weight,
             "balance_weight": self.balance_weight,
-            "class_prior": [float(prior) for prior in self.class_prior],
+            "class_prior": self.class_prior.tolist() if given else "empirical",
             "init_std": self.init_std,
             "seed": self.seed,
         }
@@ -277,10 +320,44 @@ class SOPModel(SavedSeeds, IndexedModel):
         """compile() with what `get_compile_config` gave."""
         self.compile(**keras.saving.deserialize_keras_object(config))
 
+    def _check_inputs(self, x: Any, training: bool) -> Any:
+        if training and self.consistency_weight:
+            return check_views(x, self.backbone)
+        return check_view(x, self.backbone, VIEWS_ARE_FOR)
+
+    def _before_training(self, labels: Any, validation_split: float = 0.0) -> None:
+        if validation_split and self.consistency_weight:
+            raise DataError(
+                "`validation_split` would set pairs of views aside, but evaluation "
+                "takes one. Pass validation_data=(x, y) of images as they are."
+            )
+        if not self.balance_weight or isinstance(self.class_prior, np.ndarray):
+            return
+        if labels is not None:
+            count = int(len(labels) * (1.0 - validation_split))  # as Keras splits
+            prior = objective.empirical_class_prior(labels[:count], self.num_classes)
+            self.class_prior.assign(prior)
+        elif not np.any(self.class_prior.numpy()):
+            raise DataError(
+                'class_prior="empirical" counts the labels of arrays, but those of a '
+                "stream or a single batch are not known in advance. Pass the vector: "
+                "class_prior=empirical_class_prior(labels, num_classes), of "
+                "sop_keras.sop.objective."
+            )
+
     def _build_on(self, inputs: Any) -> None:
+        if self.consistency_weight:
+            inputs, _ = inputs  # the views differ in nothing that a weight depends on
         # First: Keras would turn an error of an unbuilt backbone into a warning.
-        self.backbone(inputs)
+        self.call(inputs)
         super()._build_on(inputs)
+
+    def _symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        # Under a tf.distribute strategy, Keras calls the model on a batch of any data.
+        if self.consistency_weight and isinstance(data_batch[1], dict):
+            (weak, _), *targets = data_batch
+            data_batch = (weak, *targets)
+        super()._symbolic_build(iterator, data_batch)
 
     def _one_hot(self, labels: Any) -> Any:
         if len(labels.shape) == 2 and labels.shape[1] == self.num_classes:
@@ -288,21 +365,27 @@ class SOPModel(SavedSeeds, IndexedModel):
         labels = ops.cast(ops.reshape(labels, (-1,)), "int32")
         return ops.one_hot(labels, self.num_classes, dtype="float32")
 
-    def _probabilities(self, outputs: Any) -> Any:
-        probs = ops.cast(outputs, "float32")
+    def _outputs(self, views: tuple[Any, ...]) -> list[Any]:
+        """The network's outputs for every view, float32; the network sees one batch."""
+        outputs = self(join_views(views), training=True)
         if self.from_logits:
             arguments.warn_of_probabilities(self.backbone, outputs)
-            probs = ops.softmax(probs, axis=-1)
-        return probs
+        outputs = ops.cast(outputs, "float32")
+        return [outputs] if len(views) == 1 else ops.split(outputs, len(views))
 
     def _network_loss(
-        self, probs: Any, noise: Any, labels: Any, weights: Any
+        self, outputs: list[Any], probs: Any, noise: Any, labels: Any, weights: Any
     ) -> tuple[Any, dict[str, Any]]:
-        """L_CE + lambda_B L_B + the backbone's own losses, and the parts by name."""
+        """L_CE + lambda_C L_C + lambda_B L_B + the backbone's losses; parts by name."""
         observed = objective.observed_probabilities(probs, noise, self.variant)
         ce = objective.cross_entropy_loss(observed, labels)
-        parts = {"ce_loss": _batch_mean(ce, weights)}
+        parts = {"ce_loss": objective.batch_mean(ce, weights)}
         loss = parts["ce_loss"]
+        if self.consistency_weight:
+            weak, strong = outputs
+            consistency = objective.consistency_loss(weak, strong, self.from_logits)
+            parts["consistency_loss"] = objective.batch_mean(consistency, weights)
+            loss = loss + self.consistency_weight * parts["consistency_loss"]
         if self.balance_weight:
             parts["balance_loss"] = objective.balance_loss(
                 probs, observed, self.class_prior, self.variant
@@ -351,10 +434,3 @@ def _column(sample_weight: Any) -> Any:
     if sample_weight is None:
         return None
     return ops.reshape(ops.cast(sample_weight, "float32"), (-1, 1))
-
-
-def _batch_mean(values: Any, weights: Any) -> Any:
-    """The mean over the batch of values `(batch_size,)`; weights leave the divisor."""
-    if weights is not None:
-        values = values * weights[:, 0]
-    return ops.sum(values) / ops.cast(ops.shape(values)[0], "float32")

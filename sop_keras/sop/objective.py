@@ -1,4 +1,4 @@
-"""The objective of SOP (paper, eqs. 4 to 8) as pure functions of arrays.
+"""The objective of SOP and SOP+ (paper, eqs. 4 to 8, A.3) as functions of arrays.
 
 Symbols of the paper and their names here, for a batch of B examples and K classes:
 
@@ -10,13 +10,15 @@ Symbols of the paper and their names here, for a batch of B examples and K class
 | s_i | `noise` | `(batch_size, num_classes)` |
 | phi(p + s) | `observed_probs` | `(batch_size, num_classes)` |
 | onehot(argmax f) | `predictions` | `(batch_size, num_classes)` |
+| f(x), f(UDA(x)), or their softmax | `outputs`, `strong_outputs` | the same |
 
 Losses are returned per example, `(batch_size,)`, unweighted. The gradients of the rows
 are closed forms, so that neither a tape nor a loss scale ever touches u and v.
 
-Every function takes `variant`: `"paper"` is the published text; `"reference"` is the
-authors' code (shengliu66/SOP at 4d991ce), which differs in what reaches u, in clamping
-u*u and v*v to [0, 1], and in clipping phi a second time.
+Where the sources differ, functions take `variant`: `"paper"` is the published text;
+`"reference"` is the authors' code (shengliu66/SOP at 4d991ce), which differs in what
+reaches u, in clamping u*u and v*v to [0, 1], in clipping phi a second time, and in what
+L_B averages.
 """
 
 from __future__ import annotations
@@ -26,11 +28,19 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from sop_keras.indexing import label_checks
+
 # A backend tensor, or anything that keras.ops turns into one.
 Tensor = Any
 
 EPSILON = 1e-4
 """The floor of phi (paper, Section 2.1)."""
+
+LOG_FLOOR = 1e-30
+"""The floor of a probability whose logarithm is taken where phi has no part.
+
+float32 goes on to 1e-38, but the gradient of the logarithm, 1/p, must not overflow.
+"""
 
 VARIANTS = ("paper", "reference")
 
@@ -67,6 +77,35 @@ def squared_error_loss(predictions: Tensor, noise: Tensor, labels: Tensor) -> Te
     return ops.sum(ops.square(predictions + noise - labels), axis=-1)
 
 
+def consistency_loss(
+    outputs: Tensor, strong_outputs: Tensor, from_logits: bool = True
+) -> Tensor:
+    """L_C = KL(p(x) || p(UDA(x))) (A.3), per example.
+
+    p(x) is the target and a constant: no gradient passes to `outputs`.
+
+    Args:
+        outputs: the network's for the weak view, `(batch_size, num_classes)`.
+        strong_outputs: the network's for the strong view, of the same shape.
+        from_logits: whether both are logits (True) or probabilities, which count as
+            `LOG_FLOOR` at least: below it, no gradient passes. Defaults to `True`.
+
+    Reference: Xie et al., "Unsupervised Data Augmentation for Consistency Training",
+    NeurIPS 2020.
+    """
+    target = log_probabilities(ops.stop_gradient(outputs), from_logits)
+    strong = log_probabilities(strong_outputs, from_logits)
+    # All logarithms are finite, so that where the target underflows to 0, 0 is added.
+    return ops.sum(ops.exp(target) * (target - strong), axis=-1)
+
+
+def log_probabilities(outputs: Tensor, from_logits: bool = True) -> Tensor:
+    """Log p of the network's outputs; finite wherever they are."""
+    if from_logits:
+        return ops.log_softmax(outputs, axis=-1)
+    return ops.log(ops.maximum(outputs, LOG_FLOOR))
+
+
 def balance_loss(
     probs: Tensor, observed_probs: Tensor, class_prior: Tensor, variant: str
 ) -> Tensor:
@@ -84,8 +123,20 @@ def balance_loss(
         mean_probs = ops.clip(ops.mean(observed_probs, axis=0), EPSILON, 1)
     else:
         # A class whose probability underflows in the whole batch costs a finite loss.
-        mean_probs = ops.maximum(ops.mean(probs, axis=0), 1e-30)
+        mean_probs = ops.maximum(ops.mean(probs, axis=0), LOG_FLOOR)
     return -ops.sum(class_prior * ops.log(mean_probs))
+
+
+def batch_mean(values: Tensor, sample_weight: Tensor = None) -> Tensor:
+    """The mean over the batch of a loss per example; weights leave the divisor.
+
+    Args:
+        values: shape `(batch_size,)`.
+        sample_weight: a factor on each, shape `(batch_size, 1)`. Defaults to `None`: 1.
+    """
+    if sample_weight is not None:
+        values = values * sample_weight[:, 0]
+    return ops.sum(values) / ops.cast(ops.shape(values)[0], "float32")
 
 
 def u_gradient(
@@ -186,12 +237,29 @@ def check_variant(variant: Any) -> str:
     return variant
 
 
-def check_class_prior(class_prior: Any, num_classes: int) -> np.ndarray:
-    """The prior of L_B as float32, shape `(num_classes,)`; uniform where None.
+def check_class_prior(class_prior: Any, num_classes: int) -> np.ndarray | None:
+    """The prior of L_B as float32, shape `(num_classes,)`.
+
+    Args:
+        class_prior: one number a class; `"uniform"` or None: all the same;
+            `"empirical"`.
+        num_classes: the number of classes.
+
+    Returns:
+        The prior; None for `"empirical"`, which the labels decide.
 
     Raises:
-        ValueError: where it is not one non-negative number a class summing to 1.
+        ValueError: where it is none of these, or not non-negative and summing to 1.
     """
+    if isinstance(class_prior, str):
+        if class_prior not in ("uniform", "empirical"):
+            raise ValueError(
+                '`class_prior` must be "uniform", "empirical" or one number for each '
+                f"of the {num_classes} classes. Received: {class_prior!r}"
+            )
+        if class_prior == "empirical":
+            return None
+        class_prior = None
     if class_prior is None:
         return np.full(num_classes, 1.0 / num_classes, dtype=np.float32)
     prior = np.asarray(class_prior, dtype=np.float64)
@@ -210,6 +278,30 @@ def check_class_prior(class_prior: Any, num_classes: int) -> np.ndarray:
             "it by its sum."
         )
     return prior.astype(np.float32)
+
+
+def empirical_class_prior(labels: Any, num_classes: int) -> np.ndarray:
+    """How often each class occurs among the observed labels, a prior of L_B.
+
+    Args:
+        labels: integers in `[0, num_classes)`, shape `(n,)`, or one-hot rows
+            `(n, num_classes)`; at least one.
+        num_classes: the number of classes.
+
+    Returns:
+        float64 array `(num_classes,)` that sums to 1, 0 for classes that do not occur.
+
+    Raises:
+        ValueError: for no labels, or such as cannot be trained on.
+    """
+    labels = label_checks.check_labels(labels, num_classes)
+    if not len(labels):
+        raise ValueError(
+            "There are no labels to count. Pass all labels of the training data."
+        )
+    if labels.ndim == 2:
+        labels = labels.argmax(axis=1)
+    return np.bincount(labels, minlength=num_classes) / len(labels)
 
 
 def _indicator(condition: Tensor) -> Tensor:

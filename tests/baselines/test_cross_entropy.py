@@ -89,6 +89,38 @@ def test_data_sets_evaluation_and_prediction():
     np.testing.assert_allclose(model.evaluate(X, Y, verbose=0), expected, rtol=1e-5)
 
 
+def test_two_views_are_refused():
+    targets = {"label": Y, "index": np.arange(N)}
+    pairs = tf.data.Dataset.from_tensors(((X, X + 1), targets))
+    message = r"a pair .* like two views.*CrossEntropyModel takes one.*\(x\[0\], y\)"
+    for data in (((X, X + 1), Y), (pairs,)):
+        model = CrossEntropyModel(network())
+        model.compile("sgd", sparse_loss())
+        with pytest.raises(ValueError, match=message):
+            model.fit(*data, verbose=0)
+    one_view = pairs.map(lambda x, y: (x[0], y))
+    model.fit(one_view, verbose=0)
+    assert int(model.optimizer.iterations) == 1
+
+
+def test_a_backbone_of_unknown_inputs_fails_on_two_views():
+    class Backbone(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(K)
+
+        def call(self, inputs):
+            return self.dense(inputs)
+
+    backbone = Backbone()
+    backbone(X)
+    model = CrossEntropyModel(backbone)
+    model.compile("sgd", sparse_loss())
+    message = r"failed on a pair .* two views: CrossEntropyModel takes one"
+    with pytest.raises(ValueError, match=message):
+        model.fit((X, X + 1), Y, verbose=0)
+
+
 def test_saved_training_continues_to_the_last_bit(tmp_path):
     model = CrossEntropyModel(network())
     trained(model, X, Y, epochs=1)

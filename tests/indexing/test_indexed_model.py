@@ -8,6 +8,7 @@ import scipy.sparse
 import tensorflow as tf
 
 from sop_keras import with_index
+from sop_keras.indexing.data_errors import DataError
 from sop_keras.indexing.indexed_model import IndexedModel
 from sop_keras.indexing.training_data import unpack
 
@@ -237,6 +238,61 @@ def test_model_and_optimizer_are_built_before_callbacks_start(stream):
     np.testing.assert_array_equal(model.examples[2], np.arange(N))
 
 
+class Demanding(Collector):
+    """Doubles its inputs, refuses flat ones, and keeps the labels that it is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.kinds, self.told = [], []
+
+    def _check_inputs(self, x, training):
+        self.kinds.append(training)
+        if np.ndim(x) == 1:
+            raise DataError("The inputs are flat.")
+        return 2 * x
+
+    def _before_training(self, labels, validation_split=0.0):
+        known = None if labels is None else np.asarray(labels).tolist()
+        self.told.append((known, validation_split))
+
+
+@streams
+def test_inputs_of_streams_are_checked_and_replaced(stream):
+    model = Demanding()
+    model.compile("sgd", run_eagerly=True)
+    model.fit(stream(), validation_data=(X, Y), verbose=0, **steps(stream))
+    np.testing.assert_array_equal(model.examples[0], 2 * X)
+    np.testing.assert_array_equal(model.tests[0][0], 2 * X)
+    assert model.kinds.count(False) == 1  # evaluation's
+    assert model.told == [(None, 0.0)]
+
+
+def test_inputs_of_arrays_are_checked_and_replaced():
+    model = Demanding()
+    model.compile("sgd", run_eagerly=True)
+    model.fit(X, Y, validation_split=0.3, verbose=0)
+    np.testing.assert_array_equal(model.examples[0], 2 * X[:7])
+    model.train_on_batch(X, targets(slice(None)))
+    np.testing.assert_array_equal(model.steps[-1][0], 2 * X)
+    assert model.kinds == [True, True]
+    assert model.told == [(Y.tolist(), 0.3), (None, 0.0)]
+    for use in (model.fit, model.evaluate, model.test_on_batch):
+        with pytest.raises(DataError, match=r"^The inputs are flat"):
+            use(X[:, 0], Y)
+    assert len(model.told) == 2
+
+
+def test_other_keys_of_the_targets_are_ignored():
+    others = {"epoch": np.zeros(N), "label": Y, "index": np.arange(N), "a": np.ones(N)}
+    data = tf.data.Dataset.from_tensor_slices((X, others)).batch(4)
+    for arguments in ((X, others), (data,)):
+        x, labels, ids, weights = fitted(*arguments).examples
+        np.testing.assert_array_equal(x, X)
+        np.testing.assert_array_equal(labels, Y)
+        np.testing.assert_array_equal(ids, np.arange(N))
+        assert weights is None
+
+
 def test_a_pydataset_hears_of_epochs():
     class Listening(Batches):
         heard = ()
@@ -259,11 +315,11 @@ def test_a_pydataset_hears_of_epochs():
         (X, None, r"`y` is missing. Pass arrays \(x, y\), or a tf.data.Dataset"),
         (X, {"label": Y}, r"wrap it in with_index.*Received y: \['label'\]"),
         (X, {"index": Y}, r'y has no "label".*Received the keys \[.index'),
-        (X, {"label": Y, "index": Y[:5]}, r"as many labels as indices.*\[5, 10\]"),
+        (X, {"label": Y, "index": Y[:5]}, r"as many inputs, indices .*\[10  5 10\]"),
         (X, {"label": Y, "index": Y + 10}, r"Index 10 is outside \[0, 10\)"),
-        (X[:0], Y[:0], r"and at least one. Received: \[0\]"),
+        (X[:0], Y[:0], r"and at least one. Received the .*\[0 0 0\]"),
         (X.tolist(), Y, r"`x` holds plain Python values. Pass arrays: numpy.asarray"),
-        (X[:5], Y, r"Data cardinality is ambiguous"),
+        (X[:5], Y, r"as many inputs, indices .*\[10 10  5\]"),
         (np.vstack([X, X]), np.hstack([Y, Y]), r"20 training examples do not fit a n"),
         (dataset(), Y, r"`y` must not be given beside a .*Dataset, which brings its"),
         (dataset().take(0), None, r"The data set is empty"),

@@ -154,6 +154,55 @@ def test_wrong_sample_weights(run, weights, message):
         run(label_checks.check_sample_weight, np.asarray(weights))
 
 
+SIZES = {
+    "others": (np.arange(3), None, {"a": np.zeros((3, 2)), "b": (np.zeros(3),)}),
+    "labels alone": (),
+}
+
+
+@everywhere
+@pytest.mark.parametrize("others", SIZES.values(), ids=SIZES.keys())
+def test_as_many_of_everything(run, others):
+    labels = np.array([2, 0, 1])
+    np.testing.assert_array_equal(
+        run(label_checks.check_sizes, labels, others), [2, 0, 1]
+    )
+
+
+@everywhere
+@pytest.mark.parametrize(
+    ("size", "others", "received"),
+    [
+        (3, (np.arange(2),), r"\[3 2\]"),
+        (3, (np.arange(3), {"a": np.zeros((3, 2)), "b": np.zeros(4)}), r"\[3 3 3 4\]"),
+        (1, (np.arange(3),), r"\[1 3\]"),  # which would pass for any number by itself
+        (0, (np.arange(0), np.zeros((0, 2))), r"\[0 0 0\]"),
+    ],
+)
+def test_another_number_of_something(run, size, others, received):
+    message = rf"^There must be as many .* and at least one. Received .*{received}.$"
+    with pytest.raises(DataError, match=message):
+        run(label_checks.check_sizes, np.arange(size), others)
+
+
+def test_lengths_of_sparse_and_ragged_inputs():
+    sparse = tf.sparse.from_dense(np.ones((3, 2)))
+    ragged = tf.ragged.constant([[1], [2, 3], []])
+    for x in (sparse, ragged, pd.DataFrame(np.ones((3, 2)))):
+        label_checks.check_sizes(np.arange(3), x)
+        with pytest.raises(DataError, match=r"\[2 3\]"):
+            label_checks.check_sizes(np.arange(2), x)
+    check = tf.autograph.experimental.do_not_convert(label_checks.check_sizes)
+    for x in (sparse, ragged):
+        for size in (3, 2):
+            data = tf.data.Dataset.from_tensors((np.arange(size), x)).map(check)
+            if size == 3:
+                assert next(iter(data)).shape == (3,)
+            else:
+                with pytest.raises(DataError, match=r"\[2 3\]"), clear_data_errors():
+                    next(iter(data))
+
+
 def test_class_weights():
     table = label_checks.class_weight_table({0: 0.5, np.int64(2): 3}, 4)
     assert table.dtype == np.float32

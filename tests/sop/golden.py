@@ -21,9 +21,17 @@ class Golden:
     v: np.ndarray
     u_gradients: np.ndarray
     balance_weight: float
+    consistency_weight: float
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.arrays[name]
+
+    @property
+    def views(self) -> tuple[np.ndarray, ...]:
+        """The logits of every view, `(T, B, K)` each: `(weak, strong)` or one alone."""
+        size = self["idx"].shape[1]
+        logits = self["logits"]
+        return tuple(np.split(logits, logits.shape[1] // size, axis=1))
 
 
 def names(*patterns: str) -> list[str]:
@@ -47,6 +55,11 @@ def load(name: str) -> Golden:
     content = arrays(name)
     u, by_u = content["u"], content["grad_u_rows"]
     paper = name.startswith("paper")
+
+    def weight(key: str, *settings: str) -> float:
+        # Other files have the scalar, too, but their runs do not use it.
+        return float(content[key]) if any(one in name for one in settings) else 0.0
+
     if paper:
         # The full K-vector, of which only the entry at the label ever moves.
         u = np.take_along_axis(u, content["y"][None, :, None], axis=-1)
@@ -59,7 +72,10 @@ def load(name: str) -> Golden:
         u=u,
         v=content["v"],
         u_gradients=by_u,
-        balance_weight=float(content["ratio_balance"]) if "_bal_" in name else 0.0,
+        balance_weight=weight("ratio_balance", "_bal_", "_consbal_", "_sopplus_"),
+        consistency_weight=weight(
+            "ratio_consistency", "_cons_", "_consbal_", "_sopplus_"
+        ),
     )
 
 

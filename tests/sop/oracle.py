@@ -26,6 +26,8 @@ class Batch:
     from_logits: bool = True
     balance_weight: float = 0.0
     prior: np.ndarray | None = None
+    strong: np.ndarray | None = None
+    consistency_weight: float = 0.0
 
     def losses(self, outputs, u, v, predictions):
         """Means over the batch: L_CE, L_MSE, L_B. u, v: rows, one an example."""
@@ -55,6 +57,17 @@ class Batch:
             balance -= self.prior[k] * np.log(max(mean[k], floor))
         return ce, mse, balance
 
+    def consistency(self, strong):
+        """Mean over the batch of KL(p(weak) || p(strong)); `outputs` are the weak."""
+        total = 0.0
+        for i in range(len(strong)):
+            p = self._probabilities(self.outputs[i])
+            q = self._probabilities(strong[i])
+            for k in range(len(p)):
+                divergence = p[k] * (np.log(p[k]) - np.log(q[k]))
+                total += divergence * self.weights[i] / len(strong)
+        return total
+
     def _probabilities(self, outputs):
         if not self.from_logits:
             return outputs
@@ -66,8 +79,9 @@ def step(batch: Batch, u: np.ndarray, v: np.ndarray, u_rate: float, v_rate: floa
     """Step the tables u `(N, 1)` and v `(N, K)` in place.
 
     Returns:
-        L_CE, L_MSE, L_B before the step, and the gradient of the network's objective
-        L_CE + lambda_B L_B for the outputs.
+        L_CE, L_MSE, L_B, L_C before the step, and the gradient of the network's
+        objective L_CE + lambda_B L_B + lambda_C L_C for the outputs: of the weak view,
+        then of the strong one.
     """
     rows = u[batch.ids, 0].copy(), v[batch.ids].copy()
     predictions = [int(np.argmax(outputs)) for outputs in batch.outputs]
@@ -87,10 +101,13 @@ def step(batch: Batch, u: np.ndarray, v: np.ndarray, u_rate: float, v_rate: floa
     def for_v(row):
         return batch.losses(batch.outputs, rows[0], row, predictions)[1]
 
-    result = (
-        *batch.losses(batch.outputs, *rows, predictions),
-        differences(network, batch.outputs),
-    )
+    consistency, gradient = 0.0, differences(network, batch.outputs)
+    if batch.strong is not None:
+        consistency = batch.consistency(batch.strong)
+        # p(weak) is the target: L_C has no gradient for it.
+        of_strong = differences(batch.consistency, batch.strong)
+        gradient = np.concatenate([gradient, batch.consistency_weight * of_strong])
+    result = *batch.losses(batch.outputs, *rows, predictions), consistency, gradient
     by_u, by_v = differences(for_u, rows[0]), differences(for_v, rows[1])
     total_u, total_v = np.zeros_like(u), np.zeros_like(v)
     for i, example in enumerate(batch.ids):

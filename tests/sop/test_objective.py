@@ -1,5 +1,7 @@
 """The pure functions against the golden files, written-out sums and differences."""
 
+import collections
+
 import golden
 import keras
 import numpy as np
@@ -10,7 +12,7 @@ import tensorflow as tf
 from sop_keras.sop import objective
 
 BOUND = 1e-5
-SOP_FILES = golden.names("paper_sop_*", "ref_sop_*", "ref_bal_*")
+SOP_FILES = golden.names("paper_*", "ref_sop_*", "ref_bal_*", "ref_cons*")
 
 
 def softmax(logits):
@@ -26,21 +28,25 @@ def test_every_step_of_the_golden_trajectories(name):
     file = golden.load(name)
     variant, weight = file.variant, file.balance_weight
     prior = np.full(10, 0.1, np.float32)
-    found = {
-        key: [] for key in ("loss", "logits", "u", "v", "ce", "mse", "phi", "s", "bal")
-    }
+    paper = variant == "paper"
+    found = collections.defaultdict(list)
     for step, ids in enumerate(file["idx"]):
         labels = one_hot(file["y"][ids])
         u, v = (table[step, ids].astype(np.float32) for table in (file.u, file.v))
         logits = tf.Variable(file["logits"][step])
         with tf.GradientTape() as tape:
-            probs = softmax(logits)
+            weak, *strong = tf.split(logits, len(file.views))
+            probs = softmax(weak)
             noise = objective.estimated_noise(u, v, labels, variant)
             phi = objective.observed_probabilities(probs, noise, variant)
             ce = objective.cross_entropy_loss(phi, labels)
             balance = objective.balance_loss(probs, phi, prior, variant)
             network_loss = tf.reduce_mean(ce) + weight * balance
-        predictions = one_hot(np.argmax(file["logits"][step], axis=-1))
+            if strong:
+                consistency = objective.consistency_loss(weak, *strong)
+                network_loss += file.consistency_weight * tf.reduce_mean(consistency)
+                found["cons"].append(consistency)
+        predictions = one_hot(np.argmax(weak, axis=-1))
         mse = objective.squared_error_loss(predictions, noise, labels)
         by_u = objective.u_gradient(
             u, probs, noise, labels, predictions, variant, weight, prior
@@ -50,7 +56,7 @@ def test_every_step_of_the_golden_trajectories(name):
         found["u"].append(by_u / 16.0)
         found["v"].append(by_v / 16.0)
         # The published value of the reference counts L_MSE in, the paper's does not.
-        with_mse = tf.reduce_mean(mse) if variant == "reference" else 0.0
+        with_mse = 0.0 if paper else tf.reduce_mean(mse)
         found["loss"].append(network_loss + with_mse)
         for key, value in zip(
             ("ce", "mse", "phi", "s", "bal"),
@@ -59,17 +65,13 @@ def test_every_step_of_the_golden_trajectories(name):
         ):
             found[key].append(value)
 
-    paper = variant == "paper"
+    terms = found.keys() - {"loss", "logits", "u", "v"}
     expected = {
         "loss": file["loss"],
         "logits": file["grad_logits_detached" if paper else "grad_logits"],
         "u": file.u_gradients,
         "v": file["grad_v_rows"],
-        **(
-            {key: file[key] for key in ("ce", "mse", "phi", "s", "bal")}
-            if paper
-            else {}
-        ),
+        **({key: file[key] for key in terms} if paper else {}),
     }
     errors = {
         key: golden.error(np.stack(found[key]), expected[key]) for key in expected
@@ -170,6 +172,62 @@ def test_the_kink_at_epsilon_passes_the_gradient_from_epsilon_on(w, passes):
     np.testing.assert_allclose(found, [[expected]], rtol=1e-5)
 
 
+def divergence(outputs, strong_outputs, from_logits=True):
+    """L_C and its gradients for both views."""
+    views = [tf.Variable(np.float32(one)) for one in (outputs, strong_outputs)]
+    with tf.GradientTape() as tape:
+        loss = objective.consistency_loss(*views, from_logits)
+    return (loss.numpy(), *tape.gradient(loss, views))
+
+
+def test_the_consistency_loss_of_logits_and_of_probabilities():
+    # p = (1/4, 3/4), q = (1/2, 1/2): 1/4 log(1/2) + 3/4 log(3/2) = 3/4 log 3 - log 2.
+    # The gradient for logits of q, which may have a constant added, is q - p; for q
+    # itself -p/q.
+    p, q = np.array([[0.25, 0.75]]), np.array([[0.5, 0.5]])
+    expected = [0.75 * np.log(3) - np.log(2)]
+    loss, of_target, of_strong = divergence(np.log(p) + 3, np.log(q) - 2)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    np.testing.assert_allclose(of_strong, q - p, rtol=1e-6)
+    assert of_target is None  # a constant
+    loss, of_target, of_strong = divergence(p, q, from_logits=False)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    np.testing.assert_allclose(of_strong, -p / q, rtol=1e-6)
+    assert of_target is None
+
+
+def test_the_consistency_loss_of_equal_views_is_0():
+    logits = np.random.default_rng(0).normal(0, 5, (50, 10))
+    loss, _, of_strong = divergence(logits, logits)
+    np.testing.assert_array_equal(loss, np.zeros(50))
+    np.testing.assert_allclose(of_strong, np.zeros((50, 10)), atol=1e-6)
+
+
+def test_the_consistency_loss_of_extreme_logits_is_finite():
+    up, down = [1e4, -1e4], [-1e4, 1e4]
+    # p = (1, 0) to the last bit. Against itself 0; against (0, 1): 1 * 2e4 + 0 * -2e4.
+    loss, _, of_strong = divergence([up, up, down], [up, down, down])
+    np.testing.assert_allclose(loss, [0, 2e4, 0])
+    np.testing.assert_allclose(of_strong, [[0, 0], [-1, 1], [0, 0]])
+
+
+def test_the_consistency_loss_of_probabilities_of_0_is_finite():
+    certain, other = [1.0, 0.0], [0.0, 1.0]
+    loss, _, of_strong = divergence([certain] * 2, [certain, other], from_logits=False)
+    # A probability of 0 counts as 1e-30: log 1 - log 1e-30.
+    np.testing.assert_allclose(loss, [0, 30 * np.log(10)], rtol=1e-6)
+    # -p/q where q is above the floor.
+    np.testing.assert_allclose(of_strong, [[-1, 0], [0, 0]], atol=1e-29)
+
+
+def test_a_batch_mean_divides_by_the_number_of_examples():
+    # (1 * 2 + 4 * 0.5) / 2, not by the weights' sum of 2.5.
+    weights = np.float32([[2.0], [0.5]])
+    found = objective.batch_mean(np.float32([1.0, 4.0]), weights)
+    assert float(found) == 2.0
+    assert float(objective.batch_mean(np.float32([1.0, 4.0]))) == 2.5
+
+
 def test_the_balance_loss_of_the_paper_is_finite_when_a_class_underflows():
     probs = np.float32([[1.0, 0.0]])
     loss = objective.balance_loss(probs, probs, np.float32([0.5, 0.5]), "paper")
@@ -187,6 +245,7 @@ def test_the_balance_loss_of_the_paper_is_finite_when_a_class_underflows():
             [0.5, 0.5, 0.5],
             r"must sum to 1. Received a sum of 1.5; divide it by its sum",
         ),
+        ("even", r'must be "uniform", "empirical" or one number for .* 3 .*: .even.$'),
     ],
 )
 def test_a_wrong_prior_is_refused(prior, message):
@@ -195,11 +254,32 @@ def test_a_wrong_prior_is_refused(prior, message):
 
 
 def test_the_prior_is_uniform_by_default_and_float32():
-    uniform = objective.check_class_prior(None, 4)
-    np.testing.assert_array_equal(uniform, np.float32([0.25] * 4))
+    for uniform in (None, "uniform"):
+        found = objective.check_class_prior(uniform, 4)
+        np.testing.assert_array_equal(found, np.float32([0.25] * 4))
+        assert found.dtype == np.float32
+    assert objective.check_class_prior("empirical", 4) is None
     given = objective.check_class_prior((0.25, 0.75), 2)
     assert given.dtype == np.float32
     np.testing.assert_array_equal(given, [0.25, 0.75])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[0, 2, 2, 0, 2], np.eye(4)[[0, 2, 2, 0, 2]], tf.constant([2, 2, 2, 0, 0])],
+)
+def test_the_empirical_prior_counts_labels(labels):
+    found = objective.empirical_class_prior(labels, 4)
+    # Class 0 twice, class 2 three times out of 5; the others do not occur.
+    np.testing.assert_array_equal(found, [2 / 5, 0, 3 / 5, 0])
+    assert found.dtype == np.float64
+
+
+def test_an_empirical_prior_needs_good_labels():
+    with pytest.raises(ValueError, match=r"no labels to count. Pass all labels of the"):
+        objective.empirical_class_prior(np.zeros(0, np.int64), 3)
+    with pytest.raises(ValueError, match=r"^Label 3 is not in \[0, 3\)"):
+        objective.empirical_class_prior([0, 3], 3)
 
 
 def test_an_unknown_variant_is_refused():

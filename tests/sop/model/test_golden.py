@@ -9,7 +9,7 @@ import tensorflow as tf
 from sop_keras import SOPModel
 
 BOUND = 1e-5
-FILES = golden.names("paper_sop_*", "ref_sop_*", "ref_bal_*")
+FILES = golden.names("paper_*", "ref_sop_*", "ref_bal_*", "ref_cons*")
 
 
 class Offset(keras.Model):
@@ -18,8 +18,10 @@ class Offset(keras.Model):
     After a step of SGD with a rate of 1 it is minus the gradient of the logits.
     """
 
-    def build(self, input_shape):
-        self.offset = self.add_weight(shape=(16, 10), initializer="zeros")
+    def __init__(self, views):
+        super().__init__()
+        # Two views are one batch, the weak one first.
+        self.offset = self.add_weight(shape=(16 * views, 10), initializer="zeros")
 
     def call(self, inputs):
         return inputs + self.offset
@@ -46,7 +48,12 @@ class Recorder(keras.callbacks.Callback):
 
 def fit(file, backbone, **compile_arguments):
     model = SOPModel(
-        backbone, 64, 10, variant=file.variant, balance_weight=file.balance_weight
+        backbone,
+        64,
+        10,
+        variant=file.variant,
+        consistency_weight=file.consistency_weight,
+        balance_weight=file.balance_weight,
     )
     model.noise_table.u.assign(file.u[0])
     model.noise_table.v.assign(file.v[0])
@@ -57,7 +64,8 @@ def fit(file, backbone, **compile_arguments):
         **compile_arguments,
     )
     targets = {"label": file["y"][file["idx"]], "index": file["idx"]}
-    batches = tf.data.Dataset.from_tensor_slices((file["logits"], targets))
+    x = file.views if file.consistency_weight else file["logits"]
+    batches = tf.data.Dataset.from_tensor_slices((x, targets))
     recorder = Recorder(model)
     model.fit(batches, callbacks=[recorder], verbose=0)
     return recorder
@@ -75,7 +83,7 @@ def identity():
 )
 def test_tables_losses_and_gradients_of_every_step(name, jit_compile):
     file = golden.load(name)
-    recorder = fit(file, Offset(), jit_compile=jit_compile)
+    recorder = fit(file, Offset(len(file.views)), jit_compile=jit_compile)
     losses = {
         key: np.array([log[key] for log in recorder.logs]) for key in recorder.logs[0]
     }
@@ -87,6 +95,10 @@ def test_tables_losses_and_gradients_of_every_step(name, jit_compile):
             "mse": (losses["mse_loss"], file["mse"].mean(axis=1)),
             "logits": (gradients, file["grad_logits_detached"]),
         }
+        if file.consistency_weight:
+            consistency = losses["consistency_loss"], file["cons"].mean(axis=1)
+            expected["consistency"] = consistency
+            expected["balance"] = losses["balance_loss"], file["bal"]
     else:  # their value counts L_MSE in
         expected = {
             "loss": (losses["loss"] + losses["mse_loss"], file["loss"]),

@@ -57,10 +57,10 @@ def test_training_mode_reaches_the_backbone():
         ({"init_std": -1.0}, "`init_std` must be a finite number of at least 0"),
         ({"balance_weight": np.nan}, "`balance_weight` must be a finite number"),
         ({"class_prior": [1.0]}, "`class_prior` must have one entry for each of the 3"),
-        (
-            {"consistency_weight": 0.9},
-            "needs pairs of views of every image.*leave it at",
-        ),
+        ({"class_prior": [0.5, 0.6, -0.1]}, "must be finite and non-negative. Rec"),
+        ({"class_prior": [0.2, 0.2, 0.2]}, "must sum to 1. Received a sum of 0.6; div"),
+        ({"class_prior": "balanced"}, '"uniform", "empirical" or .*: .balanced.'),
+        ({"consistency_weight": -0.9}, "`consistency_weight` must be a finite number"),
         (
             {"backbone": "resnet34"},
             "must be a keras.Model or a keras layer.*Received: s",
@@ -141,16 +141,28 @@ def test_strategies_are_refused():
         SOPModel(backbone(), N, K).compile("sgd")
 
 
+@pytest.mark.parametrize("consistency_weight", [0.0, 0.9])
 @pytest.mark.parametrize("variant", ["paper", "reference"])
-def test_a_training_step_reads_and_writes_rows_of_the_table_and_nothing_else(variant):
-    model = SOPModel(backbone(), N, K, variant=variant, balance_weight=0.1)
+def test_a_training_step_reads_and_writes_rows_of_the_table_and_nothing_else(
+    variant, consistency_weight
+):
+    model = SOPModel(
+        backbone(),
+        N,
+        K,
+        variant=variant,
+        consistency_weight=consistency_weight,
+        balance_weight=0.1,
+    )
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), metrics=["accuracy"])
     targets = {
         "label": tf.TensorSpec([None], tf.int64),
         "index": tf.TensorSpec([None], tf.int64),
     }
+    view = tf.TensorSpec([None, D])
+    x = (view, view) if consistency_weight else view
     step = tf.function(model.train_step).get_concrete_function(
-        (tf.TensorSpec([None, D]), targets, tf.TensorSpec([None]))
+        (x, targets, tf.TensorSpec([None]))
     )
     for variable in (model.noise_table.u, model.noise_table.v):
         used = graphs.operations_on(variable, step.graph)

@@ -100,6 +100,24 @@ def test_evaluation_is_float32():
     assert model.evaluate(X, Y, verbose=0) == pytest.approx(losses.mean(), rel=1e-6)
 
 
+def test_two_views_are_compared_in_float32():
+    network = built_under("mixed_float16")
+    strong = (X + RNG.normal(0, 0.1, X.shape)).astype(np.float32)
+    logits = network(np.concatenate([X, strong])).numpy()
+    assert logits.dtype == np.float16
+    logs = logits.astype(np.float64)
+    logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
+    divergence = (np.exp(logs[:N]) * (logs[:N] - logs[N:])).sum(axis=1).mean()
+    model = SOPModel(network, N, K, consistency_weight=0.9, init_std=0.3, seed=2)
+    model.compile(keras.optimizers.SGD(0.05), u_optimizer=2.0, v_optimizer=3.0)
+    history = model.fit((X, strong), Y, batch_size=N, verbose=0).history
+    # In float16 it would be off by about 2^-11 of the logarithms, of size 1.
+    found = history["consistency_loss"][0]
+    assert found == pytest.approx(divergence, abs=2e-7)
+    total = history["ce_loss"][0] + 0.9 * found
+    assert history["loss"][0] == pytest.approx(total, rel=1e-6)
+
+
 def test_an_overflow_of_one_example_leaves_the_table_finite():
     # 2e5 is beyond float16's 65,504: logits of infinity, probabilities of NaN.
     x = X.copy()

@@ -133,6 +133,39 @@ def test_keras_file_and_weights_file(backbone, rates, dtype_policy, tmp_path):
     assert_same(other, model)
 
 
+def test_two_views_and_counted_labels_go_on(tmp_path):
+    def sop_plus():
+        keras.utils.set_random_seed(5)
+        options = {"consistency_weight": 0.9, "balance_weight": 0.1}
+        model = SOPModel(
+            functional(), N, K, class_prior="empirical", init_std=0.1, seed=6, **options
+        )
+        model.compile(keras.optimizers.SGD(0.1, momentum=0.9), metrics=["accuracy"])
+        return model
+
+    def go_on(model):
+        # One batch after the other: no labels are counted, the last count is used.
+        for start in range(0, N, BATCH):
+            rows = np.arange(start, start + BATCH)
+            targets = {"label": Y[rows], "index": rows}
+            logs = model.train_on_batch((X[rows], 0.5 * X[rows]), targets)
+        return logs
+
+    model, other = sop_plus(), sop_plus()
+    model.fit((X, 0.5 * X), Y, batch_size=BATCH, shuffle=False, verbose=0)
+    model.save(tmp_path / "model.keras")
+    model.save_weights(tmp_path / "model.weights.h5")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    other.load_weights(tmp_path / "model.weights.h5")
+    for one in (loaded, other):
+        assert one.consistency_weight == 0.9
+        assert_same(one, model)
+    logs = [go_on(one) for one in (model, loaded, other)]
+    assert logs[0] == logs[1] == logs[2]
+    assert_same(loaded, model)
+    assert_same(other, model)
+
+
 def test_what_is_compared_depends_on_everything_that_is_restored(tmp_path):
     # Else the test above could pass without restoring it.
     model = fresh(rates=schedules)
@@ -225,7 +258,7 @@ def test_config_round_trip():
         "num_classes": K,
         "from_logits": False,
         "variant": "reference",
-        "consistency_weight": 0.0,
+        "consistency_weight": 0.9,
         "balance_weight": 0.25,
         "class_prior": [0.5, 0.25, 0.25],
         "init_std": 0.5,
@@ -239,6 +272,17 @@ def test_config_round_trip():
         assert clone.get_config() == config == model.get_config()
         assert clone.backbone is not model.backbone
         np.testing.assert_array_equal(clone.noise_table.v, model.noise_table.v)
+
+
+@pytest.mark.parametrize(
+    ("prior", "saved"),
+    [(None, [1 / K] * K), ("uniform", [1 / K] * K), ("empirical", "empirical")],
+)
+def test_config_of_the_prior(prior, saved):
+    config = SOPModel(functional(), N, K, class_prior=prior).get_config()
+    found = config["class_prior"]
+    assert found == (saved if isinstance(saved, str) else pytest.approx(saved))
+    assert SOPModel.from_config(config).get_config() == config
 
 
 def test_compile_config_round_trip():

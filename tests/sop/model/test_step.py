@@ -34,6 +34,15 @@ def data(from_logits=True, duplicates=False):
     return outputs.astype(np.float32), ids, labels_of_ids[ids]
 
 
+def strong_view(outputs, from_logits=True):
+    """Another view's outputs: logits with noise, or other probabilities."""
+    rng = np.random.default_rng(7)
+    if from_logits:
+        return (outputs + rng.normal(0, 1, outputs.shape)).astype(np.float32)
+    mixed = 0.5 * outputs + 0.5 * rng.dirichlet(np.ones(K), len(outputs))
+    return mixed.astype(np.float32)
+
+
 def tables():
     rng = np.random.default_rng(6)
     u, v = rng.normal(0, 0.4, (N, 1)), rng.normal(0, 0.4, (N, K))
@@ -41,16 +50,23 @@ def tables():
     return u.astype(np.float32), v.astype(np.float32)
 
 
-def run_oracle(outputs, ids, labels, weights, u_rates, epochs=2, **options):
+def run_oracle(
+    outputs, ids, labels, weights, u_rates, epochs=2, strong=None, **options
+):
     """Two epochs of batches of 4, 4 and 3 examples, in order."""
     u, v = (table.astype(np.float64) for table in tables())
     bias, epoch_means, count = np.zeros(K), [], 0
     for _ in range(epochs):
-        sums = np.zeros(3)
+        sums = np.zeros(4)
         for start in range(0, N, 4):
             rows = slice(start, start + 4)
             batch = oracle.Batch(
-                outputs[rows] + bias, ids[rows], labels[rows], weights[rows], **options
+                outputs[rows] + bias,
+                ids[rows],
+                labels[rows],
+                weights[rows],
+                strong=None if strong is None else strong[rows] + bias,
+                **options,
             )
             *losses, gradient = oracle.step(batch, u, v, u_rates[count], V_RATE)
             bias = bias - RATE * gradient.sum(axis=0)
@@ -81,22 +97,24 @@ def run_model(model, x, targets, u_optimizer=U_RATE, **fit_arguments):
     )
 
 
-def assert_agreement(found, expected, balance_weight=0.0):
+def assert_agreement(found, expected, balance_weight=0.0, consistency_weight=0.0):
     u, v, bias, history = found
     expected_u, expected_v, expected_bias, losses = expected
     np.testing.assert_allclose(u, expected_u, atol=1e-5)
     np.testing.assert_allclose(v, expected_v, atol=1e-5)
     np.testing.assert_allclose(bias, expected_bias, atol=1e-5)
-    ce, mse, balance = losses.T
+    ce, mse, balance, consistency = losses.T
     np.testing.assert_allclose(history["ce_loss"], ce, rtol=1e-5)
     np.testing.assert_allclose(history["mse_loss"], mse, rtol=1e-5)
-    np.testing.assert_allclose(
-        history["loss"], ce + balance_weight * balance, rtol=1e-5
-    )
-    if balance_weight:
-        np.testing.assert_allclose(history["balance_loss"], balance, rtol=1e-5)
-    else:
-        assert "balance_loss" not in history
+    total = ce + balance_weight * balance + consistency_weight * consistency
+    np.testing.assert_allclose(history["loss"], total, rtol=1e-5)
+    for name, weight, values in (
+        ("balance_loss", balance_weight, balance),
+        ("consistency_loss", consistency_weight, consistency),
+    ):
+        assert (name in history) == (weight > 0)
+        if weight:
+            np.testing.assert_allclose(history[name], values, rtol=1e-5)
 
 
 PRIOR = [0.1, 0.2, 0.3, 0.4]
@@ -138,6 +156,37 @@ def test_fit_agrees_with_the_oracle(options, duplicates, weighted, one_hot):
     )
     expected = run_oracle(outputs, ids, labels, weights, [U_RATE] * 6, **options)
     assert_agreement(found, expected, options.get("balance_weight", 0.0))
+
+
+@pytest.mark.parametrize(
+    ("options", "duplicates", "weighted"),
+    [
+        ({"variant": "paper"}, False, False),
+        ({"variant": "paper", "balance_weight": 0.5, "prior": PRIOR}, True, True),
+        ({"variant": "paper", "from_logits": False}, True, True),
+        ({"variant": "reference"}, True, True),
+        ({"variant": "reference", "balance_weight": 0.5}, False, False),
+        ({"variant": "reference", "from_logits": False}, False, True),
+    ],
+)
+def test_fit_on_two_views_agrees_with_the_oracle(options, duplicates, weighted):
+    options = {"consistency_weight": 0.9, **options}
+    from_logits = options.get("from_logits", True)
+    outputs, ids, labels = data(from_logits, duplicates)
+    strong = strong_view(outputs, from_logits)
+    weights = np.random.default_rng(8).uniform(0, 2, N) if weighted else np.ones(N)
+    model_options = dict(options)
+    prior = model_options.pop("prior", None)
+    found = run_model(
+        SOPModel(Bias(), N, K, class_prior=prior, **model_options),
+        (outputs, strong),
+        {"label": labels, "index": ids},
+        sample_weight=weights if weighted else None,
+    )
+    expected = run_oracle(
+        outputs, ids, labels, weights, [U_RATE] * 6, strong=strong, **options
+    )
+    assert_agreement(found, expected, options.get("balance_weight", 0.0), 0.9)
 
 
 def test_class_weights_are_sample_weights():
