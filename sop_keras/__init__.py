@@ -9,10 +9,11 @@ if keras.config.backend() != "tensorflow":
     )
 
 # The classes that saved models name: imported, they can be loaded.
-from sop_keras import baselines, optimizers
-from sop_keras.indexing import with_index
+from sop_keras import augment, baselines, optimizers
+from sop_keras.indexing.with_epoch import with_epoch
+from sop_keras.indexing.with_index import with_index
 from sop_keras.sop import SOPModel
 
 __version__ = "0.1.0"
 
-__all__ = ["SOPModel", "baselines", "optimizers", "with_index"]
+__all__ = ["SOPModel", "augment", "baselines", "optimizers", "with_epoch", "with_index"]

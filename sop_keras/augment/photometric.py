@@ -1,0 +1,219 @@
+"""Operations that change values and move no pixel, equal to Pillow's to the last bit.
+
+All take uint8 images, shape `(batch_size, height, width, channels)` with 1 or 3
+channels, and one number an image, shape `(batch_size,)`, where they have a strength.
+All give uint8 images of the same shape.
+
+What computes alike is computed together: `change_bits` serves invert, solarize and
+posterize, `remap` the two that need a histogram, so that a batch in which every image
+drew another operation costs few steps.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from sop_keras.augment.images import flatten, per_image
+
+# ITU-R 601-2 luma in 16-bit fixed point, as Pillow converts to grey. Sums of products
+# with values need 24 bits at most, so float32 arithmetic on them is exact.
+_LUMA = np.array([19595, 38470, 7471], np.float32) / 2**16
+
+
+_STRICTLY_BELOW = np.triu(np.ones((16, 16), np.float32), k=1)
+
+
+def invert(images: Any) -> tf.Tensor:
+    """The negative: 255 - value."""
+    return change_bits(images, [0], [255], [255])
+
+
+def solarize(images: Any, thresholds: Any) -> tf.Tensor:
+    """Values of at least the image's threshold, 0 to 255, are inverted."""
+    return change_bits(images, thresholds, [255], [255])
+
+
+def posterize(images: Any, bits: Any) -> tf.Tensor:
+    """Keep the highest `bits` bits of each value, 0 to 8."""
+    masks = 256 - tf.bitwise.left_shift(1, 8 - tf.cast(bits, tf.int32))
+    return change_bits(images, [0], [0], masks)
+
+
+def change_bits(images: Any, thresholds: Any, flips: Any, masks: Any) -> tf.Tensor:
+    """Flip bits of values of at least a threshold, then keep those of a mask.
+
+    Args:
+        images: uint8, shape `(batch_size, height, width, channels)`.
+        thresholds: 0 to 255, one an image.
+        flips: the bits to flip, likewise: 255 inverts, 0 leaves values as they are.
+        masks: the bits to keep, likewise.
+    """
+    flat = flatten(images)
+    flipped = tf.bitwise.bitwise_xor(flat, per_image(flips, tf.uint8))
+    flat = tf.where(flat >= per_image(thresholds, tf.uint8), flipped, flat)
+    flat = tf.bitwise.bitwise_and(flat, per_image(masks, tf.uint8))
+    return tf.reshape(flat, tf.shape(images))
+
+
+def brightness(images: Any, factors: Any) -> tf.Tensor:
+    """Enhancement whose degenerate image is black."""
+    values = flatten(tf.cast(images, tf.float32))
+    return _blend(0.0, values, images, factors)
+
+
+def contrast(images: Any, factors: Any) -> tf.Tensor:
+    """Enhancement whose degenerate image is the mean grey level everywhere."""
+    values = tf.cast(images, tf.float32)
+    return _blend(_mean(_grey(values)), flatten(values), images, factors)
+
+
+def color(images: Any, factors: Any) -> tf.Tensor:
+    """Enhancement whose degenerate image is the grey one; grey images stay."""
+    values = tf.cast(images, tf.float32)
+    return _blend(flatten(_grey(values)), flatten(values), images, factors)
+
+
+def _grey(values: tf.Tensor) -> tf.Tensor:
+    """The grey level in each channel, rounded half up: float32 of the same shape."""
+    channels = values.shape[-1]
+    if channels == 1:
+        return values
+    pixels = tf.reshape(values, (-1, channels))
+    with tf.device("CPU"):  # GPUs multiply with fewer bits
+        grey = tf.linalg.matmul(pixels, np.stack([_LUMA] * 3, axis=1))
+    return tf.reshape(tf.floor(grey + 0.5), tf.shape(values))
+
+
+def _mean(grey: tf.Tensor) -> tf.Tensor:
+    """Means of whole numbers, rounded half up: float32 `(batch_size, 1)`."""
+    height, width, channels = grey.shape[1:]
+    # Sums of rows are exact in float32, those of images need not be.
+    sums = tf.reduce_sum(tf.reshape(grey, (-1, height, width * channels)), axis=2)
+    sums = tf.reduce_sum(tf.cast(sums, tf.int32), axis=1, keepdims=True)
+    count = height * width * channels
+    return tf.cast((2 * sums + count) // (2 * count), tf.float32)
+
+
+def sharpness(images: Any, factors: Any) -> tf.Tensor:
+    """Enhancement whose degenerate image is smoothed by (1 1 1; 1 5 1; 1 1 1) / 13.
+
+    The outermost pixels, which lack neighbours, stay as they are.
+    """
+    if min(images.shape[1:3]) < 3:
+        return tf.convert_to_tensor(images)
+    # Rows of values, in which a pixel's neighbours are `channels` places away.
+    height, width, channels = images.shape[1:]
+    shorts = tf.cast(tf.reshape(images, (-1, height, width * channels)), tf.int16)
+    three_rows = shorts[:, :-2] + shorts[:, 1:-1] + shorts[:, 2:]
+    ahead, behind = three_rows[:, :, 2 * channels :], three_rows[:, :, : -2 * channels]
+    inside = slice(channels, -channels)
+    total = behind + three_rows[:, :, inside] + ahead
+    total += 4 * shorts[:, 1:-1, inside]
+    # total / 13 is never closer to a half than 1/26: float32 rounds it correctly.
+    inner = tf.floor(tf.cast(total, tf.float32) / 13.0 + 0.5)
+    values = tf.cast(shorts, tf.float32)
+    left, right = values[:, 1:-1, :channels], values[:, 1:-1, -channels:]
+    inner = tf.concat([left, inner, right], axis=2)
+    smoothed = tf.concat([values[:, :1], inner, values[:, -1:]], axis=1)
+    flat = (-1, height * width * channels)
+    return _blend(tf.reshape(smoothed, flat), tf.reshape(values, flat), images, factors)
+
+
+def _blend(degenerate: Any, values: Any, images: Any, factors: Any) -> tf.Tensor:
+    """`degenerate + factor * (value - degenerate)`, clipped to 0..255 and cut off.
+
+    In float32, as Pillow does. Degenerate images and values are flat.
+    """
+    values = degenerate + per_image(factors, tf.float32) * (values - degenerate)
+    # The cast cuts the fraction off; negative values have been clipped before.
+    values = tf.cast(tf.clip_by_value(values, 0.0, 255.0), tf.uint8)
+    return tf.reshape(values, tf.shape(images))
+
+
+def auto_contrast(images: Any) -> tf.Tensor:
+    """Stretch each channel linearly, its darkest value to 0, its brightest to 255."""
+    return remap(images, equalized=[False])
+
+
+def equalize(images: Any) -> tf.Tensor:
+    """Spread each channel's values so that all are about equally frequent.
+
+    As Pillow does: the table's step leaves out the brightest value's pixels, and a
+    channel of one value, or of too few pixels for a step, stays as it is.
+    """
+    return remap(images, equalized=[True])
+
+
+def remap(images: Any, equalized: Any) -> tf.Tensor:
+    """Replace each channel's values by means of a table that its histogram gives.
+
+    Args:
+        images: uint8, shape `(batch_size, height, width, channels)`.
+        equalized: bool, one an image: True for `equalize`, else `auto_contrast`.
+    """
+    height, width, channels = images.shape[1:]
+    num_images = tf.shape(images)[0]
+    # Tables lie end to end, one a channel, 256 entries each.
+    of_channels = np.tile(256 * np.arange(channels, dtype=np.int32), height * width)
+    of_images = 256 * channels * tf.expand_dims(tf.range(num_images), 1)
+    places = tf.cast(flatten(images), tf.int32) + of_channels + of_images
+    places = tf.reshape(places, (-1,))
+    histograms = tf.raw_ops.Bincount(
+        arr=places, size=256 * channels * num_images, weights=tf.zeros((0,), tf.int32)
+    )
+    histograms = tf.reshape(histograms, (-1, 256))
+    equalized = tf.reshape(
+        tf.repeat(tf.broadcast_to(equalized, (num_images,)), channels), (-1, 1)
+    )
+    tables = _tables(histograms, equalized, height * width)
+    values = tf.gather_nd(tf.reshape(tables, (-1,)), tf.expand_dims(places, -1))
+    return tf.reshape(values, tf.shape(images))
+
+
+def _tables(histograms: Any, equalized: Any, num_pixels: int) -> tf.Tensor:
+    """What becomes of each value: uint8 `(num_channels, 256)`.
+
+    Entries of values that do not occur may be anything.
+
+    Args:
+        histograms: how often each value occurs, int32 of this shape.
+        equalized: bool `(num_channels, 1)`.
+        num_pixels: the sum of a histogram.
+    """
+    levels, occurs = tf.range(256), histograms > 0
+    first = tf.reduce_min(tf.where(occurs, levels, 255), axis=1, keepdims=True)
+    last = tf.reduce_max(tf.where(occurs, levels, 0), axis=1, keepdims=True)
+
+    # Whole numbers below 2**24: the floor of the float32 quotient is exact.
+    at_last = tf.gather(histograms, last, axis=1, batch_dims=1)
+    step = tf.cast((num_pixels - at_last) // 255, tf.float32)
+    below = _cumulated(tf.cast(histograms, tf.float32))
+    even = tf.floor((below + tf.floor(step / 2)) / tf.maximum(step, 1.0))
+    even = tf.cast(tf.minimum(even, 255.0), tf.uint8)
+
+    # As Pillow computes it, product and sum rounded each to float64: the cast cuts off,
+    # so that another order of rounding would change values by one.
+    darkest, brightest = tf.cast(first, tf.float64), tf.cast(last, tf.float64)
+    stretched = (last > first) & ~equalized  # else left alone, where it comes to that
+    scale = 255.0 / tf.maximum(brightest - darkest, 1.0)
+    scale = tf.where(stretched, scale, tf.ones_like(scale))
+    offset = tf.where(stretched, -darkest * scale, tf.zeros_like(scale))
+    linear = tf.cast(tf.range(256, dtype=tf.float64) * scale + offset, tf.uint8)
+    return tf.where(equalized & (step > 0), even, linear)
+
+
+def _cumulated(histograms: tf.Tensor) -> tf.Tensor:
+    """How often smaller values occur, `(num_channels, 256)`.
+
+    By products with triangles of ones, within 16 blocks of 16 values and then over the
+    blocks: whole numbers, and exact as such. tf.cumsum takes ten times as long.
+    """
+    blocks = tf.reshape(histograms, (-1, 16, 16))
+    with tf.device("CPU"):  # GPUs multiply with fewer bits
+        within = tf.linalg.matmul(tf.reshape(histograms, (-1, 16)), _STRICTLY_BELOW)
+        before = tf.linalg.matmul(tf.reduce_sum(blocks, axis=2), _STRICTLY_BELOW)
+    below = tf.reshape(within, (-1, 16, 16)) + tf.expand_dims(before, 2)
+    return tf.reshape(below, (-1, 256))
