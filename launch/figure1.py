@@ -31,9 +31,9 @@ flags.DEFINE_list("noise_rates", ["0", "0.2", "0.4"], "Columns of the figure.")
 flags.DEFINE_list("seeds", ["0", "1", "2"], "Runs of each curve.")
 flags.DEFINE_string("figure", None, "Where figure1.png goes; --output_dir if unset.")
 
-COLORS = {"sop": "#1f5fbf", "ce": "#c0392b"}
-LABELS = {"sop": "SOP", "ce": "cross entropy"}
-LINES = {"sop": "-", "ce": "--"}
+COLORS = {"sop_plus": "#1e8449", "sop": "#1f5fbf", "ce": "#c0392b"}
+LABELS = {"sop_plus": "SOP+", "sop": "SOP", "ce": "cross entropy"}
+LINES = {"sop_plus": "-.", "sop": "-", "ce": "--"}
 
 
 def figure1(name: str) -> None:

@@ -3,6 +3,7 @@
     python launch/train.py                                   # digits, in a minute
     python launch/train.py --flagfile=cifar10_sym40.flags --data_dir=DATA
     python launch/train.py --flagfile=cifar10_sym40 --method=ce --epochs=60
+    python launch/train.py --flagfile=cifar10_plus_sym50 --method=sop_plus,sop,ce
 
 One flagfile is one experiment (launch/flags/); flags beside it win. Interrupted, the
 same command resumes. Results: result.json, history.csv, model.keras, tensorboard/ in
@@ -25,8 +26,8 @@ import flagfiles
 import tensorflow as tf
 from absl import app, flags
 
+from sop_keras.augment.named import AUGMENTATIONS
 from sop_keras.backbones import BACKBONES
-from sop_keras.data.batches import AUGMENTATIONS
 from sop_keras.data.sources import SOURCES
 from sop_keras.sop.objective import VARIANTS
 from sop_keras.training import (
@@ -65,7 +66,12 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "max_train_examples", 0, "Train on this many only; 0: on all.", lower_bound=0
 )
-flags.DEFINE_enum("augment", "weak", sorted(AUGMENTATIONS), "Augmentation.")
+flags.DEFINE_enum(
+    "augment",
+    "weak",
+    sorted(AUGMENTATIONS),
+    "The augmentation of what is trained on; of pairs, of the first view.",
+)
 
 # Method
 flags.DEFINE_list(
@@ -79,7 +85,33 @@ flags.DEFINE_float("init_std", 1e-8, "Standard deviation u, v start at.", lower_
 flags.DEFINE_enum(
     "variant", "paper", VARIANTS, "The paper's text or the authors' code."
 )
-flags.DEFINE_float("balance_weight", 0.0, "lambda_B.", lower_bound=0)
+
+# SOP+ alone: sop and ce in the same --method are left as they are.
+flags.DEFINE_float(
+    "consistency_weight",
+    0.9,
+    "sop_plus: lambda_C, the weight of the consistency loss. 0: no pairs of views.",
+    lower_bound=0,
+)
+flags.DEFINE_enum(
+    "strong_augment",
+    "uda",
+    sorted(AUGMENTATIONS),
+    "sop_plus: the augmentation of the second view. uda is what the paper's A.3 names; "
+    "the authors' code takes autoaugment, a policy that was searched on clean labels.",
+)
+flags.DEFINE_float(
+    "balance_weight",
+    0.1,
+    "sop_plus: lambda_B, the weight of the class-balance loss.",
+    lower_bound=0,
+)
+flags.DEFINE_enum(
+    "class_prior",
+    "uniform",
+    ["uniform", "empirical"],
+    "sop_plus: of the class-balance loss; empirical: the noisy labels' frequencies.",
+)
 
 # Network and its training
 flags.DEFINE_enum("backbone", "mlp", sorted(BACKBONES), "The network.")
@@ -129,8 +161,8 @@ flags.register_validator(
     "momentum", lambda momentum: momentum < 1, message="must be less than 1"
 )
 for name in (
-    *("noise_rate", "u_lr", "v_lr", "init_std", "balance_weight"),
-    *("lr", "momentum", "weight_decay", "final_lr"),
+    *("noise_rate", "u_lr", "v_lr", "init_std", "consistency_weight"),
+    *("balance_weight", "lr", "momentum", "weight_decay", "final_lr"),
 ):
     # Bounds let NaN pass.
     flags.register_validator(name, math.isfinite, message="must be a finite number")
@@ -180,7 +212,10 @@ def experiment_from_flags(values: Any, method: str) -> Experiment:
         v_learning_rate=values.v_lr,
         init_std=values.init_std,
         variant=values.variant,
+        consistency_weight=values.consistency_weight,
+        strong_augment=values.strong_augment,
         balance_weight=values.balance_weight,
+        class_prior=values.class_prior,
         seed=values.seed,
     )
 
@@ -276,6 +311,10 @@ def _show_messages() -> None:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    # TensorFlow counts the traces of all methods' networks as those of one function.
+    tf.get_logger().addFilter(
+        lambda record: "triggered tf.function retracing" not in record.getMessage()
+    )
 
 
 if __name__ == "__main__":

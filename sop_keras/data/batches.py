@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, SupportsIndex
 
 import tensorflow as tf
 
-from sop_keras.augment import pad_crop_flip, standardize
+from sop_keras.augment import standardize
+from sop_keras.augment.named import augmentation
 from sop_keras.data.source import Examples, Source
+from sop_keras.randomness.keyed import random_bits
 from sop_keras.randomness.keyed_tensors import random_bits_tensor
-
-
-def _unchanged(images: tf.Tensor, ids: Any, epoch: Any, seed: Any) -> tf.Tensor:
-    return images
-
-
-# Each takes (images, ids, epoch, seed): uint8 batches in, uint8 batches out.
-AUGMENTATIONS: dict[str, Callable[..., tf.Tensor]] = {
-    "weak": pad_crop_flip,
-    "flip": functools.partial(pad_crop_flip, padding=0),
-    "none": _unchanged,
-}
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
@@ -56,6 +45,7 @@ def training_batches(
     seed: SupportsIndex,
     initial_epoch: int = 0,
     augment: str = "weak",
+    strong_augment: str | None = None,
 ) -> tf.data.Dataset:
     """Shuffled, augmented, standardised batches of several epochs in a row.
 
@@ -76,6 +66,11 @@ def training_batches(
 
     `shuffle=False` keeps Keras from warning that it does not shuffle a data set.
 
+    With `strong_augment`, every example comes as a pair of views, as SOP+ needs them.
+    The strong one is drawn with another seed, `random_bits(seed, "strong_view")`: the
+    views of a pair are independent whatever the two augmentations are, and the first is
+    the view that a run without pairs sees.
+
     Args:
         examples: what to train on, such as `source.train`, a part of it, or the same
             under noisy labels.
@@ -86,13 +81,15 @@ def training_batches(
         epochs: the epoch to stop before, as in Keras' `fit`.
         seed: an integer in `[0, 2**64)` that order and augmentation are drawn from.
         initial_epoch: the epoch to start at, in `[0, epochs]`. Defaults to `0`.
-        augment: a key of `AUGMENTATIONS`: `"weak"` (`pad_crop_flip`), `"flip"`
-            (without the crop) or `"none"`. Defaults to `"weak"`.
+        augment: a key of `sop_keras.augment.named.AUGMENTATIONS`. Defaults to `"weak"`.
+        strong_augment: another such key, for the second view of a pair. Defaults to
+            `None`: no pairs.
 
     Returns:
         A data set of `(images, {"label": labels, "index": ids})`: float32 of shape
         `(batch_size, height, width, channels)` and two int64 of shape `(batch_size,)`;
-        `epochs - initial_epoch` times `steps_per_epoch` batches.
+        `epochs - initial_epoch` times `steps_per_epoch` batches. With `strong_augment`,
+        `images` is the pair `(weak, strong)` of two such tensors.
 
     Raises:
         ValueError: if there are no examples, an id or a label is out of the source's
@@ -105,11 +102,10 @@ def training_batches(
             f"initial_epoch={initial_epoch}, epochs={epochs}. `epochs` counts from 0, "
             "not from `initial_epoch`."
         )
-    if augment not in AUGMENTATIONS:
-        raise ValueError(
-            f"`augment` must be one of {', '.join(AUGMENTATIONS)}. Received: "
-            f"augment={augment!r}."
-        )
+    views = [_view(augment, source, seed)]
+    if strong_augment is not None:
+        strong_seed = int(random_bits(seed, "strong_view"))
+        views.append(_view(strong_augment, source, strong_seed))
     _check_range("ids", examples.ids, source.num_examples)
     _check_range("labels", examples.labels, source.num_classes)
 
@@ -129,11 +125,12 @@ def training_batches(
 
     def training_batch(
         epoch: tf.Tensor, positions: tf.Tensor
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    ) -> tuple[Any, dict[str, tf.Tensor]]:
         index = tf.gather(ids, positions)
-        views = AUGMENTATIONS[augment](tf.gather(images, positions), index, epoch, seed)
+        originals = tf.gather(images, positions)
+        seen = tuple(view(originals, index, epoch) for view in views)
         targets = {"label": tf.gather(labels, positions), "index": index}
-        return standardize(views, source.mean, source.std), targets
+        return seen if len(seen) > 1 else seen[0], targets
 
     dataset = tf.data.Dataset.range(initial_epoch, epochs)
     # The order of the next epoch is drawn while this one is trained on.
@@ -181,6 +178,17 @@ def evaluation_batches(
         evaluation_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def _view(name: str, source: Source, seed: SupportsIndex) -> Callable[..., tf.Tensor]:
+    """The named augmentation with the standardisation after it."""
+    augment = augmentation(name, source.mean, source.train.images.shape[1:])
+
+    def view(images: tf.Tensor, ids: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
+        augmented = augment(images, ids, epoch, seed)
+        return standardize(augmented, source.mean, source.std)
+
+    return view
 
 
 def _check_range(name: str, values: Any, bound: int) -> None:

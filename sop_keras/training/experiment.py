@@ -20,8 +20,9 @@ from sop_keras.label_noise import (
 )
 from sop_keras.optimizers import SGD, cosine_decay, step_decay
 from sop_keras.sop import SOPModel
+from sop_keras.sop.objective import empirical_class_prior
 
-METHODS = ("sop", "ce")
+METHODS = ("sop", "sop_plus", "ce")
 NOISES = ("none", "symmetric", "asymmetric")
 SCHEDULES = ("constant", "step", "cosine")
 
@@ -30,9 +31,15 @@ SCHEDULES = ("constant", "step", "cosine")
 class Experiment:
     """The settings of one run; two runs of equal settings give equal numbers.
 
+    All methods may be given the same settings: each takes those that are its own, and
+    all train on the same data, first (weak) views, batches and schedule. The
+    regularisers belong to `"sop_plus"` alone, so that `"sop"` is always the paper's
+    SOP; with one of their weights 0, `"sop_plus"` is SOP with the other one.
+
     Args:
         dataset: a name known to `sop_keras.data.load_source`.
-        method: `"sop"`, or `"ce"` for plain cross entropy.
+        method: `"sop"`, `"sop_plus"` (SOP with the regularisers of the paper's A.3), or
+            `"ce"` for plain cross entropy.
         noise: `"none"`, `"symmetric"` or `"asymmetric"` label noise, drawn from the
             clean labels of the whole training set, validation part included.
         noise_rate: in [0, 1].
@@ -41,7 +48,7 @@ class Experiment:
             CIFAR-100 goes.
         num_validation: training examples kept for validation, under their noisy labels.
         max_train_examples: train on this many only; 0: on all.
-        augment: `"weak"`, `"flip"` or `"none"`.
+        augment: a name known to `sop_keras.augment.named.augmentation`.
         backbone: a name known to `sop_keras.backbones.build_backbone`.
         epochs: passes over the training examples.
         batch_size: examples a step.
@@ -56,7 +63,11 @@ class Experiment:
         v_learning_rate: alpha_v.
         init_std: of u and v.
         variant: `"paper"` or `"reference"`.
-        balance_weight: lambda_B.
+        consistency_weight: lambda_C, for `"sop_plus"`. With 0 there is no second view.
+        strong_augment: like `augment`, for the second view of `"sop_plus"`.
+        balance_weight: lambda_B, for `"sop_plus"`.
+        class_prior: of the balance loss: `"uniform"`, or `"empirical"` for the class
+            frequencies of the noisy labels that are trained on.
         seed: of all that is drawn: noisy labels, split, weights, u, v, batches, views.
     """
 
@@ -82,8 +93,25 @@ class Experiment:
     v_learning_rate: float
     init_std: float
     variant: str
+    consistency_weight: float
+    strong_augment: str
     balance_weight: float
+    class_prior: str
     seed: int
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(
+                f"`method` must be one of {', '.join(METHODS)}. Received: "
+                f"method={self.method!r}."
+            )
+
+    @property
+    def second_view(self) -> str | None:
+        """The augmentation of the second view; None where there is one view alone."""
+        if self.method == "sop_plus" and self.consistency_weight > 0:
+            return self.strong_augment
+        return None
 
     def settings(self) -> dict[str, Any]:
         """The settings as JSON knows them."""
@@ -177,8 +205,7 @@ def _noisy_labels(experiment: Experiment, source: Source) -> NoisyLabels:
 def compile_model(
     experiment: Experiment,
     backbone: keras.Model,
-    num_examples: int,
-    num_classes: int,
+    data: ExperimentData,
     steps_per_epoch: int,
 ) -> keras.Model:
     """The method's model around the backbone, compiled."""
@@ -194,12 +221,12 @@ def compile_model(
         return model
     model = SOPModel(
         backbone,
-        num_examples=num_examples,
-        num_classes=num_classes,
+        num_examples=data.source.num_examples,
+        num_classes=data.source.num_classes,
         variant=experiment.variant,
-        balance_weight=experiment.balance_weight,
         init_std=experiment.init_std,
         seed=experiment.seed,
+        **_regularizers(experiment, data),
     )
     model.compile(
         optimizer=optimizer,
@@ -208,6 +235,21 @@ def compile_model(
         metrics=["accuracy"],
     )
     return model
+
+
+def _regularizers(experiment: Experiment, data: ExperimentData) -> dict[str, Any]:
+    """What SOP+ adds to the arguments of SOP."""
+    if experiment.method != "sop_plus":
+        return {}
+    class_prior: Any = experiment.class_prior
+    if class_prior == "empirical":
+        # The model sees a stream of batches, and could not count the labels itself.
+        class_prior = empirical_class_prior(data.train.labels, data.source.num_classes)
+    return {
+        "consistency_weight": experiment.consistency_weight,
+        "balance_weight": experiment.balance_weight,
+        "class_prior": class_prior,
+    }
 
 
 def _learning_rate(experiment: Experiment, steps_per_epoch: int) -> Any:

@@ -95,8 +95,7 @@ class Run:
                 data.source.num_classes,
                 seed=experiment.seed,
             ),
-            data.source.num_examples,
-            data.source.num_classes,
+            data,
             steps,
         )
         state = self.checkpoints.restore(model) or {"epoch": 0, "history": []}
@@ -134,6 +133,7 @@ class Run:
                 seed=experiment.seed,
                 initial_epoch=initial_epoch,
                 augment=experiment.augment,
+                strong_augment=experiment.second_view,
             ),
             epochs=experiment.epochs,
             initial_epoch=initial_epoch,

@@ -56,8 +56,8 @@ def noise_scores(
 ) -> tuple[str, np.ndarray]:
     """A score for every training example, higher where its label looks wrong.
 
-    SOP: ||s||_1, the estimated noise. Cross entropy: the example's own loss, the usual
-    yardstick.
+    SOP and SOP+: ||s||_1, the estimated noise. Cross entropy: the example's own loss,
+    the usual yardstick.
 
     Returns:
         What the score is, and the scores, shape `(n,)`.

@@ -4,6 +4,8 @@ import pytest
 import tensorflow as tf
 
 from sop_keras.augment import pad_crop_flip
+from sop_keras.augment.autoaugment import autoaugment
+from sop_keras.augment.uda import uda
 from sop_keras.data.batches import (
     evaluation_batches,
     steps_per_epoch,
@@ -22,7 +24,7 @@ def source():
     rng = np.random.default_rng(0)
 
     def examples(ids):
-        images = rng.integers(0, 256, (len(ids), 6, 5, 3), np.uint8)
+        images = rng.integers(0, 256, (len(ids), 16, 18, 3), np.uint8)
         return Examples(ids, images, ids % 4)
 
     train = examples(rng.permutation(100)[:23])
@@ -58,7 +60,7 @@ def test_plain_batches_against_a_loop(source):
         for start, size in ((0, 5), (5, 5), (10, 5), (15, 5), (20, 3)):
             images, targets = next(batches)
             places = order[start : start + 5]
-            assert images.shape == (size, 6, 5, 3)
+            assert images.shape == (size, 16, 18, 3)
             np.testing.assert_allclose(
                 images, standardized(train.images[places]), atol=2e-6
             )
@@ -71,7 +73,7 @@ def test_plain_batches_against_a_loop(source):
 def test_dtypes_and_shapes_are_known_to_keras(source):
     batches = training_batches(source.train, source, batch_size=5, epochs=1, seed=SEED)
     assert batches.element_spec == (
-        tf.TensorSpec((None, 6, 5, 3), tf.float32),
+        tf.TensorSpec((None, 16, 18, 3), tf.float32),
         {
             "label": tf.TensorSpec((None,), tf.int64),
             "index": tf.TensorSpec((None,), tf.int64),
@@ -88,11 +90,68 @@ def test_weak_views_depend_on_seed_epoch_and_id(source):
             seen[step // 6, int(i)] = image
     assert len(seen) == 2 * 23
     for epoch in range(2):
-        views = pad_crop_flip(train.images, train.ids, epoch, SEED).numpy()
+        # The shorter side is 16: crops shift by up to 16 / 8 pixels.
+        views = pad_crop_flip(train.images, train.ids, epoch, SEED, padding=2).numpy()
         for view, i in zip(views, train.ids, strict=True):
             np.testing.assert_allclose(
                 seen[epoch, int(i)], standardized(view), atol=2e-6
             )
+
+
+@pytest.mark.parametrize(
+    "strong", [uda, autoaugment], ids=lambda policy: policy.__name__
+)
+def test_pairs_are_the_plain_view_and_a_strong_one(source, strong):
+    train = source.train
+    options = {"batch_size": 4, "epochs": 2, "seed": SEED}
+    plain = training_batches(train, source, **options)
+    pairs = training_batches(train, source, **options, strong_augment=strong.__name__)
+    spec = tf.TensorSpec((None, 16, 18, 3), tf.float32)
+    assert pairs.element_spec == ((spec, spec), plain.element_spec[1])
+    assert pairs.cardinality() == 12
+
+    # Half of the shorter side, 16; the mean colour: 127.5, 63.75 and 31.875, rounded.
+    sizes = {"padding": 2, "cutout_size": 8, "fill": (128, 64, 32)}
+    strong_seed = int(random_bits(SEED, "strong_view"))
+    expected = [
+        strong(train.images, train.ids, epoch, strong_seed, **sizes).numpy()
+        for epoch in range(2)
+    ]
+    place = {int(i): position for position, i in enumerate(train.ids)}
+    for step, (one, both) in enumerate(zip(plain, pairs, strict=True)):
+        (weak, strong_views), targets = both
+        np.testing.assert_array_equal(weak, one[0])
+        tf.nest.map_structure(np.testing.assert_array_equal, targets, one[1])
+        places = [place[int(i)] for i in targets["index"]]
+        np.testing.assert_allclose(
+            strong_views, standardized(expected[step // 6][places]), atol=2e-6
+        )
+
+
+def test_the_views_of_a_pair_are_independent(source):
+    # Both views flip half the time: of 23 * 100 pairs, each of the four combinations is
+    # a quarter, 575, with deviation sqrt(2300 / 4 * 3 / 4) = 20.8.
+    train = source.train
+    pairs = training_batches(
+        train,
+        source,
+        batch_size=23,
+        epochs=100,
+        seed=SEED,
+        augment="flip",
+        strong_augment="flip",
+    )
+    originals = dict(zip(train.ids, standardized(train.images), strict=True))
+    counts = np.zeros((2, 2), int)
+    for (weak, strong), targets in pairs:
+        plain = np.stack([originals[i] for i in targets["index"].numpy()])
+        flipped = [
+            np.abs(views - plain).max(axis=(1, 2, 3)) > 1e-3
+            for views in (weak.numpy(), strong.numpy())
+        ]
+        np.add.at(counts, tuple(np.int64(flipped)), 1)
+    assert counts.sum() == 2300
+    assert np.abs(counts - 575).max() < 4 * 20.8
 
 
 def test_every_epoch_has_every_id_once_in_another_order(source):
@@ -134,8 +193,11 @@ def test_positions_are_shuffled_evenly(source):
     assert abs(chi_square - 22) < 4 * np.sqrt(2 * 22)
 
 
-@pytest.mark.parametrize("augment", ["weak", "flip", "none"])
-def test_a_later_start_continues_the_same_run(source, augment):
+@pytest.mark.parametrize(
+    ("augment", "strong_augment"),
+    [("weak", None), ("flip", None), ("none", "uda"), ("weak", "autoaugment")],
+)
+def test_a_later_start_continues_the_same_run(source, augment, strong_augment):
     def run(initial_epoch):
         return list(
             training_batches(
@@ -146,6 +208,7 @@ def test_a_later_start_continues_the_same_run(source, augment):
                 seed=SEED,
                 initial_epoch=initial_epoch,
                 augment=augment,
+                strong_augment=strong_augment,
             )
         )
 
@@ -217,7 +280,11 @@ def test_steps_per_epoch(num_examples, batch_size, steps):
         ({"batch_size": 0}, "`batch_size` must be at least 1. Received: batch_size=0"),
         ({"initial_epoch": 3}, "initial_epoch=3, epochs=2"),
         ({"initial_epoch": -1}, "initial_epoch=-1, epochs=2"),
-        ({"augment": "strong"}, "one of weak, flip, none. Received: augment='strong'"),
+        (
+            {"augment": "strong"},
+            "no augmentation 'strong'. There are: weak, flip, none,",
+        ),
+        ({"strong_augment": "uda2"}, "no augmentation 'uda2'. There are: weak, flip, "),
         ({"seed": -1}, "seed=-1"),
     ],
 )

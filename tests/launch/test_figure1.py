@@ -23,6 +23,7 @@ def runs():
     return [
         *rows("sop", 0.4, 0, [0.2, 0.4, 0.6], [0.3, 0.5, 0.6]),
         *rows("sop", 0.4, 1, [0.2, 0.4, 0.5], [0.3, 0.5, 0.8]),
+        *rows("sop_plus", 0.4, 0, [0.2, 0.4, 0.6], [0.3, 0.6, 0.9]),
         *rows("ce", 0.4, 0, [0.2, 0.6, 0.9], [0.3, 0.7, 0.4]),
         *rows("ce", 0.0, 0, [0.2, 0.6, 0.9], [0.3, 0.8, 0.8]),
     ]
@@ -32,13 +33,14 @@ def test_the_table_by_hand(runs):
     # Two SOP runs end at 60 and 80%: mean 70, deviation sqrt(2 * 10^2 / 1) = 14.14. The
     # last third of three epochs is the last one, so nothing is lost in it.
     table = figure1.final_table(runs).splitlines()
-    assert len(table) == 2 + 3
+    assert len(table) == 2 + 4
     assert table[2].startswith("| 0% | cross entropy | 1 | 80.00 | 80.00 | 0.00")
     assert table[3] == (
         "| 40% | SOP | 2 | 70.00 +- 14.14 | 70.00 +- 14.14 | 0.00 (largest 0.00) "
         "| 55.00 +- 7.07 |"
     )
-    assert table[4].startswith("| 40% | cross entropy | 1 | 40.00 | 70.00 | 0.00")
+    assert table[4].startswith("| 40% | SOP+ | 1 | 90.00 | 90.00 | 0.00")
+    assert table[5].startswith("| 40% | cross entropy | 1 | 40.00 | 70.00 | 0.00")
 
 
 def test_the_fall_in_the_last_third_by_hand():

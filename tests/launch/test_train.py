@@ -30,7 +30,7 @@ def experiment(name, *more):
 
 def test_every_flagfile_says_its_command_and_what_to_expect():
     names = [path.stem for path in flagfiles.FOLDER.glob("*.flags")]
-    assert len(names) == 18
+    assert len(names) == 27
     for name in names:
         _, header = experiment(name)
         assert f"python launch/train.py --flagfile={name}.flags" in header
@@ -73,6 +73,83 @@ def test_the_flagfiles_are_table_a1(column):
         assert settings.max_train_examples == 0
 
 
+# The columns of SOP+ in Table A.1: alpha_u, alpha_v; and SOP+, CE in Table 2.
+PLUS = {
+    "cifar10_plus_sym20": (10, 10, "96.3", "87.2"),
+    "cifar10_plus_sym50": (10, 10, "95.5", "80.7"),
+    "cifar10_plus_sym80": (10, 10, "94.0", "65.8"),
+    "cifar10_plus_asym40": (10, 100, "93.8", "82.2"),
+    "cifar100_plus_sym20": (1, 10, "78.8", "58.1"),
+    "cifar100_plus_sym50": (1, 10, "75.9", "47.1"),
+    "cifar100_plus_sym80": (1, 10, "63.3", "23.8"),
+    "cifar100_plus_asym40": (1, 100, "78.0", "43.3"),
+}
+
+
+@pytest.mark.parametrize("name", PLUS)
+def test_the_flagfiles_of_sop_plus_are_table_a1(name):
+    alpha_u, alpha_v, accuracy, cross_entropy = PLUS[name]
+    settings, header = experiment(name)
+    dataset, _, column = name.split("_")
+    kind, rate = column[:-2], int(column[-2:])
+    noise = {"sym": "symmetric", "asym": "asymmetric"}[kind]
+    assert settings.settings() == {
+        "dataset": dataset,
+        "method": "sop_plus",
+        "noise": noise,
+        "noise_rate": rate / 100,
+        "include_true_class": True,
+        "cifar100_structure": "superclass",
+        "num_validation": 0,
+        "max_train_examples": 0,
+        "augment": "weak",
+        "backbone": "preact_resnet18",
+        "epochs": 300,
+        "batch_size": 128,
+        "learning_rate": 0.02,
+        "momentum": 0.9,
+        "l2": 5e-4,
+        "schedule": "cosine",
+        "decay_epochs": [],
+        "final_learning_rate": 2e-4,
+        "u_learning_rate": alpha_u,
+        "v_learning_rate": alpha_v,
+        "init_std": 1e-8,
+        "variant": "paper",
+        "consistency_weight": 0.9,
+        "strong_augment": "uda",
+        "balance_weight": 0.1,
+        "class_prior": "uniform",
+        "seed": 0,
+    }
+    title = f"{dataset.replace('cifar', 'CIFAR-')} with {rate}% {noise} label noise"
+    assert header.startswith(f"# {title}, PreActResNet18: SOP+.\n")
+    figures = f"{accuracy} % test accuracy (paper, Table 2); cross entropy has "
+    assert f"# Expected: {figures}{cross_entropy} % there.\n" in header
+
+
+def test_the_small_experiment_of_sop_plus_is_that_of_figure_1():
+    settings, _ = experiment("plus_cpu")
+    base, _ = experiment("fig1_cpu", "--noise_rate=0.5", "--method=sop_plus")
+    assert settings == base
+    assert (settings.method, settings.max_train_examples) == ("sop_plus", 10_000)
+
+
+def test_methods_of_one_command_differ_in_the_method_alone():
+    path = flagfiles.FOLDER / "plus_cpu.flags"
+    with flagsaver.flagsaver():
+        flags.FLAGS.unparse_flags()
+        flags.FLAGS(["train.py", f"--flagfile={path}"])
+        methods = flags.FLAGS.method
+        settings = [
+            train.experiment_from_flags(flags.FLAGS, method).settings()
+            for method in methods
+        ]
+    assert methods == ["sop_plus", "sop", "ce"]
+    for one, method in zip(settings, methods, strict=True):
+        assert one == {**settings[0], "method": method}
+
+
 @pytest.mark.parametrize("rate", [0, 20, 40])
 @pytest.mark.parametrize("method", ["sop", "ce"])
 def test_figure_1_differs_in_method_and_noise_alone(rate, method):
@@ -90,14 +167,20 @@ def test_flags_after_the_flagfile_win():
 @pytest.mark.parametrize(
     ("flag", "text"),
     [
-        ("--method=elr", "different ones of: sop, ce"),
-        ("--method=sop,sop", "different ones of: sop, ce"),
+        ("--method=elr", "different ones of: sop, sop_plus, ce"),
+        ("--method=sop,sop", "different ones of: sop, sop_plus, ce"),
         ("--noise_rate=1.5", r"not in range|\[0, 1\]|lower|upper"),
         ("--epochs=0", "positive|lower"),
         ("--decay_epochs=40,x", "positive integers, like 40,80"),
         ("--backbone=resnet50", "cnn"),
         ("--dataset=mnist", "digits"),
         ("--noise=human", "symmetric"),
+        ("--augment=strong", "autoaugment"),
+        ("--strong_augment=randaugment", "uda"),
+        ("--consistency_weight=-1", "non-negative|lower"),
+        ("--consistency_weight=nan", "finite"),
+        ("--balance_weight=inf", "finite"),
+        ("--class_prior=0.1", "uniform.*empirical"),
         ("--lr=nan", "finite"),
         ("--u_lr=inf", "finite"),
         ("--momentum=1", "less than 1"),
@@ -160,7 +243,8 @@ def test_the_command_line_from_any_directory(tmp_path):
 
 @pytest.mark.slow
 def test_killed_in_an_epoch_the_same_command_ends_in_the_same_bits(tmp_path):
-    flags_ = ["--method=sop", "--epochs=40"]
+    # SOP+ has all the state there is: u, v, and two views of every example.
+    flags_ = ["--method=sop_plus", "--epochs=40"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert launch(*flags_, f"--output_dir={whole}").returncode == 0
 
@@ -190,20 +274,28 @@ def test_killed_in_an_epoch_the_same_command_ends_in_the_same_bits(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not DATA, reason="SOP_KERAS_DATA is unset: no CIFAR-10")
-def test_a_row_of_the_paper_runs_on_real_cifar10(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "schedule", "num_validation"),
+    [
+        ("cifar10_asym40", ["--epochs=2", "--decay_epochs=1"], 5000),
+        ("cifar10_plus_asym40", ["--epochs=1"], 0),
+    ],
+)
+def test_a_row_of_the_paper_runs_on_real_cifar10(
+    name, schedule, num_validation, tmp_path
+):
     done = launch(
-        "--flagfile=cifar10_asym40",
+        f"--flagfile={name}",
         f"--data_dir={DATA}/tfds",
         f"--output_dir={tmp_path / 'run'}",
         "--backbone=cnn",
-        "--epochs=2",
-        "--decay_epochs=1",
+        *schedule,
         "--max_train_examples=1280",
     )
     assert done.returncode == 0, done.stderr
     result = (tmp_path / "run" / "result.json").read_text()
     assert '"num_train": 1280' in result
-    assert '"num_validation": 5000' in result
+    assert f'"num_validation": {num_validation}' in result
     # Asymmetric noise leaves 5 of 10 classes alone: 40% of half are 20% (4 standard
     # errors of 1,280: 4.5%).
     rate = float(re.search(r'"noise_rate": ([\d.]+)', result)[1])

@@ -28,7 +28,10 @@ DIGITS = Experiment(
     v_learning_rate=10.0,
     init_std=1e-4,
     variant="paper",
-    balance_weight=0.0,
+    consistency_weight=0.9,
+    strong_augment="uda",
+    balance_weight=0.1,
+    class_prior="empirical",
     seed=0,
 )
 

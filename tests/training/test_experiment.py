@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -69,9 +70,17 @@ def backbone():
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(10)])
 
 
+def compiled(**changes):
+    # Labels 0, 0, 0, 1 of ten classes in a table of 500 rows.
+    data = SimpleNamespace(
+        source=SimpleNamespace(num_examples=500, num_classes=10),
+        train=SimpleNamespace(labels=np.array([0, 1, 0, 0])),
+    )
+    return compile_model(digits(**changes), backbone(), data, steps_per_epoch=5)
+
+
 def test_sop_gets_its_rates_and_table():
-    experiment = digits(u_learning_rate=3.0, v_learning_rate=7.0, init_std=0.1)
-    model = compile_model(experiment, backbone(), 500, 10, steps_per_epoch=5)
+    model = compiled(u_learning_rate=3.0, v_learning_rate=7.0, init_std=0.1)
     assert isinstance(model, SOPModel)
     assert float(model.u_optimizer.learning_rate) == 3.0
     assert float(model.v_optimizer.learning_rate) == 7.0
@@ -81,10 +90,40 @@ def test_sop_gets_its_rates_and_table():
 
 
 def test_cross_entropy_shares_the_network_and_its_optimizer():
-    model = compile_model(digits(method="ce"), backbone(), 500, 10, steps_per_epoch=5)
+    model = compiled(method="ce")
     assert isinstance(model, CrossEntropyModel)
     assert model.optimizer.l2 == 5e-4
     assert model.optimizer.momentum == 0.9
+
+
+def test_the_regularisers_are_those_of_sop_plus_alone():
+    weights = {"consistency_weight": 0.7, "balance_weight": 0.3}
+    plus = compiled(method="sop_plus", **weights)
+    assert (plus.consistency_weight, plus.balance_weight) == (0.7, 0.3)
+    plain = compiled(method="sop", **weights)
+    assert (plain.consistency_weight, plain.balance_weight) == (0.0, 0.0)
+    second_views = [digits(method=m).second_view for m in ("sop_plus", "sop", "ce")]
+    assert second_views == ["uda", None, None]
+
+
+def test_without_consistency_sop_plus_has_the_balance_loss_alone():
+    changes = {"method": "sop_plus", "consistency_weight": 0.0}
+    assert compiled(**changes).balance_weight == 0.1
+    assert digits(**changes).second_view is None
+
+
+@pytest.mark.parametrize(
+    ("class_prior", "expected"),
+    [("empirical", [0.75, 0.25] + 8 * [0.0]), ("uniform", 10 * [0.1])],
+)
+def test_the_class_prior_is_of_the_labels_that_are_trained_on(class_prior, expected):
+    model = compiled(method="sop_plus", class_prior=class_prior)
+    np.testing.assert_allclose(model.class_prior, expected, rtol=1e-6)
+
+
+def test_an_unknown_method_is_refused():
+    with pytest.raises(ValueError, match=r"one of sop, sop_plus, ce.*'sop\+'"):
+        digits(method="sop+")
 
 
 @pytest.mark.parametrize(
@@ -100,8 +139,9 @@ def test_cross_entropy_shares_the_network_and_its_optimizer():
         ({"schedule": "constant"}, {0: 0.02, 14: 0.02}),
     ],
 )
-def test_schedules(changes, expected):
-    model = compile_model(digits(**changes), backbone(), 500, 10, steps_per_epoch=5)
+@pytest.mark.parametrize("method", ["sop", "sop_plus", "ce"])
+def test_schedules(method, changes, expected):
+    model = compiled(method=method, **changes)
     for step, rate in expected.items():
         model.optimizer.iterations.assign(step)
         assert float(model.optimizer.learning_rate) == pytest.approx(rate, rel=1e-5)

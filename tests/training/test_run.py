@@ -107,7 +107,7 @@ def test_a_complete_run_is_not_trained_again(complete, monkeypatch):
     assert Run(digits(), folder).train(verbose=0) == result
 
 
-@pytest.mark.parametrize("method", ["sop", "ce"])
+@pytest.mark.parametrize("method", ["sop", "sop_plus", "ce"])
 def test_interrupted_in_an_epoch_it_resumes_to_the_same_bits(
     tmp_path, monkeypatch, method
 ):
@@ -122,6 +122,9 @@ def test_interrupted_in_an_epoch_it_resumes_to_the_same_bits(
     expected, actual = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     for one, other in zip(expected, actual, strict=True):
         np.testing.assert_array_equal(one, other)
+    regularizers = {"consistency_loss", "balance_loss"}
+    recorded = regularizers & set(history(tmp_path / "whole")[0])
+    assert recorded == (regularizers if method == "sop_plus" else set())
     clock = {"seconds"}
     for one, other in zip(
         history(tmp_path / "whole"), history(tmp_path / "cut"), strict=True
