@@ -74,9 +74,13 @@ def test_the_python_blocks_in_one_go(tmp_path):
     code = "\n".join(blocks("python"))
     out = run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})
     (ROOT / "clean.keras").unlink()
-    # What the last lines claim: the first suspects are really wrong labels.
+    # What it claims: the first suspects are really wrong labels.
     share = re.search(r"(\d+)% of the 100 first are really wrong", out)
     assert int(share[1]) >= 90
+    # The last fit is that of SOP+: 40% of the labels are noise, and not learnt.
+    accuracies = re.findall(r"val_accuracy: ([\d.]+)", out)
+    assert float(accuracies[-1]) >= 0.85
+    assert "consistency_loss" in out
 
 
 @pytest.mark.slow

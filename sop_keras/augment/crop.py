@@ -1,8 +1,9 @@
 """Crops and flips as places of pixels: where each pixel of a view comes from.
 
 A view is looked up in one step: `rows_and_columns` says which rows and columns of its
-image it shows, `places` where these pixels lie in the whole batch laid end to end, and
-`look_up` fetches them. Pixels outside the images are black.
+image it shows, `places` where these pixels lie when the whole batch is laid end to end,
+and `look_up` fetches them. Place 0 has a colour to fill with; images begin at place 1;
+the place after the last one is black, for pixels outside the images.
 """
 
 from __future__ import annotations
@@ -33,8 +34,18 @@ def rows_and_columns(
     return top + tf.range(height), left + columns
 
 
+def first_places(batch_size: Any, height: int, width: int) -> tf.Tensor:
+    """Where each image of `height` x `width` pixels begins: int32 `(batch_size,)`."""
+    return 1 + height * width * tf.range(batch_size)
+
+
+def black_place(batch_size: Any, height: int, width: int) -> Any:
+    """The place of a black pixel: the one after the last image."""
+    return 1 + height * width * batch_size
+
+
 def places(rows: Any, columns: Any, height: int, width: int) -> tf.Tensor:
-    """Where pixels lie in a batch laid end to end; black ones where the batch ends.
+    """Where pixels lie; for those outside the images, the black place or beyond.
 
     Args:
         rows: int32 `(batch_size, view_height)`, maybe outside the image.
@@ -43,31 +54,30 @@ def places(rows: Any, columns: Any, height: int, width: int) -> tf.Tensor:
         width: of the images, in pixels.
 
     Returns:
-        int32 `(batch_size, view_height, view_width)`.
+        int32 `(batch_size, view_height, view_width)`, to be clipped at the black place.
     """
     batch_size = tf.shape(rows)[0]
-    end = batch_size * height * width
-    first = height * width * tf.expand_dims(tf.range(batch_size), 1)
-    rows = tf.where((rows >= 0) & (rows < height), first + rows * width, end)
-    columns = tf.where((columns >= 0) & (columns < width), columns, end)
-    # Outside in either direction, the sum is past the end.
-    return tf.minimum(tf.expand_dims(rows, 2) + tf.expand_dims(columns, 1), end)
+    black = black_place(batch_size, height, width)
+    first = tf.expand_dims(first_places(batch_size, height, width), 1)
+    rows = tf.where((rows >= 0) & (rows < height), first + rows * width, black)
+    columns = tf.where((columns >= 0) & (columns < width), columns, black)
+    return tf.expand_dims(rows, 2) + tf.expand_dims(columns, 1)
 
 
-def look_up(images: Any, pixels: Any, *colors: Any) -> tf.Tensor:
-    """The pixels at `places`.
+def look_up(images: Any, pixels: Any, fill: Any = None) -> tf.Tensor:
+    """The pixels at places.
 
     Args:
         images: uint8 `(batch_size, height, width, channels)`.
-        pixels: int32 `(batch_size, view_height, view_width)`. The end of the batch
-            means black, the place after it the first of `colors`, and so on.
-        *colors: uint8, shape `(channels,)` each.
+        pixels: int32 `(batch_size, view_height, view_width)`.
+        fill: uint8 `(channels,)`, the colour at place 0. Defaults to `None`: black.
 
     Returns:
         uint8 `(batch_size, view_height, view_width, channels)`.
     """
     channels = images.shape[-1]
-    extra = [tf.zeros((channels,), tf.uint8), *colors]
+    black = tf.zeros((1, channels), tf.uint8)
+    first = black if fill is None else tf.expand_dims(fill, 0)
+    flat = tf.concat([first, tf.reshape(images, (-1, channels)), black], axis=0)
     # gather_nd takes two thirds of the time of gather for pieces this small.
-    flat = tf.concat([tf.reshape(images, (-1, channels)), tf.stack(extra)], axis=0)
     return tf.gather_nd(flat, tf.expand_dims(pixels, -1))

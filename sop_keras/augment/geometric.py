@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from sop_keras.augment.crop import look_up
+from sop_keras.augment.crop import black_place, first_places, look_up
 
 Map = tuple[float, float, float, float, float, float]
 
@@ -73,11 +73,12 @@ def warp(images: Any, maps: Any) -> tf.Tensor:
         maps: int32 `(batch_size, 6)`, in fixed point.
     """
     height, width = images.shape[1:3]
+    batch_size = tf.shape(images)[0]
     rows, columns = np.arange(height, dtype=np.int32)[:, None], tf.range(width)
     rows, columns, inside = follow(maps, rows, columns, height, width)
-    first = height * width * tf.reshape(tf.range(tf.shape(images)[0]), (-1, 1, 1))
-    end = height * width * tf.shape(images)[0]
-    return look_up(images, tf.where(inside, first + rows * width + columns, end))
+    first = tf.reshape(first_places(batch_size, height, width), (-1, 1, 1))
+    black = black_place(batch_size, height, width)
+    return look_up(images, tf.where(inside, first + rows * width + columns, black))
 
 
 def follow(

@@ -194,7 +194,18 @@ def places_of(mask: tf.Tensor) -> tf.Tensor:
 
 def put(batch: tf.Tensor, where: tf.Tensor, changed: tf.Tensor) -> tf.Tensor:
     """The batch with what `changed` has in place of what is at these positions."""
-    return tf.tensor_scatter_nd_update(batch, tf.expand_dims(where, 1), changed)
+    where = tf.expand_dims(where, 1)
+    num_bytes = math.prod(batch.shape[1:]) if batch.dtype == tf.uint8 else 0
+    if num_bytes == 0 or num_bytes % 8:
+        return tf.tensor_scatter_nd_update(batch, where, changed)
+    # TensorFlow copies element by element here, and eight bytes take the time of one.
+    words = (-1, num_bytes // 8, 8)
+    updated = tf.tensor_scatter_nd_update(
+        tf.bitcast(tf.reshape(batch, words), tf.int64),
+        where,
+        tf.bitcast(tf.reshape(changed, words), tf.int64),
+    )
+    return tf.reshape(tf.bitcast(updated, tf.uint8), tf.shape(batch))
 
 
 def apply_operation(

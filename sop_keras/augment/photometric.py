@@ -115,9 +115,8 @@ def sharpness(images: Any, factors: Any) -> tf.Tensor:
     # total / 13 is never closer to a half than 1/26: float32 rounds it correctly.
     inner = tf.floor(tf.cast(total, tf.float32) / 13.0 + 0.5)
     values = tf.cast(shorts, tf.float32)
-    left, right = values[:, 1:-1, :channels], values[:, 1:-1, -channels:]
-    inner = tf.concat([left, inner, right], axis=2)
-    smoothed = tf.concat([values[:, :1], inner, values[:, -1:]], axis=1)
+    change = inner - values[:, 1:-1, inside]
+    smoothed = values + tf.pad(change, ((0, 0), (1, 1), (channels, channels)))
     flat = (-1, height * width * channels)
     return _blend(tf.reshape(smoothed, flat), tf.reshape(values, flat), images, factors)
 

@@ -142,7 +142,8 @@ def augment(
         fill: the colour of both kinds of Cutout.
     """
     height, width, channels = images.shape[1:]
-    end = height * width * tf.shape(images)[0]
+    batch_size = tf.shape(images)[0]
+    black = crop.black_place(batch_size, height, width)
     first_maps, second_maps = first.maps(height, width), second.maps(height, width)
     first_moves, second_moves = first.are(*GEOMETRIC), second.are(*GEOMETRIC)
     # A change of values sees what was moved before it, black border included.
@@ -168,13 +169,15 @@ def augment(
         tf.gather(first_kept & second_moves, where),
         (height, width),
     )
-    first_pixels = height * width * tf.reshape(where, (-1, 1, 1))
-    moved = tf.where(moved >= 0, first_pixels + moved, end)
+    begin = tf.gather(crop.first_places(batch_size, height, width), where)
+    moved = tf.where(moved >= 0, tf.reshape(begin, (-1, 1, 1)) + moved, black)
     pixels = put(pixels, where, moved)
-    if cutout_size:
+    limit = black
+    if cutout_size:  # in the square, place 0: the fill
         in_rows, in_columns = spans(view.row, view.column, cutout_size, height, width)
-        covered = tf.expand_dims(in_rows, 2) & tf.expand_dims(in_columns, 1)
-        pixels = tf.where(covered, end + 1, pixels)
+        row_limit = tf.expand_dims(tf.where(in_rows, 0, black), 2)
+        limit = tf.maximum(row_limit, tf.expand_dims(tf.where(in_columns, 0, black), 1))
+    pixels = tf.minimum(pixels, limit)
     return crop.look_up(images, pixels, fill_color(fill, channels))
 
 

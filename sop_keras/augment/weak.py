@@ -57,4 +57,6 @@ def pad_crop_flip(
     rows, columns = crop.rows_and_columns(
         top - padding, left - padding, (flipped == 1) & flip, height, width
     )
-    return crop.look_up(images, crop.places(rows, columns, height, width))
+    pixels = crop.places(rows, columns, height, width)
+    black = crop.black_place(tf.shape(images)[0], height, width)
+    return crop.look_up(images, tf.minimum(pixels, black))
