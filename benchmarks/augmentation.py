@@ -116,7 +116,7 @@ def ours(
     images: np.ndarray, batch_size: int, names: Sequence[str]
 ) -> Callable[[], object]:
     """Views by this package, as `training_batches` makes them."""
-    chosen = [augmentation(name, CIFAR10_MEAN, images.shape[1:]) for name in names]
+    chosen = [augmentation(name, CIFAR10_MEAN) for name in names]
 
     def views(batch: tf.Tensor, ids: tf.Tensor, epoch: tf.Tensor) -> tuple:
         augmented = (augment(batch, ids, epoch, 0) for augment in chosen)

@@ -92,7 +92,7 @@ def views_sheet(images: np.ndarray) -> Image.Image:
     views = [images]
     for name in POLICIES:
         draw.text((_column_of(len(views)), MARGIN), name, INK, _font(17))
-        augment = augmentation(name, CIFAR10_MEAN, images.shape[1:])
+        augment = augmentation(name, CIFAR10_MEAN)
         for epoch in range(NUM_EPOCHS):
             _centred(draw, f"epoch {epoch}", _column_of(len(views)))
             views.append(augment(images, ids, epoch, seed=0).numpy())

@@ -295,7 +295,7 @@ def main(command: Callable[[str], None] = train) -> None:
             if len(rest) > 1:
                 raise ValueError(f"arguments that are no flags: {' '.join(rest[1:])}")
             command(name)
-        except (ValueError, FileNotFoundError) as error:
+        except (ValueError, FileNotFoundError, ImportError) as error:
             if FLAGS.traceback:
                 raise
             sys.exit(f"error: {error}")

@@ -8,8 +8,15 @@ from typing import Any, SupportsIndex
 import tensorflow as tf
 
 from sop_keras.augment.cutout import FILL
+from sop_keras.augment.images import (
+    check_colors,
+    check_ids,
+    check_images,
+    cutout_size_for,
+    padding_for,
+)
 from sop_keras.augment.operations import OPERATIONS
-from sop_keras.augment.policy import augment, checked_images, draw
+from sop_keras.augment.policy import augment, draw
 
 POLICY = (
     (("Invert", 0.1, 7), ("Contrast", 0.2, 6)),
@@ -47,9 +54,9 @@ def autoaugment(
     epoch: Any,
     seed: SupportsIndex,
     *,
-    padding: int = 4,
+    padding: int | None = None,
     flip: bool = True,
-    cutout_size: int = 16,
+    cutout_size: int | None = None,
     fill: Sequence[int] = FILL,
 ) -> tf.Tensor:
     """One of 25 pairs of operations, then crop, flip and Cutout.
@@ -64,10 +71,12 @@ def autoaugment(
         ids: integers, shape `(batch_size,)`, none negative.
         epoch: integer, a scalar, not negative.
         seed: a Python integer in `[0, 2**64)`.
-        padding: how far the crop may shift, in pixels. Defaults to `4`.
+        padding: how far the crop may shift, in pixels. Defaults to `None`: an eighth of
+            the shorter side, 4 at 32 pixels, as published.
         flip: whether half the views are mirrored. Defaults to `True`.
-        cutout_size: the side of the last step's square, in pixels; 0 for none. Defaults
-            to `16`, half a CIFAR image.
+        cutout_size: the side of the last step's square, in pixels, an odd one rounded
+            down to an even one; 0 for none. Defaults to `None`: half of the shorter
+            side, 16 at 32 pixels, as published.
         fill: the colour of Cutout, 0 to 255. Defaults to CIFAR-10's mean, which is
             (almost) 0 once it is standardised.
 
@@ -75,10 +84,14 @@ def autoaugment(
         uint8 tensor of the shape of `images`.
 
     Raises:
-        ValueError: if `images` are of another type or shape, or an argument is out of
-            its range.
+        ValueError: if `images` are of another type or shape, there is not one id for
+            each, or an argument is out of its range.
     """
-    images = checked_images(images, padding, cutout_size)
+    images = check_images(images)
+    check_colors(images)
+    ids = check_ids(ids, images)
+    padding = padding_for(padding, images)
+    cutout_size = cutout_size_for(cutout_size, images)
     height, width = images.shape[1:3]
     *slots, view = draw(
         *(seed, "autoaugment", epoch, ids),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -39,6 +41,70 @@ def check_colors(images: tf.Tensor) -> None:
             "`images` must have 1 or 3 channels: what happens to colours is defined "
             f"for grey and RGB alone. Received: shape {images.shape}."
         )
+
+
+def check_ids(ids: Any, images: tf.Tensor) -> tf.Tensor:
+    """`ids` as int64, if there is one for each image: else pixels would go astray.
+
+    Raises:
+        ValueError: if they are no integers, or of another shape. Where the graph does
+            not know the numbers, `tf.errors.InvalidArgumentError` when it runs.
+    """
+    ids = tf.convert_to_tensor(ids)
+    expected = images.shape[:1]
+    if not ids.dtype.is_integer or not ids.shape.is_compatible_with(expected):
+        raise ValueError(
+            f"`ids` must be integers of shape {expected}, one for each image. "
+            f"Received: {ids.dtype.name} of shape {ids.shape}."
+        )
+    if not (expected.is_fully_defined() and ids.shape.is_fully_defined()):
+        check = tf.debugging.assert_equal(
+            tf.shape(ids), tf.shape(images)[:1], "There must be one id for each image."
+        )
+        with tf.control_dependencies([check] if check is not None else []):
+            ids = tf.identity(ids)
+    return ids
+
+
+def padding_for(padding: int | None, images: tf.Tensor) -> int:
+    """How far crops may shift: an eighth of the shorter side where not given.
+
+    Raises:
+        ValueError: if it is negative.
+    """
+    padding = min(images.shape[1:3]) // 8 if padding is None else padding
+    if padding < 0:
+        raise ValueError(
+            f"`padding` must not be negative. Received: padding={padding}. Pass 0 to "
+            "crop nothing."
+        )
+    return padding
+
+
+def cutout_size_for(cutout_size: int | None, images: tf.Tensor) -> int:
+    """The side of Cutout's square: half of the shorter side where not given.
+
+    Raises:
+        ValueError: if it is negative.
+    """
+    cutout_size = min(images.shape[1:3]) // 2 if cutout_size is None else cutout_size
+    if cutout_size < 0:
+        raise ValueError(
+            f"`cutout_size` must not be negative. Received: cutout_size={cutout_size}. "
+            "Pass 0 for no Cutout."
+        )
+    return cutout_size
+
+
+def on_cpu(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+    """Decorate what must not run on a GPU, where matrix products have fewer bits."""
+
+    @functools.wraps(function)
+    def pinned(*args: Any, **kwargs: Any) -> tf.Tensor:
+        with tf.device("CPU"):
+            return function(*args, **kwargs)
+
+    return pinned
 
 
 def per_image(values: Any, dtype: tf.DType) -> tf.Tensor:

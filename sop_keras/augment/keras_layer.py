@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sop_keras.augment.images import check_images
+from sop_keras.augment.images import check_ids, check_images
 from sop_keras.augment.keyed_draws import keyed_draws, trace
 from sop_keras.randomness.keyed_tensors import random_bits_tensor
 
@@ -36,13 +36,15 @@ class KerasAugmentation:
     float values from 0 to 255.
 
     Args:
-        layer: a Keras layer that takes images and gives images of the same shape, both
-            with values from 0 to 255.
+        layer: a Keras layer without weights that takes images and gives images of the
+            same shape, both with values from 0 to 255. Outputs are rounded and clipped:
+            after `keras.layers.Rescaling(1 / 255)` they would be black or nearly so.
 
     Raises:
-        ValueError: for what is no layer, or a layer for another range of values. On the
-            first call: if the layer gives other shapes, or draws random numbers that
-            cannot be keyed (AugMix does, Keras' and keras-cv's).
+        ValueError: for what is no layer, or where it or a layer in it has another
+            `value_range` or weights. On the first call: if the layer gives other
+            shapes, makes weights, or draws random numbers that cannot be keyed (AugMix
+            does, Keras' and keras-cv's).
 
     Example:
     ```python
@@ -59,17 +61,10 @@ class KerasAugmentation:
                 f"Received: {layer!r}. A function of (images, ids, epoch, seed) needs "
                 "no wrapping."
             )
-        value_range = tuple(getattr(layer, "value_range", (0, 255)))
-        if value_range != (0, 255):
-            raise ValueError(
-                "The layer must work on values from 0 to 255, as images are uint8. "
-                f"Received: a {type(layer).__name__} for values in {value_range}. Make "
-                "it with value_range=(0, 255)."
-            )
+        _check_value_ranges(layer)
+        _check_weights(layer)
         self.layer = layer
-        # Keras counts the states of generators among the variables, not the weights.
-        weights = {id(weight) for weight in layer.weights}
-        self._states = [v for v in layer.variables if id(v) not in weights]
+        self._states = layer.variables  # of its generators: there are no weights
         self._views: dict[tuple[int, ...], Any] = {}
 
     def __call__(
@@ -89,10 +84,11 @@ class KerasAugmentation:
             clipped to 0 to 255.
 
         Raises:
-            ValueError: as the class says, and for images of another type or shape.
+            ValueError: as the class says, for images or ids of another type or shape,
+                or if there is not one id for each image.
         """
         images = check_images(images)
-        ids = tf.convert_to_tensor(ids)[:, None]
+        ids = check_ids(ids, images)[:, None]
         numbers = np.arange(len(self._states) + 1)
         bits = random_bits_tensor(seed, "keras_layer", epoch, ids, numbers)
         # 31 bits each: TensorFlow's stateless draws take seeds modulo 2**31 - 2.
@@ -139,6 +135,7 @@ class KerasAugmentation:
                 view = self.layer(pixels[None], training=True)[0]
             else:
                 view = self.layer(pixels, training=True)
+        _check_weights(self.layer)  # of layers that were built by this call
         if not view.shape.is_compatible_with(image.shape):
             raise ValueError(
                 "A view must have the shape of its image. Received: "
@@ -147,6 +144,30 @@ class KerasAugmentation:
             )
         view = tf.clip_by_value(tf.round(tf.cast(view, tf.float32)), 0.0, 255.0)
         return tf.ensure_shape(tf.cast(view, tf.uint8), image.shape)
+
+
+def _check_value_ranges(layer: keras.layers.Layer) -> None:
+    for part in layer._flatten_layers():
+        value_range = tuple(getattr(part, "value_range", (0, 255)))
+        if value_range != (0, 255):
+            raise ValueError(
+                "The layer must work on values from 0 to 255, as images are uint8. "
+                f"Received: a {type(part).__name__} for values in {value_range}. Make "
+                "it with value_range=(0, 255)."
+            )
+
+
+def _check_weights(layer: keras.layers.Layer) -> None:
+    if layer.weights:
+        owners = {
+            type(part).__name__: None
+            for part in layer._flatten_layers()
+            if part._trainable_variables or part._non_trainable_variables
+        }
+        raise ValueError(
+            "An augmentation must have no weights: nothing here would train or save "
+            f"them. Received: {', '.join(owners)} in `layer`. Leave it to the backbone."
+        )
 
 
 def keras_randaugment() -> KerasAugmentation:
@@ -177,4 +198,10 @@ def keras_cv_randaugment() -> KerasAugmentation:
             "keras_cv_randaugment needs keras-cv, which is an extra of this package: "
             'pip install ".[keras-cv]", or pip install keras-cv.'
         ) from error
+    try:
+        tf.random.get_global_generator()
+    except RuntimeError:
+        # Under op determinism there is none until one is set. keras-cv's layers ask for
+        # it when they are made; here they draw by keys instead.
+        tf.random.set_global_generator(tf.random.Generator.from_seed(0))
     return KerasAugmentation(keras_cv.layers.RandAugment(value_range=(0, 255)))

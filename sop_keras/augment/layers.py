@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from sop_keras.augment.autoaugment import autoaugment
@@ -52,6 +54,8 @@ class RandomLayer(keras.layers.Layer):
 
 class AugmentationLayer(RandomLayer):
     """An augmentation of this package as a layer; see `UDA` for how it is called.
+
+    It augments whenever it is called, at inference too.
 
     Args:
         augmentation: a function of `(images, ids, epoch, seed)` with its options, which
@@ -117,19 +121,29 @@ class AugmentationLayer(RandomLayer):
 class Weak(AugmentationLayer):
     """Pad, crop at random, flip at random: the weak view. See `pad_crop_flip`.
 
-    It is called as `UDA` is.
+    It is called as `UDA` is, and belongs in the input pipeline as well.
 
     Args:
         seed: an integer in `[0, 2**64)`. Defaults to `0`.
-        padding: how many black pixels on each side. Defaults to `4`.
+        padding: how many black pixels on each side. Defaults to `None`: an eighth of
+            the shorter side, 4 at 32 pixels, as published.
         flip: whether to flip at all; False for digits and text. Defaults to `True`.
         **kwargs: `name`, `dtype`, as in Keras.
+
+    Raises:
+        ValueError: if an argument is out of its range.
     """
 
     def __init__(
-        self, seed: int = 0, padding: int = 4, flip: bool = True, **kwargs: Any
+        self,
+        seed: int = 0,
+        padding: int | None = None,
+        flip: bool = True,
+        **kwargs: Any,
     ):
-        augmentation = functools.partial(pad_crop_flip, padding=padding, flip=flip)
+        augmentation = functools.partial(
+            pad_crop_flip, padding=checked_size("padding", padding), flip=flip
+        )
         super().__init__(augmentation, seed, **kwargs)
 
 
@@ -143,17 +157,27 @@ class UDA(AugmentationLayer):
     `tf.function` and in `tf.data.Dataset.map`; where such a map runs calls in parallel,
     it is chance which call gets which of the fresh draws.
 
-    Images are uint8, batched or single, and so are views: scale them after.
+    Layers of equal seed draw the same, of equal ids in equal epochs or at equal calls;
+    `TwoViews` keeps its two views apart.
+
+    Images are uint8, batched or single, and so are views: scale them after. The layer
+    augments whenever it is called, at inference too: it belongs in the input pipeline,
+    not in the model.
 
     Args:
         seed: an integer in `[0, 2**64)`. Defaults to `0`.
-        padding: how far the crop may shift, in pixels. Defaults to `4`.
+        padding: how far the crop may shift, in pixels. Defaults to `None`: an eighth of
+            the shorter side, 4 at 32 pixels, as published.
         flip: whether half the views are mirrored. Defaults to `True`.
-        cutout_size: the side of the last step's square, in pixels; 0 for none. Defaults
-            to `16`, half a CIFAR image.
+        cutout_size: the side of the last step's square, in pixels; an odd side is
+            rounded down to an even one; 0 for none. Defaults to `None`: half of the
+            shorter side, 16 at 32 pixels, as published.
         fill: the colour of Cutout, 0 to 255. Defaults to CIFAR-10's mean, which is
             (almost) 0 once it is standardised.
         **kwargs: `name`, `dtype`, as in Keras.
+
+    Raises:
+        ValueError: if an argument is out of its range.
 
     Example:
     ```python
@@ -167,14 +191,18 @@ class UDA(AugmentationLayer):
     def __init__(
         self,
         seed: int = 0,
-        padding: int = 4,
+        padding: int | None = None,
         flip: bool = True,
-        cutout_size: int = 16,
+        cutout_size: int | None = None,
         fill: Sequence[int] = FILL,
         **kwargs: Any,
     ):
         augmentation = functools.partial(
-            uda, padding=padding, flip=flip, cutout_size=cutout_size, fill=tuple(fill)
+            uda,
+            padding=checked_size("padding", padding),
+            flip=flip,
+            cutout_size=checked_size("cutout_size", cutout_size),
+            fill=checked_fill(fill),
         )
         super().__init__(augmentation, seed, **kwargs)
 
@@ -187,32 +215,80 @@ class AutoAugment(AugmentationLayer):
 
     Args:
         seed: an integer in `[0, 2**64)`. Defaults to `0`.
-        padding: how far the crop may shift, in pixels. Defaults to `4`.
+        padding: how far the crop may shift, in pixels. Defaults to `None`: an eighth of
+            the shorter side, 4 at 32 pixels, as published.
         flip: whether half the views are mirrored. Defaults to `True`.
-        cutout_size: the side of the last step's square, in pixels; 0 for none. Defaults
-            to `16`, half a CIFAR image.
+        cutout_size: the side of the last step's square, in pixels; an odd side is
+            rounded down to an even one; 0 for none. Defaults to `None`: half of the
+            shorter side, 16 at 32 pixels, as published.
         fill: the colour of Cutout, 0 to 255. Defaults to CIFAR-10's mean, which is
             (almost) 0 once it is standardised.
         **kwargs: `name`, `dtype`, as in Keras.
+
+    Raises:
+        ValueError: if an argument is out of its range.
     """
 
     def __init__(
         self,
         seed: int = 0,
-        padding: int = 4,
+        padding: int | None = None,
         flip: bool = True,
-        cutout_size: int = 16,
+        cutout_size: int | None = None,
         fill: Sequence[int] = FILL,
         **kwargs: Any,
     ):
         augmentation = functools.partial(
             autoaugment,
-            padding=padding,
+            padding=checked_size("padding", padding),
             flip=flip,
-            cutout_size=cutout_size,
-            fill=tuple(fill),
+            cutout_size=checked_size("cutout_size", cutout_size),
+            fill=checked_fill(fill),
         )
         super().__init__(augmentation, seed, **kwargs)
+
+
+def checked_size(name: str, size: int | None) -> int | None:
+    """A size in pixels as Python's integer, or None for that which fits the images.
+
+    Args:
+        name: of the argument.
+        size: an integer from 0 on, or None.
+
+    Raises:
+        ValueError: if it is none of these.
+    """
+    if size is None:
+        return None
+    if not _is_integer(size) or size < 0:
+        raise ValueError(
+            f"`{name}` must be an integer number of pixels, not negative, or None for "
+            f"what fits the images. Received: {name}={size!r}."
+        )
+    return int(size)
+
+
+def checked_fill(fill: Sequence[int]) -> tuple[int, ...]:
+    """A colour as Python's integers.
+
+    Args:
+        fill: one integer, for grey images, or three, each from 0 to 255.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    color = tuple(fill) if np.iterable(fill) else ()
+    valid = all(_is_integer(value) and 0 <= value <= 255 for value in color)
+    if len(color) not in (1, 3) or not valid:
+        raise ValueError(
+            "`fill` must be three integers from 0 to 255, such as (125, 122, 113), or "
+            f"one for grey images, such as (128,). Received: fill={fill!r}."
+        )
+    return tuple(int(value) for value in color)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def checked_keys(

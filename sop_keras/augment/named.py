@@ -19,32 +19,28 @@ def unchanged(images: Any, ids: Any, epoch: Any, seed: SupportsIndex) -> tf.Tens
     return tf.convert_to_tensor(images)
 
 
-# Each is made for a padding, a Cutout size and a fill: uint8 batches in and out.
-AUGMENTATIONS: dict[str, Callable[..., Callable[..., tf.Tensor]]] = {
-    "weak": lambda padding, **_: functools.partial(pad_crop_flip, padding=padding),
-    "flip": lambda **_: functools.partial(pad_crop_flip, padding=0),
-    "none": lambda **_: unchanged,
-    "uda": lambda **options: functools.partial(uda, **options),
-    "autoaugment": lambda **options: functools.partial(autoaugment, **options),
-    "keras_randaugment": lambda **_: keras_randaugment(),
-    "keras_cv_randaugment": lambda **_: keras_cv_randaugment(),
+# Each is made for a fill, the colour of Cutout: uint8 batches in and out.
+AUGMENTATIONS: dict[str, Callable[[Sequence[int]], Callable[..., tf.Tensor]]] = {
+    "weak": lambda fill: pad_crop_flip,
+    "flip": lambda fill: functools.partial(pad_crop_flip, padding=0),
+    "none": lambda fill: unchanged,
+    "uda": lambda fill: functools.partial(uda, fill=fill),
+    "autoaugment": lambda fill: functools.partial(autoaugment, fill=fill),
+    "keras_randaugment": lambda fill: keras_randaugment(),
+    "keras_cv_randaugment": lambda fill: keras_cv_randaugment(),
 }
 """What there is, by name."""
 
 
 def augmentation(
-    name: str, mean: Sequence[float], image_shape: Sequence[int]
+    name: str, mean: Sequence[float]
 ) -> Callable[[Any, Any, Any, SupportsIndex], tf.Tensor]:
-    """The augmentation of this name, fit for images of a data set.
-
-    The published sizes belong to 32x32 pixels and grow and shrink with the shorter side
-    of the image: crops shift by up to an eighth of it, Cutout's square is half of it.
+    """The augmentation of this name, fit for a data set.
 
     Args:
         name: a key of `AUGMENTATIONS`.
         mean: per-channel means of pixel values scaled to [0, 1]; Cutout paints with
             them.
-        image_shape: `(height, width, channels)`.
 
     Returns:
         A function of `(images, ids, epoch, seed)`, as `pad_crop_flip`, `uda` and
@@ -58,9 +54,4 @@ def augmentation(
         raise ValueError(
             f"There is no augmentation {name!r}. There are: {', '.join(AUGMENTATIONS)}."
         )
-    side = min(image_shape[:2])
-    return AUGMENTATIONS[name](
-        padding=side // 8,
-        cutout_size=side // 2,
-        fill=tuple(round(255 * channel) for channel in mean),
-    )
+    return AUGMENTATIONS[name](tuple(round(255 * channel) for channel in mean))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from sop_keras.augment.images import flatten, per_image
+from sop_keras.augment.images import flatten, on_cpu, per_image
 
 # ITU-R 601-2 luma in 16-bit fixed point, as Pillow converts to grey. Sums of products
 # with values need 24 bits at most, so float32 arithmetic on them is exact.
@@ -64,12 +64,14 @@ def brightness(images: Any, factors: Any) -> tf.Tensor:
     return _blend(0.0, values, images, factors)
 
 
+@on_cpu
 def contrast(images: Any, factors: Any) -> tf.Tensor:
     """Enhancement whose degenerate image is the mean grey level everywhere."""
     values = tf.cast(images, tf.float32)
     return _blend(_mean(_grey(values)), flatten(values), images, factors)
 
 
+@on_cpu
 def color(images: Any, factors: Any) -> tf.Tensor:
     """Enhancement whose degenerate image is the grey one; grey images stay."""
     values = tf.cast(images, tf.float32)
@@ -82,8 +84,7 @@ def _grey(values: tf.Tensor) -> tf.Tensor:
     if channels == 1:
         return values
     pixels = tf.reshape(values, (-1, channels))
-    with tf.device("CPU"):  # GPUs multiply with fewer bits
-        grey = tf.linalg.matmul(pixels, np.stack([_LUMA] * 3, axis=1))
+    grey = tf.linalg.matmul(pixels, np.stack([_LUMA] * 3, axis=1))
     return tf.reshape(tf.floor(grey + 0.5), tf.shape(values))
 
 
@@ -92,7 +93,7 @@ def _mean(grey: tf.Tensor) -> tf.Tensor:
     height, width, channels = grey.shape[1:]
     # Sums of rows are exact in float32, those of images need not be.
     sums = tf.reduce_sum(tf.reshape(grey, (-1, height, width * channels)), axis=2)
-    sums = tf.reduce_sum(tf.cast(sums, tf.int32), axis=1, keepdims=True)
+    sums = tf.reduce_sum(tf.cast(sums, tf.int64), axis=1, keepdims=True)
     count = height * width * channels
     return tf.cast((2 * sums + count) // (2 * count), tf.float32)
 
@@ -146,6 +147,7 @@ def equalize(images: Any) -> tf.Tensor:
     return remap(images, equalized=[True])
 
 
+@on_cpu
 def remap(images: Any, equalized: Any) -> tf.Tensor:
     """Replace each channel's values by means of a table that its histogram gives.
 
@@ -211,8 +213,7 @@ def _cumulated(histograms: tf.Tensor) -> tf.Tensor:
     blocks: whole numbers, and exact as such. tf.cumsum takes ten times as long.
     """
     blocks = tf.reshape(histograms, (-1, 16, 16))
-    with tf.device("CPU"):  # GPUs multiply with fewer bits
-        within = tf.linalg.matmul(tf.reshape(histograms, (-1, 16)), _STRICTLY_BELOW)
-        before = tf.linalg.matmul(tf.reduce_sum(blocks, axis=2), _STRICTLY_BELOW)
+    within = tf.linalg.matmul(tf.reshape(histograms, (-1, 16)), _STRICTLY_BELOW)
+    before = tf.linalg.matmul(tf.reduce_sum(blocks, axis=2), _STRICTLY_BELOW)
     below = tf.reshape(within, (-1, 16, 16)) + tf.expand_dims(before, 2)
     return tf.reshape(below, (-1, 256))

@@ -16,7 +16,6 @@ import tensorflow as tf
 
 from sop_keras.augment import crop, geometric
 from sop_keras.augment.cutout import fill_color, spans
-from sop_keras.augment.images import check_colors, check_images
 from sop_keras.augment.operations import (
     GEOMETRIC,
     NONE,
@@ -223,20 +222,3 @@ def _places_through_maps(
     )
     inside &= tf.gather(places, again) >= 0
     return put(places, again, tf.where(inside, rows * width + columns, -1))
-
-
-def checked_images(images: Any, padding: int, cutout_size: int) -> tf.Tensor:
-    """`images` as a tensor, if a policy can be applied to them.
-
-    Raises:
-        ValueError: if they are of another type or shape, or a size is negative.
-    """
-    for name, value in (("padding", padding), ("cutout_size", cutout_size)):
-        if value < 0:
-            raise ValueError(
-                f"`{name}` must not be negative. Received: {name}={value}. Pass 0 to "
-                "leave that step out."
-            )
-    images = check_images(images)
-    check_colors(images)
-    return images

@@ -8,7 +8,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from sop_keras.augment.layers import UDA, RandomLayer, Weak, checked_keys
+from sop_keras.augment.layers import (
+    UDA,
+    AugmentationLayer,
+    RandomLayer,
+    Weak,
+    checked_keys,
+)
 from sop_keras.randomness import random_bits
 
 
@@ -26,7 +32,7 @@ class TwoViews(RandomLayer):
 
     The two views draw independently of each other, even where both are of one kind.
     They are uint8, as the images are: scale them in the backbone, as here, or in a map
-    that follows.
+    that follows. Two `TwoViews` of equal seed draw the same pairs.
 
     Args:
         strong: a layer of this package, a `KerasAugmentation`, or any other function of
@@ -36,6 +42,10 @@ class TwoViews(RandomLayer):
         seed: an integer in `[0, 2**64)`, of both views: it takes the place of seeds
             that layers were made with. Defaults to `0`.
         **kwargs: `name`, `dtype`, as in Keras.
+
+    Raises:
+        ValueError: if `strong` or `weak` cannot be called so: a class, a name, a layer
+            of Keras.
 
     Example:
     ```python
@@ -65,8 +75,8 @@ class TwoViews(RandomLayer):
         **kwargs: Any,
     ):
         super().__init__(seed, **kwargs)
-        self.strong = UDA() if strong is None else strong
-        self.weak = Weak() if weak is None else weak
+        self.strong = UDA() if strong is None else checked_view("strong", strong)
+        self.weak = Weak() if weak is None else checked_view("weak", weak)
         # As in `sop_keras.data.batches`: the weak view is the one without a pair.
         self._strong_seed = int(random_bits(seed, "strong_view"))
 
@@ -121,3 +131,31 @@ class TwoViews(RandomLayer):
         for name in ("strong", "weak"):
             config[name] = keras.saving.deserialize_keras_object(config[name])
         return cls(**config)
+
+
+def checked_view(name: str, view: Callable[..., Any]) -> Callable[..., Any]:
+    """`view`, if it can be called with images, ids, an epoch and a seed.
+
+    Args:
+        name: of the argument.
+        view: a layer of this package or a function.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    if isinstance(view, type):
+        raise ValueError(
+            f"`{name}` must be a layer, not its class. Received: {view.__name__}. Pass "
+            f"{view.__name__}(...)."
+        )
+    if not callable(view):
+        raise ValueError(
+            f"`{name}` must be a layer of sop_keras.augment, such as UDA(), or a "
+            f"function of (images, ids, epoch, seed). Received: {view!r}."
+        )
+    if isinstance(view, keras.layers.Layer) and not isinstance(view, AugmentationLayer):
+        raise ValueError(
+            f"`{name}` must draw by ids and epoch, which layers of Keras do not. "
+            f"Received: {type(view).__name__}. Wrap it: KerasAugmentation(layer)."
+        )
+    return view

@@ -7,7 +7,7 @@ from typing import Any, SupportsIndex
 import tensorflow as tf
 
 from sop_keras.augment import crop
-from sop_keras.augment.images import check_images
+from sop_keras.augment.images import check_ids, check_images, padding_for
 from sop_keras.randomness.keyed_tensors import random_integers_tensor
 
 
@@ -17,7 +17,7 @@ def pad_crop_flip(
     epoch: Any,
     seed: SupportsIndex,
     *,
-    padding: int = 4,
+    padding: int | None = None,
     flip: bool = True,
 ) -> tf.Tensor:
     """Each image shifted by up to `padding` pixels and, half the time, mirrored.
@@ -34,21 +34,20 @@ def pad_crop_flip(
         ids: integers, shape `(batch_size,)`, none negative.
         epoch: integer, a scalar, not negative.
         seed: a Python integer in `[0, 2**64)`.
-        padding: how many black pixels on each side. Defaults to `4`.
+        padding: how many black pixels on each side. Defaults to `None`: an eighth of
+            the images' shorter side, 4 at 32 pixels, as published.
         flip: whether to flip at all; False for digits and text. Defaults to `True`.
 
     Returns:
         uint8 tensor of the shape of `images`.
 
     Raises:
-        ValueError: if `images` are of another type or shape, or `padding` is negative.
+        ValueError: if `images` are of another type or shape, there is not one id for
+            each, or `padding` is negative.
     """
     images = check_images(images)
-    if padding < 0:
-        raise ValueError(
-            f"`padding` must not be negative. Received: padding={padding}. Pass 0 to "
-            "crop nothing."
-        )
+    ids = check_ids(ids, images)
+    padding = padding_for(padding, images)
     height, width = images.shape[1:3]
     num_offsets = 2 * padding + 1
     top = random_integers_tensor(num_offsets, seed, "weak_top", epoch, ids)

@@ -182,7 +182,7 @@ def evaluation_batches(
 
 def _view(name: str, source: Source, seed: SupportsIndex) -> Callable[..., tf.Tensor]:
     """The named augmentation with the standardisation after it."""
-    augment = augmentation(name, source.mean, source.train.images.shape[1:])
+    augment = augmentation(name, source.mean)
 
     def view(images: tf.Tensor, ids: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
         augmented = augment(images, ids, epoch, seed)

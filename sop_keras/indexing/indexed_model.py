@@ -82,14 +82,16 @@ class IndexedModel(keras.Model):
         x, y, sample_weight = self._training_data.for_fit(
             x, y, sample_weight, class_weight
         )
-        if validation_data is not None:
-            validation_data = self._training_data.for_evaluation(
-                *keras.utils.unpack_x_y_sample_weight(validation_data)
-            )
-        self._before_training(y and y["label"], validation_split)
         with clear_data_errors():
+            # Before the validation data: only a built model knows what inputs it takes.
+            x = self._build_for(x)
+            if validation_data is not None:
+                validation_data = self._training_data.for_evaluation(
+                    *keras.utils.unpack_x_y_sample_weight(validation_data)
+                )
+            self._before_training(y and y["label"], validation_split)
             return super().fit(
-                self._build_for(x),
+                x,
                 y,
                 batch_size=batch_size,
                 epochs=epochs,
@@ -196,6 +198,17 @@ class IndexedModel(keras.Model):
     def _build_on(self, inputs: Any) -> None:
         """Build the model for inputs like these KerasTensors."""
         self(inputs)
+
+    def _maybe_symbolic_build(
+        self, iterator: Any = None, data_batch: Any = None
+    ) -> None:
+        """Do nothing: `_build_for` has built the model, steps build the metrics.
+
+        Under a tf.distribute strategy, Keras would take a batch of a first pass to
+        build on (as in keras-team/keras#20394), so that training would start in the
+        second that `with_epoch` counts; and it would give the network both views of
+        SOP+. This can go when Keras leaves built models alone.
+        """
 
     def _build_optimizer(self) -> None:
         # Keras would find nothing to restore its state into, and drop it silently.

@@ -24,6 +24,9 @@ def with_epoch(
     model.fit(dataset.prefetch(1), epochs=300)
     ```
 
+    With `steps_per_epoch` below the cardinality, a pass is not an epoch: Keras goes on
+    in the pass that it left, and the number counts passes.
+
     Counting starts when the data set is made, so a training that is resumed at epoch k
     says so twice: `with_epoch(dataset, initial_epoch=k)` and
     `fit(..., initial_epoch=k)`. Whatever iterates counts, a look at

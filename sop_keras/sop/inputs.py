@@ -60,26 +60,37 @@ def check_views(x: Any, backbone: Any) -> tuple[Any, Any]:
             f"are one batch to the network. Received: {_describe(weak)} and "
             f"{_describe(strong)}. {PAIR_HELP}"
         )
-    _check_against(weak, backbone)
+    _check_against(weak, backbone, PAIR_HELP)
     return weak, strong
 
 
-def check_view(x: Any, backbone: Any, views_are_for: str) -> Any:
+def count_inputs(view: Any) -> int:
+    """How many arrays one view consists of."""
+    return len(keras.tree.flatten(view))
+
+
+def check_view(
+    x: Any, backbone: Any, views_are_for: str, trained_inputs: int | None = None
+) -> Any:
     """`x`, if it is one view that the backbone can take, as far as that is known.
 
     Args:
         x: arrays, or the symbolic tensors of an input pipeline.
         backbone: the backbone.
         views_are_for: what to say about two views.
+        trained_inputs: of how many arrays a view was in training, for backbones whose
+            inputs are not known. Defaults to `None`: not known either.
 
     Raises:
         ValueError: if x is two views, or the backbone cannot take it.
     """
-    expected = _expected(backbone)
-    if _is_pair(x) and expected is not None and _count(x) != _count(expected):
+    expected, takes = _expected(backbone), "another number of inputs in training"
+    if expected is not None:
+        trained_inputs, takes = count_inputs(expected), _describe(expected)
+    if _is_pair(x) and trained_inputs not in (None, count_inputs(x)):
         raise DataError(
             "Received a pair of inputs of the same shapes, like two views, but the "
-            f"backbone takes {_describe(expected)}. {views_are_for}"
+            f"backbone takes {takes}. {views_are_for}"
         )
     _check_against(x, backbone)
     return x
@@ -112,7 +123,7 @@ def _expected(backbone: Any) -> Any:
     return inputs[0] if len(inputs) == 1 else backbone.input
 
 
-def _check_against(x: Any, backbone: Any) -> None:
+def _check_against(x: Any, backbone: Any, more_help: str = "") -> None:
     """Check dtypes and shapes, as far as both sides can be matched."""
     expected = _expected(backbone)
     if expected is None:
@@ -122,10 +133,9 @@ def _check_against(x: Any, backbone: Any) -> None:
             return  # Keras goes by the names of the inputs
         shared = x.keys() & expected.keys()
         x, expected = ({key: one[key] for key in shared} for one in (x, expected))
-    if _count(x) != _count(expected):
-        raise DataError(
-            f"The backbone takes {_describe(expected)}. Received: {_describe(x)}."
-        )
+    if count_inputs(x) != count_inputs(expected):
+        text = f"The backbone takes {_describe(expected)}. Received: {_describe(x)}."
+        raise DataError(f"{text} {more_help}".rstrip())
     # As in Keras: without such a specification, a Sequential, sizes may vary.
     compare_sizes = getattr(backbone, "input_spec", None) is not None
     pairs = zip(keras.tree.flatten(x), keras.tree.flatten(expected), strict=True)
@@ -173,10 +183,6 @@ def _alike(one: Any, other: Any) -> bool:
         and _dtype(a) == _dtype(b)
         for a, b in zip(keras.tree.flatten(one), keras.tree.flatten(other), strict=True)
     )
-
-
-def _count(structure: Any) -> int:
-    return len(keras.tree.flatten(structure))
 
 
 def _dtype(array: Any) -> str:

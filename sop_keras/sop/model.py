@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 from typing import Any
 
 import keras
@@ -21,11 +22,29 @@ from sop_keras.sop.inputs import (
     VIEWS_ARE_FOR,
     check_view,
     check_views,
+    count_inputs,
     explain_views,
     join_views,
 )
 from sop_keras.sop.noise_table import NoiseTable
 from sop_keras.sop.row_optimizer import row_optimizer
+
+
+def _fixed(name: str) -> property:
+    """An attribute that the constructor alone sets.
+
+    The compiled step holds its value: a later one would count for nothing.
+    """
+
+    def refuse(model: Any, value: Any) -> None:
+        raise ValueError(
+            f"`{name}` of a model is fixed. Make a new one: SOPModel(..., "
+            f"{name}={value!r}); new.set_weights(old.get_weights()) hands on what was "
+            f"learnt. Received: {name}={value!r} for a model with "
+            f"{name}={getattr(model, name)!r}."
+        )
+
+    return property(operator.attrgetter(f"_{name}"), refuse)
 
 
 @keras.saving.register_keras_serializable(package="sop_keras")
@@ -77,15 +96,15 @@ class SOPModel(SavedSeeds, IndexedModel):
     model.backbone.save("clean.keras")
     ```
 
-    Example of SOP+:
+    Example of SOP+, on uint8 images:
     ```python
     model = SOPModel(
         backbone, 50_000, 10, consistency_weight=0.9, balance_weight=0.1
     )
     model.compile(keras.optimizers.SGD(0.02, momentum=0.9), metrics=["accuracy"])
-    data = with_index(dataset).shuffle(50_000)
-    pairs = data.map(lambda x, y: ((weak(x), strong(x)), y))
-    model.fit(pairs.batch(128), validation_data=(x_test, y_test))
+    data = with_epoch(with_index(dataset).shuffle(50_000).batch(128))
+    pairs = data.map(TwoViews(UDA(), Weak()), num_parallel_calls=tf.data.AUTOTUNE)
+    model.fit(pairs.prefetch(2), validation_data=(x_test, y_test))
     ```
 
     Metrics of `fit`: `loss` is the network's objective (L_CE + lambda_C L_C +
@@ -97,6 +116,10 @@ class SOPModel(SavedSeeds, IndexedModel):
     Reference: Liu, Zhu, Qu, You, "Robust Training under Label Noise by
     Over-parameterization", ICML 2022, Algorithm 1 and Appendix A.3.
     """
+
+    variant = _fixed("variant")
+    consistency_weight = _fixed("consistency_weight")
+    balance_weight = _fixed("balance_weight")
 
     def __init__(
         self,
@@ -121,11 +144,11 @@ class SOPModel(SavedSeeds, IndexedModel):
         super().__init__(num_examples, num_classes, **kwargs)
         self.backbone = backbone
         self.from_logits = bool(from_logits)
-        self.variant = objective.check_variant(variant)
-        self.consistency_weight = arguments.check_non_negative(
+        self._variant = objective.check_variant(variant)
+        self._consistency_weight = arguments.check_non_negative(
             "consistency_weight", consistency_weight
         )
-        self.balance_weight = arguments.check_non_negative(
+        self._balance_weight = arguments.check_non_negative(
             "balance_weight", balance_weight
         )
         self.class_prior: Any = objective.check_class_prior(class_prior, num_classes)
@@ -151,11 +174,15 @@ class SOPModel(SavedSeeds, IndexedModel):
         parts = ["ce_loss", "mse_loss"]
         parts += ["consistency_loss"] * (self.consistency_weight > 0)
         parts += ["balance_loss"] * (self.balance_weight > 0)
+        self._trained_inputs: int | None = None
         self._parts = {name: keras.metrics.Mean(name=name) for name in parts}
         self.built = backbone.built
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The network alone: `(batch_size, num_classes)`."""
+        # Nothing else sees what is predicted on, and a Sequential takes the weak view
+        # of two without a word.
+        self._check_view(inputs)
         # Keras hands `training` on to the backbone by itself, if that takes it.
         with explain_views(inputs, VIEWS_ARE_FOR):
             outputs = self.backbone(inputs)
@@ -321,9 +348,18 @@ class SOPModel(SavedSeeds, IndexedModel):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def _check_inputs(self, x: Any, training: bool) -> Any:
-        if training and self.consistency_weight:
-            return check_views(x, self.backbone)
-        return check_view(x, self.backbone, VIEWS_ARE_FOR)
+        if not training:
+            return self._check_view(x)
+        if self.consistency_weight:
+            x = check_views(x, self.backbone)
+            self._trained_inputs = count_inputs(x[0])
+        else:
+            check_view(x, self.backbone, VIEWS_ARE_FOR)
+            self._trained_inputs = count_inputs(x)
+        return x
+
+    def _check_view(self, x: Any) -> Any:
+        return check_view(x, self.backbone, VIEWS_ARE_FOR, self._trained_inputs)
 
     def _before_training(self, labels: Any, validation_split: float = 0.0) -> None:
         if validation_split and self.consistency_weight:
@@ -351,13 +387,6 @@ class SOPModel(SavedSeeds, IndexedModel):
         # First: Keras would turn an error of an unbuilt backbone into a warning.
         self.call(inputs)
         super()._build_on(inputs)
-
-    def _symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        # Under a tf.distribute strategy, Keras calls the model on a batch of any data.
-        if self.consistency_weight and isinstance(data_batch[1], dict):
-            (weak, _), *targets = data_batch
-            data_batch = (weak, *targets)
-        super()._symbolic_build(iterator, data_batch)
 
     def _one_hot(self, labels: Any) -> Any:
         if len(labels.shape) == 2 and labels.shape[1] == self.num_classes:

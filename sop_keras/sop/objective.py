@@ -95,8 +95,11 @@ def consistency_loss(
     """
     target = log_probabilities(ops.stop_gradient(outputs), from_logits)
     strong = log_probabilities(strong_outputs, from_logits)
-    # All logarithms are finite, so that where the target underflows to 0, 0 is added.
-    return ops.sum(ops.exp(target) * (target - strong), axis=-1)
+    target_probs = ops.exp(target)
+    # A class of target probability 0 adds 0, though its logarithms may be infinite: of
+    # logits that are -inf, such as masks make, the difference alone would be NaN.
+    differences = ops.where(target_probs > 0, target - strong, 0.0)
+    return ops.sum(target_probs * differences, axis=-1)
 
 
 def log_probabilities(outputs: Tensor, from_logits: bool = True) -> Tensor:
@@ -251,18 +254,19 @@ def check_class_prior(class_prior: Any, num_classes: int) -> np.ndarray | None:
     Raises:
         ValueError: where it is none of these, or not non-negative and summing to 1.
     """
-    if isinstance(class_prior, str):
-        if class_prior not in ("uniform", "empirical"):
-            raise ValueError(
-                '`class_prior` must be "uniform", "empirical" or one number for each '
-                f"of the {num_classes} classes. Received: {class_prior!r}"
-            )
-        if class_prior == "empirical":
-            return None
-        class_prior = None
-    if class_prior is None:
+    if isinstance(class_prior, str) and class_prior == "empirical":
+        return None
+    if class_prior is None or (
+        isinstance(class_prior, str) and class_prior == "uniform"
+    ):
         return np.full(num_classes, 1.0 / num_classes, dtype=np.float32)
-    prior = np.asarray(class_prior, dtype=np.float64)
+    try:
+        prior = np.asarray(class_prior, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            '`class_prior` must be "uniform", "empirical" or one number for each '
+            f"of the {num_classes} classes. Received: {class_prior!r}"
+        ) from None
     if prior.shape != (num_classes,):
         raise ValueError(
             f"`class_prior` must have one entry for each of the {num_classes} classes. "

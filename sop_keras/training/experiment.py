@@ -26,6 +26,10 @@ METHODS = ("sop", "sop_plus", "ce")
 NOISES = ("none", "symmetric", "asymmetric")
 SCHEDULES = ("constant", "step", "cosine")
 
+_OF_SOP_PLUS = ("consistency_weight", "strong_augment", "balance_weight", "class_prior")
+_OF_SOP = ("u_learning_rate", "v_learning_rate", "init_std", "variant")
+_IGNORED_BY = {"sop_plus": (), "sop": _OF_SOP_PLUS, "ce": (*_OF_SOP, *_OF_SOP_PLUS)}
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -114,8 +118,11 @@ class Experiment:
         return None
 
     def settings(self) -> dict[str, Any]:
-        """The settings as JSON knows them."""
-        return {**asdict(self), "decay_epochs": list(self.decay_epochs)}
+        """The settings as JSON knows them, without those that the method ignores."""
+        settings = {**asdict(self), "decay_epochs": list(self.decay_epochs)}
+        for name in _IGNORED_BY[self.method]:
+            del settings[name]
+        return settings
 
 
 @dataclass(frozen=True)

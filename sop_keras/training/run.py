@@ -99,6 +99,7 @@ class Run:
             steps,
         )
         state = self.checkpoints.restore(model) or {"epoch": 0, "history": []}
+        batches = self._batches(data, state["epoch"])
         # Only now: nothing is written before all that can be wrong has been looked at.
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(
@@ -108,13 +109,27 @@ class Run:
         if state["epoch"] < experiment.epochs:
             if state["epoch"]:
                 logger.info("Resuming after epoch %d.", state["epoch"])
-            self._fit(model, data, steps, state["epoch"], recorder, verbose)
+            self._fit(model, data, batches, steps, state["epoch"], recorder, verbose)
         return self._finish(model, data, recorder, flags)
+
+    def _batches(self, data: ExperimentData, initial_epoch: int) -> tf.data.Dataset:
+        experiment = self.experiment
+        return training_batches(
+            data.train,
+            data.source,
+            batch_size=experiment.batch_size,
+            epochs=experiment.epochs,
+            seed=experiment.seed,
+            initial_epoch=initial_epoch,
+            augment=experiment.augment,
+            strong_augment=experiment.second_view,
+        )
 
     def _fit(
         self,
         model: keras.Model,
         data: ExperimentData,
+        batches: tf.data.Dataset,
         steps: int,
         initial_epoch: int,
         recorder: EpochRecorder,
@@ -125,16 +140,7 @@ class Run:
         if len(data.validation):
             validation = evaluation_batches(data.validation, data.source)
         model.fit(
-            training_batches(
-                data.train,
-                data.source,
-                batch_size=experiment.batch_size,
-                epochs=experiment.epochs,
-                seed=experiment.seed,
-                initial_epoch=initial_epoch,
-                augment=experiment.augment,
-                strong_augment=experiment.second_view,
-            ),
+            batches,
             epochs=experiment.epochs,
             initial_epoch=initial_epoch,
             steps_per_epoch=steps,

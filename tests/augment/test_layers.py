@@ -51,6 +51,23 @@ def test_keyed_views_in_a_pipeline_are_the_same(layer_class, options, function):
     np.testing.assert_array_equal(np.concatenate(list(batched)), expected)
 
 
+@every_layer
+@pytest.mark.parametrize(
+    ("size", "sizes"),
+    [
+        ((32, 32), {"padding": 4, "cutout_size": 16}),
+        ((8, 24), {"padding": 1, "cutout_size": 4}),
+    ],
+)
+def test_sizes_fit_the_images(layer_class, options, function, size, sizes):
+    # An eighth and a half of the shorter side; the published sizes at 32 pixels.
+    images = np.random.default_rng(2).integers(1, 256, (20, *size, 3), np.uint8)
+    expected = function(
+        images, IDS, 5, 3, **{name: sizes[name] for name in sizes.keys() & options}
+    )
+    np.testing.assert_array_equal(layer_class(3)(images, ids=IDS, epoch=5), expected)
+
+
 @every_class
 def test_without_ids_every_call_draws_anew(layer_class):
     layer, same_seed, other_seed = layer_class(3), layer_class(3), layer_class(4)
@@ -154,3 +171,35 @@ def test_what_cannot_be_augmented(layer_class, images, keys, message):
 def test_seeds_out_of_range(layer_class):
     with pytest.raises(ValueError, match=r"integer in \[0, 2\*\*64\).*seed=-1"):
         layer_class(-1)
+
+
+@every_class
+@pytest.mark.parametrize("padding", [-1, 1.5, True, "4"])
+def test_what_is_no_padding(layer_class, padding):
+    message = f"`padding` must be an integer.*or None.*Received: padding={padding!r}"
+    with pytest.raises(ValueError, match=message):
+        layer_class(padding=padding)
+
+
+@pytest.mark.parametrize("layer_class", [UDA, AutoAugment])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cutout_size": 7.5}, "`cutout_size` must be an integer.*cutout_size=7.5"),
+        ({"cutout_size": -2}, "not negative, or None.*cutout_size=-2"),
+        ({"fill": 128}, r"three integers.*grey images, such as \(128,\).*fill=128"),
+        ({"fill": (1, 2)}, r"fill=\(1, 2\)"),
+        ({"fill": (0, 0, 256)}, "from 0 to 255.*256"),
+        ({"fill": (0.5, 0.5, 0.5)}, "three integers.*0.5"),
+    ],
+)
+def test_what_is_no_cutout(layer_class, options, message):
+    with pytest.raises(ValueError, match=message):
+        layer_class(**options)
+
+
+def test_options_of_numpy_are_saved_as_numbers():
+    layer = UDA(padding=np.int64(2), fill=np.array([1, 2, 3], np.uint8))
+    config = layer.get_config()
+    assert (config["padding"], config["fill"]) == (2, (1, 2, 3))
+    assert {type(n) for n in (config["padding"], *config["fill"])} == {int}

@@ -118,6 +118,13 @@ def test_every_value_at_every_level_of_the_policies(name):
     np.testing.assert_array_equal(received, expected)
 
 
+def test_contrast_of_a_large_image():
+    # 1300 x 1300 x 3 x 255 is 1.3e9, and twice that is beyond int32. White stays white:
+    # its mean is 255, too.
+    white = np.full((1, 1300, 1300, 3), 255, np.uint8)
+    assert np.all(photometric.contrast(white, [0.1]) == 255)
+
+
 def test_remapping_side_by_side(cifar_images):
     equalized = np.random.default_rng(0).random(200) < 0.5
     received = photometric.remap(cifar_images, equalized)

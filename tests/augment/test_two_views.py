@@ -65,7 +65,7 @@ def test_two_views_of_one_kind_are_independent():
     # agrees by chance, of 3,240 pairs 20 with a deviation of 4.5.
     images = np.zeros((3240, 24, 24, 1), np.uint8)
     images[:, 10:14, 10], images[:, 10, 10:13] = 255, 255
-    weak = Weak()
+    weak = Weak(padding=4)
     for targets in ({}, {"epoch": np.array(2)}):
         targets["index"] = np.arange(3240)
         (one, other), _ = TwoViews(weak, weak)(images, targets)
@@ -84,7 +84,8 @@ def test_an_epoch_can_be_repeated_in_other_batches():
 
 
 def test_without_an_epoch_views_are_drawn_anew():
-    dataset = indexed().batch(12).map(TwoViews(UDA(cutout_size=2)), 2)
+    views = TwoViews(UDA(padding=4, cutout_size=2), Weak(padding=4))
+    dataset = indexed().batch(12).map(views, 2)
     first, second = (np.concatenate([v for v, _ in dataset], 1) for _ in range(2))
     for one, other in zip(first, second, strict=True):
         assert (one != other).any((1, 2, 3)).mean() > 0.8
@@ -170,3 +171,21 @@ def test_the_config_makes_the_same_layer():
 def test_what_is_no_target(y, message):
     with pytest.raises(ValueError, match=message):
         TwoViews()(IMAGES, y)
+
+
+@pytest.mark.parametrize("name", ["strong", "weak"])
+@pytest.mark.parametrize(
+    ("view", "message"),
+    [
+        (UDA, r"be a layer, not its class.*Received: UDA. Pass UDA\(...\)"),
+        ("uda", r"a function of \(images, ids, epoch, seed\). Received: 'uda'"),
+        (
+            keras.layers.RandAugment(),
+            r"Received: RandAugment. Wrap it: KerasAugmentation\(layer\)",
+        ),
+    ],
+    ids=["class", "name", "keras"],
+)
+def test_what_is_no_view(name, view, message):
+    with pytest.raises(ValueError, match=f"`{name}` must .*{message}"):
+        TwoViews(**{name: view})

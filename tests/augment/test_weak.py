@@ -33,11 +33,13 @@ def random_images(shape):
 
 
 @pytest.mark.parametrize("shape", [(20, 9, 7, 3), (20, 6, 6, 1), (1, 5, 8, 4)])
-@pytest.mark.parametrize("options", [{}, {"padding": 2, "flip": False}, {"padding": 0}])
+@pytest.mark.parametrize(
+    "options", [{"padding": 4}, {"padding": 2, "flip": False}, {"padding": 0}]
+)
 def test_against_a_loop(shape, options):
     images = random_images(shape)
     ids = np.random.default_rng(2).integers(0, 10**12, len(images))
-    padding, flip = options.get("padding", 4), options.get("flip", True)
+    padding, flip = options["padding"], options.get("flip", True)
     for epoch, seed in ((0, 0), (119, 2**63 + 5)):
         expected = [
             slow_view(x, i, epoch, seed, padding, flip)
@@ -73,8 +75,9 @@ def test_the_same_in_a_pipeline():
     np.testing.assert_array_equal(np.concatenate(list(dataset)), eager)
 
 
-def positions_of_the_bright_pixel(images, epoch, **options):
-    views = pad_crop_flip(images, np.arange(len(images)), epoch, 1, **options).numpy()
+def positions_of_the_bright_pixel(images, epoch, padding=4, **options):
+    ids = np.arange(len(images))
+    views = pad_crop_flip(images, ids, epoch, 1, padding=padding, **options).numpy()
     return views.reshape(len(views), -1).argmax(axis=1)
 
 
@@ -107,7 +110,7 @@ def test_shift_and_flip_are_independent():
     images = np.zeros((18_000, 9, 60, 1), np.uint8)
     images[:, 4, 0] = 255
     images[:, 4, 59] = 254
-    views = pad_crop_flip(images, np.arange(18_000), 0, 1).numpy()[..., 0]
+    views = pad_crop_flip(images, np.arange(18_000), 0, 1, padding=4).numpy()[..., 0]
     rows = views.max(axis=2).argmax(axis=1)
     # Whichever end is still in the window says which way the image looks.
     left_half, right_half = views[:, :, :30].max((1, 2)), views[:, :, 30:].max((1, 2))
@@ -128,6 +131,33 @@ def test_shift_and_flip_are_independent():
 def test_what_cannot_be_augmented(images, options, text):
     with pytest.raises(ValueError, match=text):
         pad_crop_flip(images, np.arange(2), 0, 0, **options)
+
+
+def test_the_shift_is_up_to_an_eighth_of_the_shorter_side():
+    images, ids = random_images((50, 24, 40, 3)), np.arange(50)
+    expected = pad_crop_flip(images, ids, 0, 1, padding=3)
+    np.testing.assert_array_equal(pad_crop_flip(images, ids, 0, 1), expected)
+
+
+def test_there_must_be_one_id_for_each_image():
+    images = random_images((4, 8, 8, 3))
+    for ids in ([1], [1, 2, 3], [1, 2, 3, 4, 5], [[1], [2], [3], [4]]):
+        with pytest.raises(ValueError, match=r"shape \(4,\), one for each image"):
+            pad_crop_flip(images, ids, 0, 0)
+    with pytest.raises(ValueError, match=r"integers.*float32"):
+        pad_crop_flip(images, np.arange(4, dtype=np.float32), 0, 0)
+    unknown = tf.function(
+        lambda x, i: pad_crop_flip(x, i, 0, 0),
+        input_signature=(
+            tf.TensorSpec((None, 8, 8, 3), tf.uint8),
+            tf.TensorSpec((None,), tf.int32),
+        ),
+    )
+    np.testing.assert_array_equal(
+        unknown(images, [1, 2, 3, 4]), pad_crop_flip(images, [1, 2, 3, 4], 0, 0)
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError, match="one id for each image"):
+        unknown(images, [1, 2, 3])
 
 
 def test_sizes_must_be_known_to_the_graph():

@@ -68,9 +68,8 @@ def test_the_cardinality_is_kept():
     assert epochs_of(with_epoch(unknown)) == [0, 0]
 
 
-@pytest.mark.parametrize("with_validation", [False, True])
-@pytest.mark.parametrize("repeated", [False, True])
-def test_fit_trains_in_epochs_0_1_2(repeated, with_validation):
+def spied_on():
+    """A data set with epochs, and the list of those that were asked of it."""
     seen = []
 
     def spy(x, y):
@@ -81,10 +80,21 @@ def test_fit_trains_in_epochs_0_1_2(repeated, with_validation):
         see(y["epoch"])
         return x, y
 
-    dataset = with_epoch(indexed().shuffle(12).batch(4)).map(spy)
+    return with_epoch(indexed().shuffle(12).batch(4)).map(spy), seen
+
+
+def compiled():
     backbone = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
     model = SOPModel(backbone, num_examples=12, num_classes=3)
     model.compile(optimizer="sgd", metrics=["accuracy"])
+    return model
+
+
+@pytest.mark.parametrize("with_validation", [False, True])
+@pytest.mark.parametrize("repeated", [False, True])
+def test_fit_trains_in_epochs_0_1_2(repeated, with_validation):
+    dataset, seen = spied_on()
+    model = compiled()
     history = model.fit(
         dataset.repeat(3) if repeated else dataset,
         epochs=3,
@@ -94,6 +104,20 @@ def test_fit_trains_in_epochs_0_1_2(repeated, with_validation):
     )
     assert seen == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert len(history.history["loss"]) == 3
+
+
+def test_a_strategy_of_one_device_does_not_count():
+    with tf.distribute.OneDeviceStrategy("CPU:0").scope():
+        dataset, seen = spied_on()
+        # Each step's metrics are made in its first call, evaluation's included.
+        compiled().fit(dataset, epochs=2, validation_data=(X, Y), verbose=0)
+    assert seen == [0, 0, 0, 1, 1, 1]
+
+
+def test_epochs_of_fewer_steps_go_on_in_the_same_pass():
+    dataset, seen = spied_on()
+    compiled().fit(dataset, epochs=3, steps_per_epoch=1, verbose=0)
+    assert seen == [0, 0, 0]  # the one pass of three batches
 
 
 def test_with_op_determinism():

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import re
 import signal
@@ -142,7 +143,7 @@ def test_methods_of_one_command_differ_in_the_method_alone():
         flags.FLAGS(["train.py", f"--flagfile={path}"])
         methods = flags.FLAGS.method
         settings = [
-            train.experiment_from_flags(flags.FLAGS, method).settings()
+            dataclasses.asdict(train.experiment_from_flags(flags.FLAGS, method))
             for method in methods
         ]
     assert methods == ["sop_plus", "sop", "ce"]
@@ -156,7 +157,7 @@ def test_figure_1_differs_in_method_and_noise_alone(rate, method):
     settings, _ = experiment(f"fig1_{rate:02d}_{method}")
     base, _ = experiment("cifar10_sym20", "--backbone=preact_resnet18")
     changed = {"method": method, "noise_rate": rate / 100}
-    assert settings.settings() == {**base.settings(), **changed}
+    assert settings == dataclasses.replace(base, **changed)
 
 
 def test_flags_after_the_flagfile_win():

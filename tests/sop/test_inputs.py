@@ -88,6 +88,17 @@ def test_what_a_backbone_takes(backbone, x, apply):
     assert_same(found, x)
 
 
+def test_pairs_of_what_was_trained_on():
+    backbone = Subclassed()
+    check = inputs.check_view
+    with pytest.raises(ValueError, match=r"takes another number .* Views are for this"):
+        check((X, X), backbone, VIEWS_ARE_FOR, 1)
+    with pytest.raises(ValueError, match=r"takes another number .* Views are for this"):
+        check(((X, X), (X, X)), backbone, VIEWS_ARE_FOR, 2)
+    for x, trained_inputs in ((X, 1), ((X, X), 2), ((X, IMAGES), 1)):
+        assert check(x, backbone, VIEWS_ARE_FOR, trained_inputs) is x
+
+
 def test_other_kinds_of_arrays():
     backbone = functional((D,))
     for x in (pd.DataFrame(X), tf.sparse.from_dense(X), tf.ragged.constant([[1], []])):
@@ -208,7 +219,7 @@ def test_lists_become_tuples_as_in_keras():
         ),
         (functional((D,)), (X.astype(str),) * 2, r"Received: string .* Turn text into"),
         # Meant as one view of two inputs.
-        (of_two(as_tuple), (X, X), r"takes \(.*\). Received: float32 \(\w+, 4\)"),
+        (of_two(as_tuple), (X, X), r"takes \(.*\). Received: .*, 4\). Two views are x"),
     ],
 )
 def test_what_is_no_two_views(backbone, x, message, apply):

@@ -211,6 +211,18 @@ def test_the_consistency_loss_of_extreme_logits_is_finite():
     np.testing.assert_allclose(of_strong, [[0, 0], [-1, 1], [0, 0]])
 
 
+def test_the_consistency_loss_of_masked_classes():
+    # Without the masked class, p = (1/4, 3/4) and q = (1/2, 1/2) as above. Masked in
+    # the weak view alone, p = (1/4, 3/4, 0) and q = (1/4, 1/4, 1/2): 3/4 log 3.
+    p, masked = np.log([0.25, 0.75, 1.0]), [0.0, 0.0, -np.inf]
+    strong = [masked, np.log([0.25, 0.25, 0.5])]
+    loss, _, of_strong = divergence([p + masked] * 2, strong)
+    expected = [0.75 * np.log(3) - np.log(2), 0.75 * np.log(3)]
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    # q - p
+    np.testing.assert_allclose(of_strong, [[0.25, -0.25, 0], [0, -0.5, 0.5]], atol=1e-6)
+
+
 def test_the_consistency_loss_of_probabilities_of_0_is_finite():
     certain, other = [1.0, 0.0], [0.0, 1.0]
     loss, _, of_strong = divergence([certain] * 2, [certain, other], from_logits=False)
@@ -245,7 +257,13 @@ def test_the_balance_loss_of_the_paper_is_finite_when_a_class_underflows():
             [0.5, 0.5, 0.5],
             r"must sum to 1. Received a sum of 1.5; divide it by its sum",
         ),
-        ("even", r'must be "uniform", "empirical" or one number for .* 3 .*: .even.$'),
+        ("even", r'`class_prior` must be "uniform", "emp.* or one .* 3 .*: .even.$'),
+        (
+            ["a", "b", "c"],
+            r"`class_prior` must be .* one number .*: \['a', 'b', 'c'\]$",
+        ),
+        ({0: 0.5, 1: 0.5}, r"`class_prior` must be .* one number .*: \{0: 0.5, 1: 0.5"),
+        ([[0.5], [0.2, 0.3]], r"`class_prior` must be .* one number .*: \[\[0.5\], "),
     ],
 )
 def test_a_wrong_prior_is_refused(prior, message):

@@ -21,6 +21,17 @@ def test_settings_survive_json():
     assert json.loads(json.dumps(settings)) == settings
 
 
+def test_settings_that_a_method_ignores_are_not_among_its_own():
+    # Two commands that differ in these alone train the same network.
+    of_sop = {"u_learning_rate", "v_learning_rate", "init_std", "variant"}
+    of_sop_plus = {"consistency_weight", "strong_augment", "balance_weight"}
+    of_sop_plus |= {"class_prior"}
+    full = digits(method="sop_plus").settings().keys()
+    assert full >= of_sop | of_sop_plus
+    assert digits(method="sop").settings().keys() == full - of_sop_plus
+    assert digits(method="ce").settings().keys() == full - of_sop_plus - of_sop
+
+
 def test_the_parts_are_disjoint_and_keep_their_ids(data):
     # 1,797 digits: 360 test. Of 180 validation ids over the full range, some are
     # test examples, which never become validation.

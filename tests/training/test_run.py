@@ -1,5 +1,6 @@
 import csv
 import json
+import sys
 
 import keras
 import numpy as np
@@ -140,6 +141,15 @@ def test_other_settings_are_refused_by_name(complete):
         RunFolderError, match=r"other settings \(epochs: 3 there, 4 now"
     ):
         Run(digits(epochs=4), folder)
+
+
+def test_nothing_is_written_where_an_augmentation_cannot_be_made(tmp_path, monkeypatch):
+    # keras-cv not installed: None in sys.modules fails the import of it.
+    monkeypatch.setitem(sys.modules, "keras_cv", None)
+    experiment = digits(method="sop_plus", strong_augment="keras_cv_randaugment")
+    with pytest.raises(ImportError, match="keras-cv"):
+        Run(experiment, tmp_path / "run").train(verbose=0)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", ["config.json", "result.json"])

@@ -179,11 +179,56 @@ def test_pairs_for_an_unbuilt_backbone_without_the_weight():
         lambda model: model.test_on_batch(VIEWS, Y),
         lambda model: model.fit(VIEWS, Y, validation_data=(VIEWS, Y), verbose=0),
         lambda model: model.fit(VIEWS, Y, validation_data=PAIRS, verbose=0),
+        lambda model: model.predict(VIEWS, verbose=0),
+        lambda model: model.predict_on_batch(VIEWS),
+        lambda model: model(VIEWS),
     ],
 )
 def test_pairs_where_one_view_is_taken(use, models):
     message = r"like two views, .* takes float32 \(None, 4\). .*evaluation and predict"
     refused(models[0.9], message, use)
+
+
+class Flattening(keras.Model):
+    """Says nothing of its inputs, and makes one array of any: of a pair, two rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(K)
+
+    def call(self, inputs):
+        inputs = keras.ops.convert_to_tensor(inputs)
+        return self.dense(keras.ops.reshape(inputs, (-1, D * inputs.shape[-2])))
+
+
+@pytest.mark.parametrize("pairs", [(VIEWS, Y), PAIRS], ids=["arrays", "tf.data"])
+def test_pairs_to_validate_an_unbuilt_backbone_on(pairs):
+    one = SOPModel(
+        keras.Sequential([keras.layers.Dense(K)]), N, K, consistency_weight=0.9
+    )
+    one.compile("sgd")
+    message = r"like two views, .* takes float32 \(None, 4\). .*evaluation and predict"
+    with pytest.raises(ValueError, match=message):
+        one.fit(VIEWS, Y, validation_data=pairs, verbose=0)
+    assert int(one.u_optimizer.iterations) == 0
+
+
+@pytest.mark.parametrize("consistency_weight", [0.0, 0.9])
+def test_pairs_for_a_subclassed_backbone_after_training(consistency_weight):
+    backbone = Flattening()
+    one = SOPModel(backbone, N, K, consistency_weight=consistency_weight)
+    one.compile("sgd")
+    images = np.zeros((N, 2, D), np.float32)
+    pair = images, images
+    message = r"like two views, .* another number of inputs in training. .*evaluation"
+    one.fit(pair if consistency_weight else images, Y, verbose=0)
+    for use in (
+        lambda: one.evaluate(pair, Y, verbose=0),
+        lambda: one.predict(pair, verbose=0),
+    ):
+        with pytest.raises(ValueError, match=message):
+            use()
+    assert one.predict(images, verbose=0).shape == (N, K)
 
 
 def test_pairs_set_aside_for_validation(models):

@@ -78,6 +78,29 @@ def test_wrong_arguments(arguments, message):
         SOPModel(**arguments)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("consistency_weight", 100), ("balance_weight", 0.5), ("variant", "reference")],
+)
+def test_what_the_compiled_step_holds_is_fixed(name, value):
+    arguments = {"consistency_weight": 0.9, "balance_weight": 0.1}
+    model = SOPModel(backbone(), N, K, **arguments)
+    before = getattr(model, name)
+    message = (
+        rf"`{name}` of a model is fixed. Make a new one: SOPModel\(..., "
+        rf"{name}={value!r}\); new.set_weights\(old.*Received: .*with {name}={before!r}"
+    )
+    with pytest.raises(ValueError, match=message):
+        setattr(model, name, value)
+    assert getattr(model, name) == model.get_config()[name] == before
+    # As the message says.
+    new = SOPModel(backbone(), N, K, **{**arguments, name: value})
+    assert getattr(new, name) == value
+    new.set_weights(model.get_weights())
+    for found, expected in zip(new.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_probabilities_for_logits_are_warned_of():
     softmax = keras.Sequential([keras.layers.Dense(K, activation="softmax")])
     with pytest.warns(UserWarning, match="ends in a softmax, but from_logits=True"):
