@@ -12,8 +12,7 @@ from sop_keras.augment.images import (
     check_colors,
     check_ids,
     check_images,
-    cutout_size_for,
-    padding_for,
+    size_for,
 )
 from sop_keras.augment.operations import OPERATIONS
 from sop_keras.augment.policy import augment, draw
@@ -90,8 +89,8 @@ def autoaugment(
     images = check_images(images)
     check_colors(images)
     ids = check_ids(ids, images)
-    padding = padding_for(padding, images)
-    cutout_size = cutout_size_for(cutout_size, images)
+    padding = size_for("padding", padding, images, share=8)
+    cutout_size = size_for("cutout_size", cutout_size, images, share=2)
     height, width = images.shape[1:3]
     *slots, view = draw(
         *(seed, "autoaugment", epoch, ids),

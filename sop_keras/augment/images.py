@@ -44,7 +44,7 @@ def check_colors(images: tf.Tensor) -> None:
 
 
 def check_ids(ids: Any, images: tf.Tensor) -> tf.Tensor:
-    """`ids` as int64, if there is one for each image: else pixels would go astray.
+    """`ids` as a tensor, if there is one for each image: else pixels would go astray.
 
     Raises:
         ValueError: if they are no integers, or of another shape. Where the graph does
@@ -66,34 +66,25 @@ def check_ids(ids: Any, images: tf.Tensor) -> tf.Tensor:
     return ids
 
 
-def padding_for(padding: int | None, images: tf.Tensor) -> int:
-    """How far crops may shift: an eighth of the shorter side where not given.
+def size_for(name: str, size: int | None, images: tf.Tensor, share: int) -> int:
+    """A size in pixels: where not given, a part of the images' shorter side.
+
+    Args:
+        name: of the argument that gives it.
+        size: the size, or None.
+        images: shape `(batch_size, height, width, channels)`.
+        share: the shorter side is divided by this.
 
     Raises:
         ValueError: if it is negative.
     """
-    padding = min(images.shape[1:3]) // 8 if padding is None else padding
-    if padding < 0:
+    size = min(images.shape[1:3]) // share if size is None else size
+    if size < 0:
         raise ValueError(
-            f"`padding` must not be negative. Received: padding={padding}. Pass 0 to "
-            "crop nothing."
+            f"`{name}` must not be negative. Received: {name}={size}. Pass 0 to leave "
+            "that step out."
         )
-    return padding
-
-
-def cutout_size_for(cutout_size: int | None, images: tf.Tensor) -> int:
-    """The side of Cutout's square: half of the shorter side where not given.
-
-    Raises:
-        ValueError: if it is negative.
-    """
-    cutout_size = min(images.shape[1:3]) // 2 if cutout_size is None else cutout_size
-    if cutout_size < 0:
-        raise ValueError(
-            f"`cutout_size` must not be negative. Received: cutout_size={cutout_size}. "
-            "Pass 0 for no Cutout."
-        )
-    return cutout_size
+    return size
 
 
 def on_cpu(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:

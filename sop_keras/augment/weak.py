@@ -7,7 +7,7 @@ from typing import Any, SupportsIndex
 import tensorflow as tf
 
 from sop_keras.augment import crop
-from sop_keras.augment.images import check_ids, check_images, padding_for
+from sop_keras.augment.images import check_ids, check_images, size_for
 from sop_keras.randomness.keyed_tensors import random_integers_tensor
 
 
@@ -47,7 +47,7 @@ def pad_crop_flip(
     """
     images = check_images(images)
     ids = check_ids(ids, images)
-    padding = padding_for(padding, images)
+    padding = size_for("padding", padding, images, share=8)
     height, width = images.shape[1:3]
     num_offsets = 2 * padding + 1
     top = random_integers_tensor(num_offsets, seed, "weak_top", epoch, ids)
