@@ -49,7 +49,7 @@ def figure1(name: str) -> None:
                 runs[method, rate, seed] = Run(
                     train.experiment_from_flags(FLAGS, method),
                     folder / f"{method}-noise{100 * rate:.0f}-seed{seed}",
-                    data_dir=FLAGS.data_dir,
+                    train.files_from_flags(FLAGS),
                 )
     for run in runs.values():
         print(f"\n{run.folder}")

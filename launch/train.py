@@ -4,6 +4,9 @@
     python launch/train.py --flagfile=cifar10_sym40.flags --data_dir=DATA
     python launch/train.py --flagfile=cifar10_sym40 --method=ce --epochs=60
     python launch/train.py --flagfile=cifar10_plus_sym50 --method=sop_plus,sop,ce
+    python launch/train.py --flagfile=webvision.flags --data_dir=DATA
+    python launch/train.py --dataset=image_folder --data_dir=PHOTOS --noise=none \
+        --backbone=resnet50 --pretrained=imagenet --num_validation=500
 
 One flagfile is one experiment (launch/flags/); flags beside it win. Interrupted, the
 same command resumes. Results: result.json, history.csv, model.keras, tensorboard/ in
@@ -27,8 +30,13 @@ import tensorflow as tf
 from absl import app, flags
 
 from sop_keras.augment.named import AUGMENTATIONS
-from sop_keras.backbones import BACKBONES
-from sop_keras.data.sources import SOURCES
+from sop_keras.backbones import BACKBONES, check_backbone_name
+from sop_keras.data.sources import (
+    SOURCES,
+    TFDS_PREFIX,
+    DataFiles,
+    check_source_name,
+)
 from sop_keras.sop.objective import VARIANTS
 from sop_keras.training import (
     METHODS,
@@ -41,13 +49,85 @@ from sop_keras.training import (
 FLAGS = flags.FLAGS
 
 # Data
-flags.DEFINE_enum("dataset", "digits", sorted(SOURCES), "The data set.")
+flags.DEFINE_string(
+    "dataset", "digits", f"The data set: {', '.join(SOURCES)}, or {TFDS_PREFIX}NAME."
+)
 flags.DEFINE_string(
     "data_dir",
     None,
-    "Where tensorflow-datasets keeps its data; its own default if unset.",
+    "Where the data set is (docs/data.md); for those of tensorflow-datasets, its own "
+    "default if unset.",
 )
-flags.DEFINE_enum("noise", "symmetric", NOISES, "The kind of label noise.")
+flags.DEFINE_string(
+    "manifest", None, "dataset=manifest: path, label, ... (CSV, Parquet)."
+)
+flags.DEFINE_string("test_manifest", None, "dataset=manifest: of the test examples.")
+flags.DEFINE_string(
+    "label_set",
+    None,
+    "cifar10n: aggregate, random1, random2, random3, worst (the default) or clean; "
+    "cifar100n: noisy (the default) or clean.",
+)
+flags.DEFINE_string(
+    "human_labels", None, "cifar10n, cifar100n: the labels' file; looked for if unset."
+)
+flags.DEFINE_integer(
+    "webvision_classes",
+    None,
+    "webvision: the first so many classes; 50, the mini set, if unset.",
+    lower_bound=1,
+    upper_bound=1000,
+)
+flags.DEFINE_string(
+    "imagenet_dir",
+    None,
+    "webvision: the folder of ILSVRC2012's validation set; looked for if unset; none: "
+    "not evaluated on it.",
+)
+flags.DEFINE_integer(
+    "num_classes",
+    None,
+    "manifest: how many; the largest label says so if unset.",
+    lower_bound=2,
+)
+flags.DEFINE_bool(
+    "expect_full_size",
+    True,
+    "Whether a data set must have the published number of examples.",
+)
+flags.DEFINE_integer(
+    "resize",
+    None,
+    "Image files: the shorter side, in pixels, before a window is cut out; 256 if "
+    "unset.",
+    lower_bound=1,
+)
+flags.DEFINE_integer(
+    "image_size",
+    None,
+    "Image files: the side of the window, in pixels: at random in training, the middle "
+    "in evaluation; 224 if unset, 227 for webvision.",
+    lower_bound=1,
+)
+flags.DEFINE_float(
+    "max_bad_fraction",
+    0.01,
+    "The share of the images that may be missing or unreadable, and left out.",
+    lower_bound=0,
+    upper_bound=1,
+)
+flags.DEFINE_integer(
+    "examples_per_class",
+    0,
+    "In each epoch, train on this many of every given class, drawn anew; 0: on all.",
+    lower_bound=0,
+)
+flags.DEFINE_enum(
+    "noise",
+    "symmetric",
+    NOISES,
+    "The kind of label noise; none for labels with errors of their own.",
+)
 flags.DEFINE_float(
     "noise_rate", 0.4, "The share of labels redrawn.", lower_bound=0, upper_bound=1
 )
@@ -114,7 +194,17 @@ flags.DEFINE_enum(
 )
 
 # Network and its training
-flags.DEFINE_enum("backbone", "mlp", sorted(BACKBONES), "The network.")
+flags.DEFINE_string(
+    "backbone",
+    "mlp",
+    f"The network: {', '.join(sorted(BACKBONES))}, any other of keras.applications, or "
+    "keras_hub:PRESET.",
+)
+flags.DEFINE_string(
+    "pretrained",
+    "none",
+    "The network's first weights: none, imagenet, or a file as keras.applications has.",
+)
 flags.DEFINE_integer("epochs", 60, "Passes over the data.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 128, "Examples a step.", lower_bound=1)
 flags.DEFINE_float("lr", 0.02, "The network's first learning rate.", lower_bound=0)
@@ -160,9 +250,27 @@ flags.register_validator(
 flags.register_validator(
     "momentum", lambda momentum: momentum < 1, message="must be less than 1"
 )
+
+
+def _accepted_by(check: Callable[[str], None]) -> Callable[[str], bool]:
+    """A validator: what a library's check has against a value is the message."""
+
+    def validator(value: str) -> bool:
+        try:
+            check(value)
+        except ValueError as error:
+            raise flags.ValidationError(str(error)) from None
+        return True
+
+    return validator
+
+
+flags.register_validator("dataset", _accepted_by(check_source_name))
+flags.register_validator("backbone", _accepted_by(check_backbone_name))
 for name in (
     *("noise_rate", "u_lr", "v_lr", "init_std", "consistency_weight"),
     *("balance_weight", "lr", "momentum", "weight_decay", "final_lr"),
+    "max_bad_fraction",
 ):
     # Bounds let NaN pass.
     flags.register_validator(name, math.isfinite, message="must be a finite number")
@@ -185,6 +293,27 @@ def _decay_epochs_fit(values: dict[str, Any]) -> bool:
 )
 def _final_lr_fits(values: dict[str, Any]) -> bool:
     return values["schedule"] != "cosine" or values["final_lr"] <= values["lr"]
+
+
+@flags.multi_flags_validator(
+    ["resize", "image_size"], message="--image_size must not be above --resize"
+)
+def _image_size_fits(values: dict[str, Any]) -> bool:
+    sizes = values["image_size"], values["resize"]
+    return None in sizes or sizes[0] <= sizes[1]
+
+
+def files_from_flags(values: Any) -> DataFiles:
+    """Where the flags say that the data set is."""
+    return DataFiles(
+        data_dir=values.data_dir,
+        human_labels=values.human_labels,
+        imagenet_dir=values.imagenet_dir,
+        manifest=values.manifest,
+        test_manifest=values.test_manifest,
+        expect_full_size=values.expect_full_size,
+        max_bad_fraction=values.max_bad_fraction,
+    )
 
 
 def experiment_from_flags(values: Any, method: str) -> Experiment:
@@ -217,7 +346,23 @@ def experiment_from_flags(values: Any, method: str) -> Experiment:
         balance_weight=values.balance_weight,
         class_prior=values.class_prior,
         seed=values.seed,
+        examples_per_class=values.examples_per_class,
+        pretrained=values.pretrained,
+        label_set=values.label_set,
+        num_classes=_num_classes(values),
+        resize=values.resize,
+        image_size=values.image_size,
     )
+
+
+def _num_classes(values: Any) -> int | None:
+    given = values.webvision_classes, values.num_classes
+    if None not in given:
+        raise ValueError(
+            "--webvision_classes is for --dataset=webvision, --num_classes for "
+            "--dataset=manifest: no data set takes both."
+        )
+    return given[1] if given[0] is None else given[0]
 
 
 def train(name: str) -> None:
@@ -232,7 +377,7 @@ def train(name: str) -> None:
         method: Run(
             experiment_from_flags(FLAGS, method),
             folder / method if together else folder,
-            data_dir=FLAGS.data_dir,
+            files_from_flags(FLAGS),
         )
         for method in FLAGS.method
     }
@@ -248,22 +393,42 @@ def train(name: str) -> None:
 
 def table(results: dict[str, dict[str, Any]]) -> str:
     """The results as text, a row a method; accuracies in percent."""
-    columns = {
-        "test": lambda r: f"{100 * r['final_test_accuracy']:.2f}",
-        "best test": lambda r: f"{100 * r['best_test_accuracy']:.2f}",
-        "given labels": lambda r: f"{100 * r['train_accuracy_given_labels']:.2f}",
-        "clean labels": lambda r: f"{100 * r['train_accuracy_clean_labels']:.2f}",
-        "AUROC": lambda r: (
-            "-" if r["noise_auroc"] is None else f"{r['noise_auroc']:.4f}"
-        ),
-        "seconds": lambda r: f"{r['seconds']:.0f}",
+    keys = {
+        "test": "final_test_accuracy",
+        "best test": "best_test_accuracy",
+        "ilsvrc12": "final_ilsvrc12_accuracy",
+        "validation": "final_validation_accuracy",
+        "given labels": "train_accuracy_given_labels",
+        "clean labels": "train_accuracy_clean_labels",
     }
-    rows = [("method", *columns)]
+    # Not every data set has test examples or clean labels.
+    known = {
+        name: key
+        for name, key in keys.items()
+        if any(result.get(key) is not None for result in results.values())
+    }
+    if "test" in known:  # there, the validation part is of noisy labels
+        known.pop("validation", None)
+    columns = ("method", *known, "AUROC", "seconds")
+    rows = [columns]
     for method, result in results.items():
-        rows.append((method, *(cell(result) for cell in columns.values())))
+        auroc = result["noise_auroc"]
+        rows.append(
+            (
+                method,
+                *(f"{100 * result[key]:.2f}" for key in known.values()),
+                "-" if auroc is None else f"{auroc:.4f}",
+                f"{result['seconds']:.0f}",
+            )
+        )
     lines = ["", "accuracy in % on the test set and on the training set's labels;"]
     lines += ["AUROC of ranking the wrong labels first", ""]
     lines += ["".join(f"{cell:>13}" for cell in row) for row in rows]
+    bad = sum(
+        sum(result.get("num_bad_images", {}).values()) for result in results.values()
+    )
+    if bad:
+        lines += ["", f"{bad} images left out: bad_images.csv in the runs' folders"]
     return "\n".join(lines)
 
 
@@ -278,15 +443,20 @@ def next_commands(folder: Path, first: Path) -> str:
     return "\n".join(lines)
 
 
-def main(command: Callable[[str], None] = train) -> None:
+def main(
+    command: Callable[[Any], None] = train,
+    default_flagfile: str | None = flagfiles.DEFAULT,
+) -> None:
     """Parse the command line, run the command, and show its errors as one line.
 
     Args:
         command: what to do once the flags are known, given the flagfile's name.
+        default_flagfile: the flagfile where none is given; None for none. Defaults to
+            the digits'.
     """
-    _show_messages()
+    show_messages()
     try:
-        argv, name = flagfiles.resolve(sys.argv)
+        argv, name = flagfiles.resolve(sys.argv, default_flagfile)
     except ValueError as error:
         sys.exit(f"error: {error}")
 
@@ -303,7 +473,7 @@ def main(command: Callable[[str], None] = train) -> None:
     app.run(run, argv=argv)
 
 
-def _show_messages() -> None:
+def show_messages() -> None:
     """Show the messages of this library, plainly, and no others."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))

@@ -48,13 +48,18 @@ def pad_crop_flip(
     images = check_images(images)
     ids = check_ids(ids, images)
     padding = size_for("padding", padding, images, share=8)
+    flipped = random_integers_tensor(2, seed, "weak_flip", epoch, ids) * int(flip)
+    if padding == 0:
+        # Whole images are copied, in a quarter of the time of looking up every pixel.
+        both_sides = tf.concat([images, tf.reverse(images, [2])], axis=0)
+        num_images = tf.shape(images)[0]
+        return tf.gather(both_sides, tf.range(num_images) + num_images * flipped)
     height, width = images.shape[1:3]
     num_offsets = 2 * padding + 1
     top = random_integers_tensor(num_offsets, seed, "weak_top", epoch, ids)
     left = random_integers_tensor(num_offsets, seed, "weak_left", epoch, ids)
-    flipped = random_integers_tensor(2, seed, "weak_flip", epoch, ids)
     rows, columns = crop.rows_and_columns(
-        top - padding, left - padding, (flipped == 1) & flip, height, width
+        top - padding, left - padding, flipped == 1, height, width
     )
     pixels = crop.places(rows, columns, height, width)
     black = crop.black_place(tf.shape(images)[0], height, width)

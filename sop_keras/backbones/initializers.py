@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
+import random
 from collections.abc import Iterator
 
 import keras
@@ -64,3 +66,26 @@ def layer_seeds(seed: int | None) -> Iterator[int | None]:
     # Keras takes seeds modulo 2**31 - 2 on TensorFlow: 30 bits leave room to count.
     start = int(np.random.SeedSequence(seed).generate_state(1)[0]) >> 2
     return itertools.count(start)
+
+
+@contextlib.contextmanager
+def default_seeds(seed: int | None) -> Iterator[None]:
+    """What Keras builds in this context draws its seeds from `seed`.
+
+    Keras takes the seed of an initializer or of a dropout layer that was made without
+    one from Python's `random`. Networks that are built by others, whose layers take no
+    seeds, so start alike in every build. `random` goes on afterwards as if nothing had
+    been drawn.
+
+    Args:
+        seed: an integer, or `None` to leave Keras' global seed in charge.
+    """
+    if seed is None:
+        yield
+        return
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)

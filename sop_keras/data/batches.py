@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, SupportsIndex
 
+import numpy as np
 import tensorflow as tf
 
 from sop_keras.augment import standardize
 from sop_keras.augment.named import augmentation
+from sop_keras.data.bad_images import BadImages
+from sop_keras.data.encoded_images import EncodedImages
+from sop_keras.data.epoch_order import epoch_order, num_in_epoch
 from sop_keras.data.source import Examples, Source
+from sop_keras.data.windows import WindowLoader
 from sop_keras.randomness.keyed import random_bits
-from sop_keras.randomness.keyed_tensors import random_bits_tensor
+
+# How many finished batches of encoded images wait: AUTOTUNE would keep half of the
+# memory full of them, at half a megabyte an image.
+_DECODED_AHEAD = 2
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
@@ -46,6 +55,8 @@ def training_batches(
     initial_epoch: int = 0,
     augment: str = "weak",
     strong_augment: str | None = None,
+    examples_per_class: int = 0,
+    bad_images: BadImages | None = None,
 ) -> tf.data.Dataset:
     """Shuffled, augmented, standardised batches of several epochs in a row.
 
@@ -71,6 +82,11 @@ def training_batches(
     views of a pair are independent whatever the two augmentations are, and the first is
     the view that a run without pairs sees.
 
+    Encoded images are read, decoded and cut to windows at random places here, a batch
+    on each core at a time, so that memory does not grow with the data set. Those that
+    cannot be read are left out of their batch; a batch of nothing else gets one
+    example from elsewhere, so that the number of batches is always the same.
+
     Args:
         examples: what to train on, such as `source.train`, a part of it, or the same
             under noisy labels.
@@ -84,6 +100,10 @@ def training_batches(
         augment: a key of `sop_keras.augment.named.AUGMENTATIONS`. Defaults to `"weak"`.
         strong_augment: another such key, for the second view of a pair. Defaults to
             `None`: no pairs.
+        examples_per_class: how many examples of each given class an epoch has, drawn
+            anew for each epoch. Defaults to `0`: all examples.
+        bad_images: what images that cannot be read are reported to. Defaults to
+            `None`: they are an error.
 
     Returns:
         A data set of `(images, {"label": labels, "index": ids})`: float32 of shape
@@ -95,56 +115,70 @@ def training_batches(
         ValueError: if there are no examples, an id or a label is out of the source's
             range, or an argument is.
     """
-    steps = steps_per_epoch(len(examples), batch_size)
+    _check_range("ids", examples.ids, source.num_examples)
+    _check_range("labels", examples.labels, source.num_classes)
+    steps = steps_per_epoch(
+        num_in_epoch(examples.labels, source.num_classes, examples_per_class),
+        batch_size,
+    )
     if not 0 <= initial_epoch <= epochs:
         raise ValueError(
             "`initial_epoch` must be from 0 to `epochs`. Received: "
             f"initial_epoch={initial_epoch}, epochs={epochs}. `epochs` counts from 0, "
             "not from `initial_epoch`."
         )
+    seeds = [int(seed)]
     views = [_view(augment, source, seed)]
     if strong_augment is not None:
-        strong_seed = int(random_bits(seed, "strong_view"))
-        views.append(_view(strong_augment, source, strong_seed))
-    _check_range("ids", examples.ids, source.num_examples)
-    _check_range("labels", examples.labels, source.num_classes)
-
+        seeds.append(int(random_bits(seed, "strong_view")))
+        views.append(_view(strong_augment, source, seeds[1]))
     with tf.device("CPU"):
-        images = tf.constant(examples.images)
         labels = tf.constant(examples.labels, tf.int64)
         ids = tf.constant(examples.ids, tf.int64)
 
-    def epoch_order(epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # Different ids have different bits, so there are no ties to break.
-        bits = random_bits_tensor(seed, "epoch_order", epoch, ids)
-        return epoch, tf.argsort(bits, stable=True)
-
-    def epoch_batches(epoch: tf.Tensor, order: tf.Tensor) -> tf.data.Dataset:
-        positions = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
-        return positions.map(lambda batch: (epoch, batch))
+    def order_of(epoch: Any) -> tf.Tensor:
+        return epoch_order(seed, epoch, ids, labels, examples_per_class)
 
     def training_batch(
-        epoch: tf.Tensor, positions: tf.Tensor
+        epoch: tf.Tensor, originals: tuple[tf.Tensor, ...], positions: tf.Tensor
     ) -> tuple[Any, dict[str, tf.Tensor]]:
         index = tf.gather(ids, positions)
-        originals = tf.gather(images, positions)
-        seen = tuple(view(originals, index, epoch) for view in views)
+        seen = tuple(
+            view(images, index, epoch)
+            for view, images in zip(views, originals, strict=True)
+        )
         targets = {"label": tf.gather(labels, positions), "index": index}
         return seen if len(seen) > 1 else seen[0], targets
 
-    dataset = tf.data.Dataset.range(initial_epoch, epochs)
-    # The order of the next epoch is drawn while this one is trained on.
-    dataset = dataset.map(epoch_order).prefetch(1).flat_map(epoch_batches)
-    dataset = dataset.map(
-        training_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
+    if isinstance(examples.images, EncodedImages):
+        loader = WindowLoader(
+            examples,
+            "train",
+            bad_images or BadImages(),
+            seeds,
+            _positions_in_epochs(order_of, batch_size, steps),
+            never_empty=True,
+        )
+        dataset = loader.dataset(initial_epoch * steps, epochs * steps)
+        # In turn: under op determinism TensorFlow would complain, and then do the same.
+        dataset = dataset.map(training_batch).prefetch(_DECODED_AHEAD)
+    else:
+        dataset = _epochs_of_arrays(
+            examples, range(initial_epoch, epochs), order_of, batch_size, len(views)
+        )
+        dataset = _in_parallel(dataset, training_batch)
     cardinality = steps * (epochs - initial_epoch)
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    return dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
 
 
 def evaluation_batches(
-    examples: Examples, source: Source, *, batch_size: int = 500
+    examples: Examples,
+    source: Source,
+    *,
+    batch_size: int | None = None,
+    part: str = "test",
+    bad_images: BadImages | None = None,
+    with_positions: bool = False,
 ) -> tf.data.Dataset:
     """Standardised batches in the order of `examples`, for `evaluate` and `predict`.
 
@@ -152,8 +186,15 @@ def evaluation_batches(
         examples: what to evaluate, such as `source.test`.
         source: the data set that they are from, for its means, standard deviations
             and range of labels.
-        batch_size: the number of examples in a batch; the last one may be smaller.
-            Defaults to `500`.
+        batch_size: the number of examples in a batch; the last one may be smaller, and
+            so are those with images that cannot be read. Defaults to `None`: 500, or 64
+            for encoded images.
+        part: what to call the examples in reports of bad images. Defaults to
+            `"test"`.
+        bad_images: what images that cannot be read are reported to. Defaults to
+            `None`: they are an error.
+        with_positions: whether to give places in `examples` in place of labels.
+            Defaults to `False`.
 
     Returns:
         A data set of `(images, labels)`: float32 of shape `(batch_size, height, width,
@@ -163,19 +204,91 @@ def evaluation_batches(
         ValueError: if there are no examples, a label is out of the source's range, or
             `batch_size` is less than 1.
     """
+    is_encoded = isinstance(examples.images, EncodedImages)
+    if batch_size is None:
+        batch_size = 64 if is_encoded else 500
     steps = steps_per_epoch(len(examples), batch_size)
     _check_range("labels", examples.labels, source.num_classes)
-
     with tf.device("CPU"):
-        images = tf.constant(examples.images)
         labels = tf.constant(examples.labels, tf.int64)
 
-    def evaluation_batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        here = slice(step * batch_size, (step + 1) * batch_size)
-        return standardize(images[here], source.mean, source.std), labels[here]
+    def evaluation_batch(
+        epoch: tf.Tensor, originals: tuple[tf.Tensor], positions: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        (images,) = originals
+        targets = positions if with_positions else tf.gather(labels, positions)
+        return standardize(images, source.mean, source.std), targets
 
-    dataset = tf.data.Dataset.range(steps).map(
-        evaluation_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    def in_order(epoch: Any) -> tf.Tensor:
+        return tf.range(len(examples))
+
+    if not is_encoded:
+        dataset = _epochs_of_arrays(examples, range(1), in_order, batch_size)
+        dataset = _in_parallel(dataset, evaluation_batch)
+        return dataset.apply(tf.data.experimental.assert_cardinality(steps))
+    loader = WindowLoader(
+        examples,
+        part,
+        bad_images or BadImages(),
+        [None],
+        _positions_in_epochs(in_order, batch_size, steps),
+        never_empty=False,
+    )
+    dataset = loader.dataset(0, steps).map(evaluation_batch)
+    dataset = dataset.filter(lambda images, targets: tf.size(targets) > 0)
+    return dataset.prefetch(_DECODED_AHEAD)
+
+
+def _positions_in_epochs(
+    order_of: Callable[[Any], tf.Tensor], batch_size: int, steps: int
+) -> Callable[[int], tuple[int, np.ndarray]]:
+    """A function of the step, counted through all epochs: epoch and positions."""
+
+    # Batches are begun ahead: at the end of an epoch two orders are in use.
+    @functools.lru_cache(maxsize=2)
+    def order(epoch: int) -> np.ndarray:
+        with tf.device("CPU"):
+            return order_of(tf.constant(epoch, tf.int64)).numpy()
+
+    def positions_of(step: int) -> tuple[int, np.ndarray]:
+        epoch, place = divmod(step, steps)
+        return epoch, order(epoch)[place * batch_size : (place + 1) * batch_size]
+
+    return positions_of
+
+
+def _epochs_of_arrays(
+    examples: Examples,
+    epochs: range,
+    order_of: Callable[[Any], tf.Tensor],
+    batch_size: int,
+    num_views: int = 1,
+) -> tf.data.Dataset:
+    """As `WindowLoader.dataset`, of images in memory: every view is the image."""
+    with tf.device("CPU"):
+        images = tf.constant(examples.images)
+
+    def epoch_positions(epoch: tf.Tensor, order: tf.Tensor) -> tf.data.Dataset:
+        positions = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+        return positions.map(lambda batch: (epoch, batch))
+
+    def originals(
+        epoch: tf.Tensor, positions: tf.Tensor
+    ) -> tuple[tf.Tensor, tuple[tf.Tensor, ...], tf.Tensor]:
+        return epoch, (tf.gather(images, positions),) * num_views, positions
+
+    dataset = tf.data.Dataset.range(epochs.start, epochs.stop)
+    # The order of the next epoch is drawn while this one is trained on.
+    dataset = dataset.map(lambda epoch: (epoch, order_of(epoch))).prefetch(1)
+    return _in_parallel(dataset.flat_map(epoch_positions), originals)
+
+
+def _in_parallel(
+    dataset: tf.data.Dataset, function: Callable[..., Any]
+) -> tf.data.Dataset:
+    """The data set through a function of tensors, several batches at a time."""
+    dataset = dataset.map(
+        function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     return dataset.prefetch(tf.data.AUTOTUNE)
 
@@ -191,9 +304,9 @@ def _view(name: str, source: Source, seed: SupportsIndex) -> Callable[..., tf.Te
     return view
 
 
-def _check_range(name: str, values: Any, bound: int) -> None:
+def _check_range(name: str, values: np.ndarray, bound: int) -> None:
     # Inside a compiled step nothing would say so: gathers clamp, one-hots are zero.
-    if values.min() < 0 or values.max() >= bound:
+    if len(values) and (values.min() < 0 or values.max() >= bound):
         raise ValueError(
             f"`examples.{name}` must be from 0 to {bound - 1} for this source. "
             f"Received: {values.min()} to {values.max()}. Pass the source that the "

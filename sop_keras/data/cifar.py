@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sop_keras.data.source import Examples, Source
+from sop_keras.data.tfds_source import prepared_builder
 
 IMAGE_SHAPE = (32, 32, 3)
 SPLIT_SIZES = {"train": 50_000, "test": 10_000}
@@ -96,7 +97,7 @@ def _load(
     mean: tuple[float, ...],
     std: tuple[float, ...],
 ) -> Source:
-    builder = _prepared_builder(name, data_dir)
+    builder = prepared_builder(name, data_dir)
     train, test = (
         _in_id_order(*_read_split(builder, split), name, split, len(class_names))
         for split in ("train", "test")
@@ -110,27 +111,6 @@ def _load(
         mean=mean,
         std=std,
     )
-
-
-def _prepared_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise ImportError(
-            f"{name} is read through tensorflow-datasets, which is not installed. Run: "
-            "pip install tensorflow-datasets importlib_resources"
-        ) from error
-    folder = None if data_dir is None else os.fspath(data_dir)
-    builder = tfds.builder(name, data_dir=folder)
-    if not builder.is_prepared():
-        arguments = f"'{name}'" if folder is None else f"'{name}', data_dir={folder!r}"
-        raise FileNotFoundError(
-            f"No prepared {name} in {builder.data_dir}. Give the `data_dir` that has "
-            "it, or prepare it once (a download) with:\n"
-            'python -c "import tensorflow_datasets as tfds; '
-            f'tfds.load({arguments})"'
-        )
-    return builder
 
 
 def _read_split(builder: Any, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -190,4 +170,5 @@ def _in_id_order(
         raise mismatch(
             f"labels from 0 to {num_classes - 1}", f"{labels.min()} to {labels.max()}"
         )
-    return Examples(np.arange(size), images[order], labels[order].astype(np.int64))
+    ordered = labels[order].astype(np.int64)
+    return Examples(np.arange(size), images[order], ordered, clean_labels=ordered)

@@ -43,20 +43,17 @@ def load_digits() -> Source:
         ) from error
     published = load_published_digits()
     ids = np.arange(NUM_EXAMPLES)
-    examples = Examples(
-        ids=ids,
-        images=np.rint(published.images * (255 / 16)).astype(np.uint8)[..., None],
-        labels=published.target.astype(np.int64),
-    )
+    images = np.rint(published.images * (255 / 16)).astype(np.uint8)[..., None]
+    labels = published.target.astype(np.int64)
+    examples = Examples(ids, images, labels, clean_labels=labels)
     is_test = np.zeros(NUM_EXAMPLES, dtype=bool)
     is_test[np.argsort(random_bits(TEST_SEED, "digits_test", ids))[:NUM_TEST]] = True
-    train = examples.take(~is_test)
     return Source(
         name="digits",
         class_names=tuple(str(name) for name in published.target_names),
         num_examples=NUM_EXAMPLES,
-        train=train,
+        train=examples.take(~is_test),
         test=examples.take(is_test),
-        mean=(float(train.images.mean()) / 255,),
-        std=(float(train.images.std()) / 255,),
+        mean=(float(images[~is_test].mean()) / 255,),
+        std=(float(images[~is_test].std()) / 255,),
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+
+from sop_keras.data.encoded_images import EncodedImages
 
 
 @dataclass(frozen=True)
@@ -16,42 +19,62 @@ class Examples:
             of its data set. Rows of the noise table, noise draws and augmentation
             draws all hang on it, so it is never renumbered: not by shuffling, not by
             splitting, not by taking a subset.
-        images: uint8 array, shape `(n, height, width, channels)`, values 0 to 255.
-        labels: int64 array, shape `(n,)`, values in `[0, num_classes)`.
+        images: uint8 array, shape `(n, height, width, channels)`, values 0 to 255; or
+            `EncodedImages` of such a shape, in files and decoded batch by batch.
+        labels: int64 array, shape `(n,)`, values in `[0, num_classes)`: the labels as
+            given, wrong ones among them.
+        clean_labels: the true labels, like `labels`. Defaults to `None`: unknown.
 
     Raises:
         ValueError: if a shape or a type is another one.
     """
 
     ids: np.ndarray
-    images: np.ndarray
+    images: np.ndarray | EncodedImages
     labels: np.ndarray
+    clean_labels: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+        images = self.images
+        if isinstance(images, np.ndarray) and (
+            images.dtype != np.uint8 or images.ndim != 4
+        ):
             raise ValueError(
                 "`images` must be uint8 of shape (n, height, width, channels), values "
-                f"0 to 255. Received: {self.images.dtype} of shape {self.images.shape}."
+                f"0 to 255. Received: {images.dtype} of shape {images.shape}."
                 " Grey images need a last axis of 1: images[..., None]."
             )
-        for name, array in (("ids", self.ids), ("labels", self.labels)):
-            if array.dtype.kind not in "iu" or array.shape != self.images.shape[:1]:
+        for name in ("ids", "labels", "clean_labels"):
+            array = getattr(self, name)
+            if array is None and name == "clean_labels":
+                continue
+            if array.dtype.kind not in "iu" or array.shape != (len(images),):
                 raise ValueError(
-                    f"`{name}` must be integers of shape ({len(self.images)},), one an "
+                    f"`{name}` must be integers of shape ({len(images)},), one an "
                     f"image. Received: {array.dtype} of shape {array.shape}."
                 )
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(height, width, channels)`, as a network is fed them."""
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
+
     def take(self, positions: np.ndarray) -> Examples:
         """The examples at `positions` (indices or a mask), ids unchanged."""
+        clean = self.clean_labels
         return Examples(
-            self.ids[positions], self.images[positions], self.labels[positions]
+            self.ids[positions],
+            self.images[positions],
+            self.labels[positions],
+            None if clean is None else clean[positions],
         )
 
     def with_labels(self, labels: np.ndarray) -> Examples:
-        """The same examples under other labels, shape `(n,)`."""
+        """The same examples under other given labels, shape `(n,)`."""
         return replace(self, labels=np.asarray(labels, dtype=np.int64))
 
 
@@ -64,21 +87,37 @@ class Source:
         class_names: one name a class, in label order.
         num_examples: the size of the full id range of the training data; the noise
             table has that many rows, whatever subset is trained on.
-        train: training examples with their clean labels.
-        test: test examples with their clean labels.
+        train: training examples.
+        test: test examples under labels to measure by; None where there are none.
         mean: per-channel means of pixel values scaled to [0, 1].
         std: per-channel standard deviations of the same.
+        validation: the data set's own validation examples. Defaults to `None`: it has
+            none, and a part of the training examples may be held out.
+        more_tests: further test examples of the same classes, by name. Defaults to
+            none.
+        labels_have_errors: whether training labels are known to be wrong for many
+            examples, though not for which: no noise is drawn on top of them. Defaults
+            to `False`.
     """
 
     name: str
     class_names: tuple[str, ...]
     num_examples: int
     train: Examples
-    test: Examples
+    test: Examples | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    validation: Examples | None = None
+    more_tests: Mapping[str, Examples] = field(default_factory=dict)
+    labels_have_errors: bool = False
 
     @property
     def num_classes(self) -> int:
         """The number of classes."""
         return len(self.class_names)
+
+    @property
+    def tests(self) -> dict[str, Examples]:
+        """All test examples by name, those of `test` under `"test"`, the first."""
+        main = {} if self.test is None else {"test": self.test}
+        return {**main, **self.more_tests}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import hashlib
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 
 from sop_keras.baselines import CrossEntropyModel
-from sop_keras.data import Examples, Source, load_source
+from sop_keras.data import DataFiles, Examples, ImageFiles, Source, load_source
+from sop_keras.data.missing_files import check_image_files
 from sop_keras.data.split import keyed_subset, validation_ids
 from sop_keras.label_noise import (
     CIFAR10_CLASS_MAP,
@@ -28,6 +30,7 @@ SCHEDULES = ("constant", "step", "cosine")
 
 _OF_SOP_PLUS = ("consistency_weight", "strong_augment", "balance_weight", "class_prior")
 _OF_SOP = ("u_learning_rate", "v_learning_rate", "init_std", "variant")
+_OF_SOURCES = ("label_set", "num_classes", "resize", "image_size")
 _IGNORED_BY = {"sop_plus": (), "sop": _OF_SOP_PLUS, "ce": (*_OF_SOP, *_OF_SOP_PLUS)}
 
 
@@ -41,11 +44,13 @@ class Experiment:
     SOP; with one of their weights 0, `"sop_plus"` is SOP with the other one.
 
     Args:
-        dataset: a name known to `sop_keras.data.load_source`.
+        dataset: a name known to `sop_keras.data.load_source`. The data set's own
+            options follow at the end; None stands for its default.
         method: `"sop"`, `"sop_plus"` (SOP with the regularisers of the paper's A.3), or
             `"ce"` for plain cross entropy.
         noise: `"none"`, `"symmetric"` or `"asymmetric"` label noise, drawn from the
-            clean labels of the whole training set, validation part included.
+            labels of the whole training set, validation part included; `"none"` for
+            data sets whose labels have errors of their own.
         noise_rate: in [0, 1].
         include_true_class: whether symmetric noise may draw the true class again.
         cifar100_structure: `"superclass"` or `"blocks"`: where asymmetric noise on
@@ -71,8 +76,16 @@ class Experiment:
         strong_augment: like `augment`, for the second view of `"sop_plus"`.
         balance_weight: lambda_B, for `"sop_plus"`.
         class_prior: of the balance loss: `"uniform"`, or `"empirical"` for the class
-            frequencies of the noisy labels that are trained on.
+            frequencies of the noisy labels that are trained on (the same, with
+            `examples_per_class`).
         seed: of all that is drawn: noisy labels, split, weights, u, v, batches, views.
+        examples_per_class: in each epoch, train on this many examples of each given
+            class, drawn anew; 0: on all.
+        pretrained: the backbone's first weights: `"none"`, `"imagenet"` or a file.
+        label_set: which of the data set's given labels, such as `"worst"`.
+        num_classes: how many of the data set's classes.
+        resize: image files: the shorter side, in pixels, before cropping.
+        image_size: image files: the side of the crop, in pixels.
     """
 
     dataset: str
@@ -102,6 +115,12 @@ class Experiment:
     balance_weight: float
     class_prior: str
     seed: int
+    examples_per_class: int = 0
+    pretrained: str = "none"
+    label_set: str | None = None
+    num_classes: int | None = None
+    resize: int | None = None
+    image_size: int | None = None
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -124,6 +143,10 @@ class Experiment:
             del settings[name]
         return settings
 
+    def source_options(self) -> dict[str, Any]:
+        """What `load_source` is told of these settings."""
+        return {name: getattr(self, name) for name in _OF_SOURCES}
+
 
 @dataclass(frozen=True)
 class ExperimentData:
@@ -131,32 +154,55 @@ class ExperimentData:
 
     Args:
         source: the data set.
-        noisy: noisy labels and true mask of the whole training set.
-        train: training examples under their noisy labels.
-        validation: validation examples under their noisy labels; may be empty.
-        test: test examples under their clean labels.
-        train_clean_labels: the clean labels of `train`.
+        train: training examples under the labels to train on, with the clean ones
+            where they are known.
+        validation: validation examples; may be empty. Those held out of the training
+            set are under noisy labels.
+        tests: test examples under clean labels, by name, `"test"` the first; may be
+            none.
     """
 
     source: Source
-    noisy: NoisyLabels
     train: Examples
     validation: Examples
-    test: Examples
-    train_clean_labels: np.ndarray
+    tests: dict[str, Examples]
+
+    @property
+    def parts(self) -> dict[str, Examples]:
+        """All examples, by what they are for."""
+        return {"train": self.train, "validation": self.validation, **self.tests}
+
+    def digest(self) -> str:
+        """A text that other data do not have: ids, labels, classes, files' names."""
+        digest = hashlib.sha256(repr(self.source.class_names).encode())
+        digest.update(repr((self.source.name, self.source.num_examples)).encode())
+        for name, part in self.parts.items():
+            digest.update(repr((name, len(part), part.image_shape)).encode())
+            digest.update(part.ids.astype("<i8").tobytes())
+            digest.update(part.labels.astype("<i8").tobytes())
+            if isinstance(part.images, ImageFiles):
+                digest.update(part.images.names.tobytes())
+        return digest.hexdigest()
 
 
-def load_data(experiment: Experiment, data_dir: str | None = None) -> ExperimentData:
+def load_data(experiment: Experiment, files: DataFiles | None = None) -> ExperimentData:
     """Load the data set, draw its label noise and split it.
+
+    Args:
+        experiment: the settings.
+        files: where the data set is. Defaults to `None`: `DataFiles()`.
 
     Raises:
         ValueError: for settings that do not fit the data set.
-        FileNotFoundError: where the data set is not in `data_dir`.
+        FileNotFoundError: where the data set is not to be found.
     """
-    source = load_source(experiment.dataset, data_dir)
-    pool = source.train
-    noisy = _noisy_labels(experiment, source)
-    pool = pool.with_labels(noisy.labels)
+    files = files or DataFiles()
+    source = load_source(
+        experiment.dataset,
+        **files.options(),
+        **experiment.source_options(),
+    )
+    pool = _with_noise(experiment, source)
 
     # Over the full id range: the examples of a split never depend on the order of
     # arrival. Where ids are missing from the training part (digits), so are some here.
@@ -176,37 +222,55 @@ def load_data(experiment: Experiment, data_dir: str | None = None) -> Experiment
     limit = experiment.max_train_examples
     if limit and limit < kept.sum():
         kept &= np.isin(ids, keyed_subset(ids[kept], limit, experiment.seed))
-    return ExperimentData(
-        source=source,
-        noisy=noisy,
-        train=pool.take(kept),
-        validation=pool.take(held_out),
-        test=source.test,
-        train_clean_labels=source.train.labels[kept],
-    )
+    validation = pool.take(held_out)
+    if source.validation is not None and not experiment.num_validation:
+        validation = source.validation
+    data = ExperimentData(source, pool.take(kept), validation, source.tests)
+    check_image_files(source.name, data.parts, files.max_bad_fraction)
+    return data
 
 
-def _noisy_labels(experiment: Experiment, source: Source) -> NoisyLabels:
-    labels, ids, seed = source.train.labels, source.train.ids, experiment.seed
-    if experiment.noise == "asymmetric":
-        if experiment.dataset == "cifar10":
-            class_map = CIFAR10_CLASS_MAP
-        elif experiment.dataset == "cifar100":
-            class_map = cifar100_class_map(experiment.cifar100_structure, seed=seed)
-        else:
-            raise ValueError(
-                "Asymmetric noise is defined for cifar10 and cifar100. Received: "
-                f"dataset={experiment.dataset!r}; use symmetric noise."
-            )
-        return asymmetric(labels, experiment.noise_rate, class_map, seed, ids=ids)
-    return symmetric(
-        labels,
-        experiment.noise_rate if experiment.noise == "symmetric" else 0.0,
-        source.num_classes,
-        seed,
-        include_true_class=experiment.include_true_class,
-        ids=ids,
-    )
+def _with_noise(experiment: Experiment, source: Source) -> Examples:
+    """The training examples under the labels that the experiment trains on."""
+    train = source.train
+    clean = train.labels if train.clean_labels is None else train.clean_labels
+    if experiment.noise == "none":
+        if train.clean_labels is not None:
+            NoisyLabels(clean, train.labels, source.num_classes).log(source.name)
+        return train
+    if source.labels_have_errors or (train.labels != clean).any():
+        raise ValueError(
+            f"The labels of {source.name} have errors of their own: it takes no more "
+            f"noise. Received: noise={experiment.noise!r}; pass noise='none', or draw "
+            "noise on a clean data set."
+        )
+    noisy = _noisy_labels(experiment, source, clean)
+    return replace(train, labels=noisy.labels, clean_labels=noisy.clean_labels)
+
+
+def _noisy_labels(
+    experiment: Experiment, source: Source, labels: np.ndarray
+) -> NoisyLabels:
+    ids, seed = source.train.ids, experiment.seed
+    if experiment.noise == "symmetric":
+        return symmetric(
+            labels,
+            experiment.noise_rate,
+            source.num_classes,
+            seed,
+            include_true_class=experiment.include_true_class,
+            ids=ids,
+        )
+    if experiment.dataset == "cifar10":
+        class_map = CIFAR10_CLASS_MAP
+    elif experiment.dataset == "cifar100":
+        class_map = cifar100_class_map(experiment.cifar100_structure, seed=seed)
+    else:
+        raise ValueError(
+            "Asymmetric noise is defined for cifar10 and cifar100. Received: "
+            f"dataset={experiment.dataset!r}; use symmetric noise."
+        )
+    return asymmetric(labels, experiment.noise_rate, class_map, seed, ids=ids)
 
 
 def compile_model(
@@ -249,7 +313,9 @@ def _regularizers(experiment: Experiment, data: ExperimentData) -> dict[str, Any
     if experiment.method != "sop_plus":
         return {}
     class_prior: Any = experiment.class_prior
-    if class_prior == "empirical":
+    if class_prior == "empirical" and experiment.examples_per_class:
+        class_prior = "uniform"  # that is what an epoch's examples have
+    elif class_prior == "empirical":
         # The model sees a stream of batches, and could not count the labels itself.
         class_prior = empirical_class_prior(data.train.labels, data.source.num_classes)
     return {

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from sop_keras.data import evaluation_batches
+from sop_keras.data import BadImages, evaluation_batches
 from sop_keras.training.checkpoint import Checkpoints, write_atomically
 from sop_keras.training.experiment import ExperimentData
 
@@ -21,7 +21,7 @@ class DivergenceError(ValueError):
 
 
 class EpochRecorder(keras.callbacks.Callback):
-    """Evaluates on the test set, writes a checkpoint, then a row of `history.csv`.
+    """Evaluates on the test sets, writes a checkpoint, then a row of `history.csv`.
 
     A loss that is not finite ends the training with a DivergenceError instead.
 
@@ -33,11 +33,14 @@ class EpochRecorder(keras.callbacks.Callback):
         checkpoints: where the model's state goes.
         data: the run's data.
         history: rows of the epochs done so far.
+        bad_images: what test images that cannot be read are reported to.
 
     Attributes:
         history: one dict an epoch: `epoch` (from 1), `seconds` (of that epoch, with its
             evaluation), `learning_rate` (of the network, at its end) and Keras' logs,
-            with `test_loss` and `test_accuracy`.
+            with `test_loss` and `test_accuracy`, and the same of each further test set
+            under its name.
+        bad_images: as given.
     """
 
     def __init__(
@@ -46,12 +49,19 @@ class EpochRecorder(keras.callbacks.Callback):
         checkpoints: Checkpoints,
         data: ExperimentData,
         history: list[dict[str, Any]],
+        bad_images: BadImages,
     ):
         super().__init__()
         self.history = list(history)
+        self.bad_images = bad_images
         self._path = folder / "history.csv"
         self._checkpoints = checkpoints
-        self._test = evaluation_batches(data.test, data.source)
+        self._tests = {
+            name: evaluation_batches(
+                examples, data.source, part=name, bad_images=bad_images
+            )
+            for name, examples in data.tests.items()
+        }
         self._started = time.monotonic()
         if self.history:
             write_atomically(self._path, _csv(self.history))
@@ -74,8 +84,13 @@ class EpochRecorder(keras.callbacks.Callback):
                 "and stopped there. The last checkpoint is kept. Lower the learning "
                 "rate, in another folder."
             )
-        test = self.model.evaluate(self._test, verbose=0, return_dict=True)
-        logs.update({f"test_{name}": value for name, value in test.items()})
+        for test, batches in self._tests.items():
+            figures = self.model.evaluate(batches, verbose=0, return_dict=True)
+            if not figures:
+                self.bad_images.refuse(
+                    f"None of the images of the {test} examples can be used."
+                )
+            logs.update({f"{test}_{name}": value for name, value in figures.items()})
         self.history.append(
             {
                 "epoch": epoch + 1,
@@ -90,7 +105,8 @@ class EpochRecorder(keras.callbacks.Callback):
 
 def _csv(rows: list[dict[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    fields = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(text, fieldnames=fields, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

@@ -7,67 +7,135 @@ from typing import Any
 import keras
 import numpy as np
 
-from sop_keras.data import evaluation_batches
+from sop_keras.data import BadImages, evaluation_batches
 from sop_keras.sop import SOPModel
 from sop_keras.training.experiment import ExperimentData
 
+# Rows of u, v at a time: those of a million examples and a thousand classes fill 4 GB.
+_ROWS_AT_ONCE = 65_536
+
 
 def summarize(
-    model: keras.Model, data: ExperimentData, history: list[dict[str, Any]]
+    model: keras.Model,
+    data: ExperimentData,
+    history: list[dict[str, Any]],
+    bad_images: BadImages | None = None,
 ) -> dict[str, Any]:
     """The figures of a complete run.
 
     Accuracies are fractions in [0, 1], those of the training examples without
     augmentation. `noise_auroc` says how well the method's noise score ranks the wrong
-    labels above the right ones; None where there are none of either.
+    labels above the right ones; None where there are none of either. What needs clean
+    labels is None where they are not known.
 
     Args:
         model: trained.
         data: what it was trained on.
-        history: a row an epoch, with `test_accuracy`.
+        history: a row an epoch, with the accuracy on each test set.
+        bad_images: what training images that cannot be read are reported to. Defaults
+            to `None`: they are an error.
     """
-    logits = model.predict(evaluation_batches(data.train, data.source), verbose=0)
-    predictions = logits.argmax(axis=-1)
-    given = data.train.labels
-    is_wrong = given != data.train_clean_labels
-    test = [row["test_accuracy"] for row in history]
-    best = int(np.argmax(test))
-    kind, scores = noise_scores(model, data, logits)
-    return {
-        "final_test_accuracy": test[-1],
-        "best_test_accuracy": test[best],
-        "best_epoch": history[best]["epoch"],
+    positions, predictions, losses = predict_train(model, data, bad_images)
+    given = data.train.labels[positions]
+    kind, scores = noise_scores(model, data, positions, losses)
+    figures = {
+        **_test_figures(data, history),
         "final_validation_accuracy": history[-1].get("val_accuracy"),
         "train_accuracy_given_labels": float((predictions == given).mean()),
-        "train_accuracy_clean_labels": float(
-            (predictions == data.train_clean_labels).mean()
-        ),
-        "noise_rate": float(is_wrong.mean()),
+        "train_accuracy_clean_labels": None,
+        "noise_rate": None,
         "noise_score": kind,
-        "noise_auroc": auroc(scores, is_wrong),
-        "num_train": len(given),
+        "noise_auroc": None,
+        "num_train": len(data.train),
         "num_validation": len(data.validation),
-        "num_test": len(data.test),
     }
+    figures.update({f"num_{name}": len(part) for name, part in data.tests.items()})
+    if bad_images is not None:
+        figures["num_bad_images"] = bad_images.counts()
+    if data.train.clean_labels is not None:
+        clean = data.train.clean_labels[positions]
+        figures["train_accuracy_clean_labels"] = float((predictions == clean).mean())
+        figures["noise_rate"] = float((given != clean).mean())
+        figures["noise_auroc"] = auroc(scores, given != clean)
+    return figures
+
+
+def _test_figures(
+    data: ExperimentData, history: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Accuracies after the last epoch and after the one that was best on `"test"`."""
+    figures: dict[str, Any] = {}
+    for name in data.tests:
+        accuracies = [row[f"{name}_accuracy"] for row in history]
+        figures[f"final_{name}_accuracy"] = accuracies[-1]
+        figures[f"best_{name}_accuracy"] = max(accuracies)
+    if "test" in data.tests:
+        best = int(np.argmax([row["test_accuracy"] for row in history]))
+        figures["best_epoch"] = history[best]["epoch"]
+    return figures
+
+
+def predict_train(
+    model: keras.Model, data: ExperimentData, bad_images: BadImages | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the network says of the training examples, without augmentation.
+
+    Returns:
+        The positions of those that can be read, ascending; the class predicted for
+        each; and the cross entropy of its given label.
+    """
+    batches = evaluation_batches(
+        data.train,
+        data.source,
+        part="train",
+        bad_images=bad_images,
+        with_positions=True,
+    )
+    positions, predictions, losses = [], [], []
+    for images, batch in batches.as_numpy_iterator():
+        logits = model.predict_on_batch(images)
+        positions.append(batch)
+        predictions.append(logits.argmax(axis=-1))
+        losses.append(cross_entropy(logits, data.train.labels[batch]))
+    return (
+        np.concatenate(positions),
+        np.concatenate(predictions),
+        np.concatenate(losses),
+    )
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The loss of each example, shape `(n,)`, of logits `(n, K)` for integer labels."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    own = np.take_along_axis(shifted, labels[:, None], axis=-1)[:, 0]
+    return np.log(np.exp(shifted).sum(axis=-1)) - own
 
 
 def noise_scores(
-    model: keras.Model, data: ExperimentData, logits: np.ndarray
+    model: keras.Model, data: ExperimentData, positions: np.ndarray, losses: np.ndarray
 ) -> tuple[str, np.ndarray]:
-    """A score for every training example, higher where its label looks wrong.
+    """A score for training examples, higher where the label looks wrong.
 
     SOP and SOP+: ||s||_1, the estimated noise. Cross entropy: the example's own loss,
     the usual yardstick.
 
+    Args:
+        model: trained.
+        data: what it was trained on.
+        positions: places of the examples, shape `(n,)`.
+        losses: the cross entropies of their given labels.
+
     Returns:
         What the score is, and the scores, shape `(n,)`.
     """
-    if isinstance(model, SOPModel):
-        noise = model.estimate_noise(data.train.ids, data.train.labels)
-        return "estimated noise ||s||_1", np.abs(noise).sum(axis=-1)
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    own = np.take_along_axis(shifted, data.train.labels[:, None], axis=-1)[:, 0]
-    return "cross entropy", np.log(np.exp(shifted).sum(axis=-1)) - own
+    if not isinstance(model, SOPModel):
+        return "cross entropy", losses
+    train, pieces = data.train, []
+    for start in range(0, len(positions), _ROWS_AT_ONCE):
+        rows = positions[start : start + _ROWS_AT_ONCE]
+        noise = model.estimate_noise(train.ids[rows], train.labels[rows])
+        pieces.append(np.abs(noise).sum(axis=-1))
+    return "estimated noise ||s||_1", np.concatenate(pieces)
 
 
 def auroc(scores: np.ndarray, is_wrong: np.ndarray) -> float | None:

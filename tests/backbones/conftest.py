@@ -1,3 +1,4 @@
+import math
 from types import SimpleNamespace
 
 import keras
@@ -45,9 +46,30 @@ def shake(model, seed):
     return weights
 
 
+def check_starts_as_in_pytorch(model):
+    """Kernels and biases are U(-1/sqrt(fan_in), 1/sqrt(fan_in)), all drawn apart."""
+    firsts = []
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
+            kernel, *bias = layer.get_weights()
+            limit = 1 / math.sqrt(math.prod(kernel.shape[:-1]))
+            for values in (kernel, *bias):
+                # Scaled back to U(-1, 1), equal seeds show as equal first numbers.
+                firsts.append(values.ravel()[0] / limit)
+                assert np.abs(values).max() <= limit * (1 + 1e-6)
+                if values.size > 1000:
+                    assert np.abs(values).max() > 0.98 * limit
+                    assert values.std() == pytest.approx(limit / math.sqrt(3), rel=0.05)
+    assert len(np.unique(firsts)) == len(firsts)
+
+
 @pytest.fixture
 def oracle():
     """Slow numpy twins of the layers, and random weights to compare them under."""
     return SimpleNamespace(
-        convolution=convolution, batch_norm=batch_norm, relu=relu, shake=shake
+        convolution=convolution,
+        batch_norm=batch_norm,
+        relu=relu,
+        shake=shake,
+        check_starts_as_in_pytorch=check_starts_as_in_pytorch,
     )

@@ -1,10 +1,13 @@
-import math
-
 import keras
 import numpy as np
 import pytest
 
-from sop_keras.backbones import BACKBONES, build_backbone
+from sop_keras.backbones import (
+    BACKBONES,
+    backbone_names,
+    build_backbone,
+    check_backbone_name,
+)
 
 SHAPE = (8, 8, 1)
 NAMES = ("cnn", "mlp", "preact_resnet18", "resnet34")
@@ -25,7 +28,21 @@ def random_images():
 
 
 def test_the_registry_has_these_names():
-    assert sorted(BACKBONES) == list(NAMES)
+    assert sorted(BACKBONES) == sorted([*NAMES, "inception_resnet_v2", "resnet50"])
+
+
+def test_the_list_of_names():
+    names = backbone_names()
+    assert names == sorted(set(names))
+    assert {*BACKBONES, "efficientnet_b0", "convnext_tiny", "vgg16"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [*NAMES, "resnet50", "ResNet50", "EfficientNetB0", "keras_hub:resnet_50_imagenet"],
+)
+def test_known_names_pass_the_check(known):
+    check_backbone_name(known)
 
 
 def test_the_model_carries_its_name(name, model):
@@ -33,12 +50,23 @@ def test_the_model_carries_its_name(name, model):
     assert model.output_shape == (None, 10)
 
 
-def test_unknown_names():
-    with pytest.raises(
-        ValueError,
-        match=r"'resnet18'\. Known ones: cnn, mlp, preact_resnet18, resnet34",
-    ):
-        build_backbone("resnet18", SHAPE, 10)
+@pytest.mark.parametrize("unknown", ["resnet18", "resnet_50", "keras_hub:", ""])
+def test_unknown_names(unknown):
+    message = (
+        rf"Unknown backbone '{unknown}'\. Known ones: cnn, convnext_base, .*mlp, .*"
+        "preact_resnet18, resnet101, .*xception; and keras_hub:PRESET"
+    )
+    with pytest.raises(ValueError, match=message):
+        check_backbone_name(unknown)
+    with pytest.raises(ValueError, match=message):
+        build_backbone(unknown, SHAPE, 10)
+
+
+@pytest.mark.parametrize("pretrained", ["imagenet", "weights.h5"])
+def test_networks_without_published_weights(name, pretrained):
+    message = f"\"none\" for '{name}': .*Received: pretrained='{pretrained}'.*resnet50"
+    with pytest.raises(ValueError, match=message):
+        build_backbone(name, SHAPE, 10, pretrained=pretrained)
 
 
 def test_the_same_seed_gives_the_same_weights_whatever_was_built_before(name, model):
@@ -69,28 +97,8 @@ def test_without_a_seed_keras_global_seed_decides(small):
     assert not np.array_equal(first, second)
 
 
-def drawn_weights(model):
-    """Pairs of fan-in and weights, of all convolutions and dense layers."""
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
-            kernel, *bias = layer.get_weights()
-            for values in (kernel, *bias):
-                yield math.prod(kernel.shape[:-1]), values
-
-
-def test_no_two_layers_share_a_draw(model):
-    # Scaled back to U(-1, 1), equal seeds would show as equal first numbers.
-    firsts = [w.ravel()[0] * math.sqrt(fan_in) for fan_in, w in drawn_weights(model)]
-    assert np.diff(np.sort(firsts)).min() > 1e-6
-
-
-def test_all_weights_start_as_in_pytorch(model):
-    for fan_in, values in drawn_weights(model):
-        limit = 1 / math.sqrt(fan_in)
-        assert np.abs(values).max() <= limit * (1 + 1e-6)
-        if values.size > 1000:
-            assert np.abs(values).max() > 0.98 * limit
-            assert values.std() == pytest.approx(limit / math.sqrt(3), rel=0.05)
+def test_all_weights_start_as_in_pytorch_and_apart(model, oracle):
+    oracle.check_starts_as_in_pytorch(model)
 
 
 def test_batch_norm_constants(name, model):

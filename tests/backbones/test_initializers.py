@@ -1,11 +1,16 @@
 import itertools
 import math
+import random
 
 import keras
 import numpy as np
 import pytest
 
-from sop_keras.backbones.initializers import fan_in_uniform, layer_seeds
+from sop_keras.backbones.initializers import (
+    default_seeds,
+    fan_in_uniform,
+    layer_seeds,
+)
 
 
 def draw(initializer, shape):
@@ -91,3 +96,36 @@ def test_layer_seeds_without_a_seed():
 def test_refuses_a_negative_seed():
     with pytest.raises(ValueError, match=r"non-negative.*seed=-1"):
         layer_seeds(-1)
+
+
+def test_default_seeds_reach_layers_without_seeds_and_end_there():
+    def kernel():
+        layer = keras.layers.Dense(4)
+        layer.build((None, 4))
+        return layer.kernel.numpy()
+
+    def within(seed):
+        with default_seeds(seed):
+            return kernel()
+
+    keras.utils.set_random_seed(7)
+    expected = [random.random(), kernel()]
+    keras.utils.set_random_seed(7)
+    first, other, again = within(0), within(1), within(0)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    # What comes after draws as if nothing had been drawn.
+    assert random.random() == expected[0]
+    np.testing.assert_array_equal(kernel(), expected[1])
+
+
+def test_default_seeds_of_none_leave_keras_global_seed_in_charge():
+    def value():
+        with default_seeds(None):
+            return draw(keras.initializers.RandomUniform(), (3,))
+
+    keras.utils.set_random_seed(7)
+    first, second = value(), value()
+    keras.utils.set_random_seed(7)
+    np.testing.assert_array_equal(value(), first)
+    assert not np.array_equal(first, second)

@@ -1,19 +1,44 @@
 import pytest
 
-from sop_keras.data.sources import load_source
+from sop_keras.data.sources import SOURCES, check_source_name, load_source
 
 
 def test_a_data_set_without_a_folder():
     assert load_source("digits").name == "digits"
+    assert load_source("digits", "anywhere", label_set=None).name == "digits"
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "cifar10n", "cifar100n"])
 def test_the_folder_reaches_the_reader(name, tmp_path):
-    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/{name}"):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}"):
         load_source(name, str(tmp_path))
 
 
-def test_unknown_name():
-    text = r"one of digits, cifar10, cifar100\. Received: name='mnist'"
+@pytest.mark.parametrize("name", ["mnist", "tfds:", "imagefolder"])
+def test_unknown_name(name):
+    text = rf"one of digits, cifar10.* or tfds:NAME.*Received: '{name}'"
     with pytest.raises(ValueError, match=text):
-        load_source("mnist")
+        load_source(name)
+
+
+@pytest.mark.parametrize("name", [*SOURCES, "tfds:mnist"])
+def test_known_names(name):
+    check_source_name(name)
+
+
+@pytest.mark.parametrize("name", ["clothing1m", "webvision", "image_folder"])
+def test_a_folder_that_is_needed_is_asked_for(name):
+    with pytest.raises(ValueError, match=f"{name} needs data_dir"):
+        load_source(name)
+
+
+def test_options_that_a_data_set_does_not_take():
+    with pytest.raises(ValueError, match="cifar10 does not take label_set, resize"):
+        load_source("cifar10", label_set="worst", resize=64)
+    text = "webvision does not take manifest.*It takes: data_dir, num_classes"
+    with pytest.raises(ValueError, match=text):
+        load_source("webvision", "anywhere", manifest="a.csv")
+
+
+def test_the_expected_size_is_for_those_that_have_one():
+    assert load_source("digits", expect_full_size=False).name == "digits"

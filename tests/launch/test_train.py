@@ -29,113 +29,6 @@ def experiment(name, *more):
         return train.experiment_from_flags(flags.FLAGS, method), path.read_text()
 
 
-def test_every_flagfile_says_its_command_and_what_to_expect():
-    names = [path.stem for path in flagfiles.FOLDER.glob("*.flags")]
-    assert len(names) == 27
-    for name in names:
-        _, header = experiment(name)
-        assert f"python launch/train.py --flagfile={name}.flags" in header
-        assert "Expected: " in header
-
-
-# Table A.1 of the paper, in words of the flags: epochs, decay, alpha_u, alpha_v.
-TABLE_A1 = {
-    "cifar10_sym": (120, (40, 80), 10, 10),
-    "cifar10_asym": (120, (40, 80), 10, 100),
-    "cifar100_sym": (150, (80, 120), 1, 10),  # the text's decay, not the table's
-    "cifar100_asym": (150, (80, 120), 1, 100),
-}
-
-
-@pytest.mark.parametrize("column", TABLE_A1)
-def test_the_flagfiles_are_table_a1(column):
-    epochs, decay, alpha_u, alpha_v = TABLE_A1[column]
-    rates = (20, 40, 60, 80) if column.endswith("_sym") else (40,)
-    for rate in rates:
-        settings, _ = experiment(f"{column}{rate}")
-        assert settings.dataset == column.split("_")[0]
-        assert (
-            settings.noise
-            == {"sym": "symmetric", "asym": "asymmetric"}[column.split("_")[1]]
-        )
-        assert settings.noise_rate == rate / 100
-        assert settings.include_true_class
-        assert (settings.backbone, settings.method) == ("resnet34", "sop")
-        assert (settings.epochs, settings.decay_epochs) == (epochs, decay)
-        assert (settings.u_learning_rate, settings.v_learning_rate) == (
-            alpha_u,
-            alpha_v,
-        )
-        assert settings.batch_size == 128
-        assert (settings.learning_rate, settings.momentum) == (0.02, 0.9)
-        assert (settings.l2, settings.schedule) == (5e-4, "step")
-        assert (settings.init_std, settings.num_validation) == (1e-8, 5000)
-        assert settings.augment == "weak"
-        assert settings.max_train_examples == 0
-
-
-# The columns of SOP+ in Table A.1: alpha_u, alpha_v; and SOP+, CE in Table 2.
-PLUS = {
-    "cifar10_plus_sym20": (10, 10, "96.3", "87.2"),
-    "cifar10_plus_sym50": (10, 10, "95.5", "80.7"),
-    "cifar10_plus_sym80": (10, 10, "94.0", "65.8"),
-    "cifar10_plus_asym40": (10, 100, "93.8", "82.2"),
-    "cifar100_plus_sym20": (1, 10, "78.8", "58.1"),
-    "cifar100_plus_sym50": (1, 10, "75.9", "47.1"),
-    "cifar100_plus_sym80": (1, 10, "63.3", "23.8"),
-    "cifar100_plus_asym40": (1, 100, "78.0", "43.3"),
-}
-
-
-@pytest.mark.parametrize("name", PLUS)
-def test_the_flagfiles_of_sop_plus_are_table_a1(name):
-    alpha_u, alpha_v, accuracy, cross_entropy = PLUS[name]
-    settings, header = experiment(name)
-    dataset, _, column = name.split("_")
-    kind, rate = column[:-2], int(column[-2:])
-    noise = {"sym": "symmetric", "asym": "asymmetric"}[kind]
-    assert settings.settings() == {
-        "dataset": dataset,
-        "method": "sop_plus",
-        "noise": noise,
-        "noise_rate": rate / 100,
-        "include_true_class": True,
-        "cifar100_structure": "superclass",
-        "num_validation": 0,
-        "max_train_examples": 0,
-        "augment": "weak",
-        "backbone": "preact_resnet18",
-        "epochs": 300,
-        "batch_size": 128,
-        "learning_rate": 0.02,
-        "momentum": 0.9,
-        "l2": 5e-4,
-        "schedule": "cosine",
-        "decay_epochs": [],
-        "final_learning_rate": 2e-4,
-        "u_learning_rate": alpha_u,
-        "v_learning_rate": alpha_v,
-        "init_std": 1e-8,
-        "variant": "paper",
-        "consistency_weight": 0.9,
-        "strong_augment": "uda",
-        "balance_weight": 0.1,
-        "class_prior": "uniform",
-        "seed": 0,
-    }
-    title = f"{dataset.replace('cifar', 'CIFAR-')} with {rate}% {noise} label noise"
-    assert header.startswith(f"# {title}, PreActResNet18: SOP+.\n")
-    figures = f"{accuracy} % test accuracy (paper, Table 2); cross entropy has "
-    assert f"# Expected: {figures}{cross_entropy} % there.\n" in header
-
-
-def test_the_small_experiment_of_sop_plus_is_that_of_figure_1():
-    settings, _ = experiment("plus_cpu")
-    base, _ = experiment("fig1_cpu", "--noise_rate=0.5", "--method=sop_plus")
-    assert settings == base
-    assert (settings.method, settings.max_train_examples) == ("sop_plus", 10_000)
-
-
 def test_methods_of_one_command_differ_in_the_method_alone():
     path = flagfiles.FOLDER / "plus_cpu.flags"
     with flagsaver.flagsaver():
@@ -151,15 +44,6 @@ def test_methods_of_one_command_differ_in_the_method_alone():
         assert one == {**settings[0], "method": method}
 
 
-@pytest.mark.parametrize("rate", [0, 20, 40])
-@pytest.mark.parametrize("method", ["sop", "ce"])
-def test_figure_1_differs_in_method_and_noise_alone(rate, method):
-    settings, _ = experiment(f"fig1_{rate:02d}_{method}")
-    base, _ = experiment("cifar10_sym20", "--backbone=preact_resnet18")
-    changed = {"method": method, "noise_rate": rate / 100}
-    assert settings == dataclasses.replace(base, **changed)
-
-
 def test_flags_after_the_flagfile_win():
     settings, _ = experiment("digits", "--epochs=3", "--method=ce")
     assert (settings.epochs, settings.method) == (3, "ce")
@@ -173,8 +57,8 @@ def test_flags_after_the_flagfile_win():
         ("--noise_rate=1.5", r"not in range|\[0, 1\]|lower|upper"),
         ("--epochs=0", "positive|lower"),
         ("--decay_epochs=40,x", "positive integers, like 40,80"),
-        ("--backbone=resnet50", "cnn"),
-        ("--dataset=mnist", "digits"),
+        ("--backbone=resnet51", "(?s)cnn.*resnet50"),
+        ("--dataset=mnist", "digits.*tfds:NAME"),
         ("--noise=human", "symmetric"),
         ("--augment=strong", "autoaugment"),
         ("--strong_augment=randaugment", "uda"),
@@ -186,6 +70,8 @@ def test_flags_after_the_flagfile_win():
         ("--u_lr=inf", "finite"),
         ("--momentum=1", "less than 1"),
         ("--seed=5000000000", "seed"),
+        ("--max_bad_fraction=1.5", "max_bad_fraction"),
+        ("--webvision_classes=0", "webvision_classes"),
         ("--schedule=step", "needs increasing --decay_epochs"),
         ("--decay_epochs=40,80", "no other schedule takes them"),
     ],

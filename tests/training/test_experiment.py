@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import keras
@@ -8,6 +9,8 @@ from settings import digits
 
 from sop_keras import SOPModel
 from sop_keras.baselines import CrossEntropyModel
+from sop_keras.data import DataFiles, Examples, Source
+from sop_keras.training import experiment
 from sop_keras.training.experiment import compile_model, load_data
 
 
@@ -35,7 +38,9 @@ def test_settings_that_a_method_ignores_are_not_among_its_own():
 def test_the_parts_are_disjoint_and_keep_their_ids(data):
     # 1,797 digits: 360 test. Of 180 validation ids over the full range, some are
     # test examples, which never become validation.
-    train, validation, test = data.train.ids, data.validation.ids, data.test.ids
+    train, validation, test = (
+        part.ids for part in (data.train, data.validation, data.tests["test"])
+    )
     assert len(test) == 360
     assert len(train) + len(validation) == 1437
     assert 120 < len(validation) <= 180
@@ -45,14 +50,15 @@ def test_the_parts_are_disjoint_and_keep_their_ids(data):
 def test_training_and_validation_labels_are_noisy_and_test_labels_clean(data):
     # 40% redrawn from all 10 classes: 36% wrong. 4 standard errors of 1,437 draws: 5%.
     source = data.source
-    assert abs(data.noisy.is_wrong.mean() - 0.36) < 0.051
     clean = dict(zip(source.train.ids, source.train.labels, strict=True))
-    given = dict(zip(source.train.ids, data.noisy.labels, strict=True))
     for part in (data.train, data.validation):
-        assert [given[i] for i in part.ids] == part.labels.tolist()
-        assert any(given[i] != clean[i] for i in part.ids)
-    assert [clean[i] for i in data.train.ids] == data.train_clean_labels.tolist()
-    np.testing.assert_array_equal(data.test.labels, source.test.labels)
+        assert [clean[i] for i in part.ids] == part.clean_labels.tolist()
+    wrong = np.concatenate(
+        [part.labels != part.clean_labels for part in (data.train, data.validation)]
+    )
+    assert abs(wrong.mean() - 0.36) < 0.051
+    assert data.validation.labels.tolist() != data.validation.clean_labels.tolist()
+    np.testing.assert_array_equal(data.tests["test"].labels, source.test.labels)
 
 
 def test_fewer_examples_are_a_subset_with_the_same_labels(data):
@@ -64,7 +70,55 @@ def test_fewer_examples_are_a_subset_with_the_same_labels(data):
 
 
 def test_no_noise_leaves_the_labels():
-    assert not load_data(digits(noise="none")).noisy.is_wrong.any()
+    train = load_data(digits(noise="none")).train
+    np.testing.assert_array_equal(train.labels, train.clean_labels)
+
+
+def own(monkeypatch, clean_labels, validation=None):
+    """Four examples of another data set, labelled 0, 1, 0, 1."""
+    images = np.zeros((4, 8, 8, 1), np.uint8)
+    train = Examples(np.arange(4), images, np.array([0, 1, 0, 1]), clean_labels)
+    own = Source(
+        "own", ("a", "b"), 4, train, None, (0.5,), (0.5,), validation=validation
+    )
+    monkeypatch.setattr(experiment, "load_source", lambda *args, **options: own)
+    return train
+
+
+def test_labels_with_errors_of_their_own_take_no_more_noise(monkeypatch):
+    train = own(monkeypatch, clean_labels=np.array([0, 1, 1, 1]))
+    plain = digits(num_validation=0)
+    data = load_data(replace(plain, noise="none"))
+    np.testing.assert_array_equal(data.train.labels, train.labels)
+    np.testing.assert_array_equal(data.train.clean_labels, [0, 1, 1, 1])
+    assert data.tests == {}
+    with pytest.raises(ValueError, match=r"labels of own have errors of their own"):
+        load_data(plain)
+
+
+def test_without_clean_labels_noise_is_drawn_from_the_given_ones(monkeypatch):
+    train = own(monkeypatch, clean_labels=None)
+    assert load_data(digits(num_validation=0, noise="none")).train.clean_labels is None
+    noisy = load_data(digits(num_validation=0, noise_rate=1.0)).train
+    np.testing.assert_array_equal(noisy.clean_labels, train.labels)
+
+
+def test_the_validation_examples_of_a_data_set_are_used_unless_others_are(monkeypatch):
+    validation = Examples(
+        np.arange(2), np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1])
+    )
+    own(monkeypatch, None, validation)
+    plain = digits(noise="none", num_validation=0, max_train_examples=0)
+    assert load_data(plain).validation is validation
+    assert len(load_data(plain).train) == 4
+    assert len(load_data(replace(plain, num_validation=1)).validation) == 1
+
+
+def test_options_that_a_data_set_does_not_take_are_refused_by_name():
+    with pytest.raises(ValueError, match="digits does not take image_size, label_set"):
+        load_data(digits(label_set="worst", image_size=224))
+    with pytest.raises(ValueError, match="digits does not take manifest"):
+        load_data(digits(), DataFiles(data_dir="x", manifest="y"))
 
 
 def test_asymmetric_noise_needs_classes_it_is_defined_for():

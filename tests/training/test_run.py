@@ -1,12 +1,15 @@
 import csv
 import json
 import sys
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 from settings import digits
 
+from sop_keras.data import DataFiles, TooManyBadImagesError, load_digits
 from sop_keras.training import (
     CheckpointError,
     DivergenceError,
@@ -60,6 +63,7 @@ def test_what_a_run_leaves(complete):
     folder, result = complete
     assert {path.name for path in folder.iterdir()} == {
         "config.json",
+        "data.json",
         "history.csv",
         "result.json",
         "model.keras",
@@ -96,7 +100,7 @@ def test_the_figures_are_those_of_the_saved_network(complete):
         x = (examples.images.astype("float64") / 255 - mean) / std
         return (backbone.predict(x, verbose=0).argmax(-1) == labels).mean()
 
-    test, train = data.test, data.train
+    test, train = data.tests["test"], data.train
     assert result["final_test_accuracy"] == pytest.approx(accuracy(test, test.labels))
     given = accuracy(train, train.labels)
     assert result["train_accuracy_given_labels"] == pytest.approx(given)
@@ -208,3 +212,58 @@ def test_checkpoints_that_a_kill_left_beside_a_result_go(complete):
     Checkpoints(folder / "checkpoints").save(model, 3, {})
     Run(digits(), folder).train(verbose=0)
     assert not (folder / "checkpoints").exists()
+
+
+def own_data(folder, num_images, test=False):
+    """A table of small real images, and perhaps one to test on."""
+    images = load_digits().train.images
+    lines = ["path,label"]
+    for number in range(num_images):
+        name = f"{number}.png"
+        Image.fromarray(images[number, ..., 0]).save(folder / name)
+        lines.append(f"{name},{number % 2}")
+    table = folder / f"{num_images}.csv"
+    table.write_text("\n".join(lines))
+    tests = {"test_manifest": str(table)} if test else {}
+    return DataFiles(manifest=str(table), **tests)
+
+
+def own_experiment():
+    return digits(
+        dataset="manifest",
+        noise="none",
+        num_validation=0,
+        max_train_examples=0,
+        resize=8,
+        image_size=8,
+        batch_size=4,
+    )
+
+
+def test_a_run_goes_on_with_the_data_that_it_began_with(tmp_path, monkeypatch):
+    few, more = own_data(tmp_path, 12), own_data(tmp_path, 20)
+    tested = own_data(tmp_path, 12, test=True)
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, epoch=1)
+        with pytest.raises(InterruptionError):
+            Run(own_experiment(), folder, few).train(verbose=0)
+    before = (folder / "history.csv").read_text()
+    for files, text in ((more, "12 train.*20 train"), (tested, "0 test.*12 test")):
+        with pytest.raises(RunFolderError, match=f"run on other data.*{text}"):
+            Run(own_experiment(), folder, files).train(verbose=0)
+    assert (folder / "history.csv").read_text() == before
+    result = Run(own_experiment(), folder, few).train(verbose=0)
+    assert result["num_train"] == 12
+    assert Run(own_experiment(), folder, few).train(verbose=0) == result
+    with pytest.raises(RunFolderError, match=r"complete run on another table.*20\.csv"):
+        Run(own_experiment(), folder, more).train(verbose=0)
+
+
+def test_a_test_set_without_one_readable_image_is_an_error(tmp_path):
+    train = own_data(tmp_path, 12)
+    bad = tmp_path / "bad.csv"
+    bad.write_text("path,label\n12.csv,0\n12.csv,1\n")
+    files = replace(train, test_manifest=str(bad), max_bad_fraction=1.0)
+    with pytest.raises(TooManyBadImagesError, match="None of the images of the test"):
+        Run(own_experiment(), tmp_path / "run", files).train(verbose=0)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import keras
@@ -6,7 +7,13 @@ import pytest
 
 from sop_keras import SOPModel
 from sop_keras.data import Examples
-from sop_keras.training.summary import auroc, noise_scores, summarize
+from sop_keras.training import summary
+from sop_keras.training.summary import (
+    auroc,
+    cross_entropy,
+    noise_scores,
+    summarize,
+)
 
 
 def test_auroc_by_hand():
@@ -32,10 +39,11 @@ def data():
     source = SimpleNamespace(mean=(0.0,) * 3, std=(1 / 255,) * 3, num_classes=3)
     return SimpleNamespace(
         source=source,
-        train=Examples(np.array([4, 2, 0]), images, np.array([0, 1, 2])),
-        train_clean_labels=np.array([0, 1, 1]),
+        train=Examples(
+            np.array([4, 2, 0]), images, np.array([0, 1, 2]), np.array([0, 1, 1])
+        ),
         validation=[],
-        test=[None] * 7,
+        tests={"test": [None] * 7, "ilsvrc12": [None] * 5},
     )
 
 
@@ -43,21 +51,26 @@ def network():
     return keras.Sequential([keras.Input((1, 1, 3)), keras.layers.Reshape((3,))])
 
 
-def test_scores_of_sop_are_the_estimated_noise_of_the_right_rows(data):
+def test_scores_of_sop_are_the_estimated_noise_of_the_right_rows(data, monkeypatch):
     model = SOPModel(network(), num_examples=5, num_classes=3, init_std=0.0)
     u, v = np.zeros((5, 1), "float32"), np.zeros((5, 3), "float32")
     u[0], v[2, 0] = 0.5, 0.3
     model.noise_table.u.assign(u)
     model.noise_table.v.assign(v)
-    _, scores = noise_scores(model, data, np.zeros((3, 3)))
     # ||s||_1: id 4 has none, id 2 has v^2 = 0.09 off its label 1, id 0 has u^2 = 0.25.
+    _, scores = noise_scores(model, data, np.arange(3), np.zeros(3))
     np.testing.assert_allclose(scores, [0.0, 0.09, 0.25], rtol=1e-6)
+    # In pieces of one row, with the second example left out.
+    monkeypatch.setattr(summary, "_ROWS_AT_ONCE", 1)
+    _, scores = noise_scores(model, data, np.array([0, 2]), np.zeros(2))
+    np.testing.assert_allclose(scores, [0.0, 0.25], rtol=1e-6)
 
 
-def test_scores_of_cross_entropy_are_its_losses(data):
+def test_cross_entropy_by_hand():
+    # Logits are log probabilities plus 7; the losses are -log of the labels' own.
     logits = np.log([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]]) + 7
-    _, scores = noise_scores(keras.Sequential(), data, logits)
-    np.testing.assert_allclose(scores, -np.log([0.5, 0.8, 0.6]))
+    losses = cross_entropy(logits, np.array([0, 1, 2]))
+    np.testing.assert_allclose(losses, -np.log([0.5, 0.8, 0.6]))
 
 
 def test_summary_by_hand(data):
@@ -66,6 +79,8 @@ def test_summary_by_hand(data):
         {"epoch": 2, "test_accuracy": 0.9, "val_accuracy": 0.5},
         {"epoch": 3, "test_accuracy": 0.7, "val_accuracy": 0.3},
     ]
+    for row, accuracy in zip(history, (0.2, 0.3, 0.5), strict=True):
+        row["ilsvrc12_accuracy"] = accuracy
     figures = summarize(network(), data, history)
     # Predictions 0, 1, 1: right for 2 of 3 given labels, for all 3 clean ones. The loss
     # of the third, the only wrong label, is the highest: AUROC 1.
@@ -77,3 +92,15 @@ def test_summary_by_hand(data):
     assert figures["noise_rate"] == pytest.approx(1 / 3)
     assert figures["noise_auroc"] == 1.0
     assert (figures["num_train"], figures["num_test"]) == (3, 7)
+    assert figures["final_ilsvrc12_accuracy"] == 0.5
+    assert figures["num_ilsvrc12"] == 5
+
+
+def test_what_needs_clean_labels_or_tests_is_not_made_up(data):
+    data.train = replace(data.train, clean_labels=None)
+    data.tests = {}
+    figures = summarize(network(), data, [{"epoch": 1}])
+    assert figures["train_accuracy_given_labels"] == pytest.approx(2 / 3)
+    for name in ("noise_rate", "noise_auroc", "train_accuracy_clean_labels"):
+        assert figures[name] is None
+    assert not any("test" in name for name in figures)

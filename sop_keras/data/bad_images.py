@@ -1,0 +1,108 @@
+"""Images that cannot be read: counted, listed, and not too many of them."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import threading
+from pathlib import Path
+from typing import NoReturn
+
+logger = logging.getLogger(__name__)
+
+_HEADER = ("part", "id", "image", "reason")
+
+
+class TooManyBadImagesError(ValueError):
+    """More images cannot be read than may be left out."""
+
+
+class BadImages:
+    """Keeps a list of the images that had to be left out, and sets a limit to it.
+
+    The list is a CSV file with a line for each, appended to as they are met: part
+    (`train`, `test`, ...), id, image (where it is) and reason. An image has one line,
+    however often it is met, in this process or an earlier one. Counted, once each, are
+    those that this process met: what was mended since does not count. Threads may
+    report at the same time.
+
+    Args:
+        path: the file; made when the first one is reported. Defaults to `None`: no
+            file, and not one bad image is left out.
+        max_fraction: how many of a part's images may be bad, in [0, 1]. Defaults to
+            `0.0`.
+
+    Attributes:
+        error: the TooManyBadImagesError that ended the reading, or None.
+    """
+
+    def __init__(self, path: Path | None = None, max_fraction: float = 0.0):
+        if not 0 <= max_fraction <= 1:
+            raise ValueError(
+                "`max_bad_fraction` must be in [0, 1]: the share of the images that "
+                f"may be left out. Received: {max_fraction}."
+            )
+        self.error: TooManyBadImagesError | None = None
+        self._path = path
+        self._max_fraction = max_fraction
+        self._lock = threading.Lock()
+        self._met: dict[str, set[int]] = {}
+        self._listed: set[tuple[str, str]] = set()
+        if path is not None and path.exists():
+            with path.open(newline="") as file:
+                # A line may have been cut off by a full disk.
+                self._listed = {(row[0], row[1]) for row in csv.reader(file) if row[1:]}
+
+    def counts(self) -> dict[str, int]:
+        """How many images of each part this process found bad."""
+        return {part: len(met) for part, met in self._met.items()}
+
+    def report(
+        self, part: str, identity: int, image: str, reason: str, num_images: int
+    ) -> None:
+        """Take note of an image that is left out.
+
+        Args:
+            part: the examples that it is one of, such as `"train"`.
+            identity: its id.
+            image: where it is.
+            reason: why it cannot be used.
+            num_images: how many images the part has.
+
+        Raises:
+            TooManyBadImagesError: if these are too many.
+        """
+        with self._lock:
+            if self.error is not None:
+                raise self.error
+            met = self._met.setdefault(part, set())
+            if identity in met:
+                return
+            met.add(identity)
+            self._list((part, str(identity), image, reason))
+            if len(met) > self._max_fraction * num_images:
+                self.refuse(
+                    f"{len(met)} of the {num_images} images of the {part} examples "
+                    f"cannot be used, the last one being {image}: {reason}. At most "
+                    f"{100 * self._max_fraction:g}% may be left out "
+                    f"(max_bad_fraction={self._max_fraction:g})."
+                    + (f" All of them: {self._path}." if self._path else "")
+                    + " Mend or replace them, or raise that limit."
+                )
+        logger.warning("Left out: %s: %s", image, reason)
+
+    def refuse(self, text: str) -> NoReturn:
+        """Raise a TooManyBadImagesError, and remember it: TensorFlow would wrap it."""
+        self.error = TooManyBadImagesError(text)
+        raise self.error
+
+    def _list(self, row: tuple[str, str, str, str]) -> None:
+        if self._path is None or row[:2] in self._listed:
+            return
+        self._listed.add(row[:2])
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            if file.tell() == 0:
+                writer.writerow(_HEADER)
+            writer.writerow(row)

@@ -1,0 +1,293 @@
+"""The rows of a manifest, a CSV or Parquet file, in arrays."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import re
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+logger = logging.getLogger(__name__)
+
+LABEL_COLUMNS = ("label", "clean_label")
+_REQUIRED = ("path", "label")
+_COLUMNS = ("path", *LABEL_COLUMNS, "id")
+# What else people call the columns that must be there, without blanks, - and _.
+_OTHER_NAMES = {
+    "path": ("file", "filename", "filepath", "image", "imagepath", "img", "paths"),
+    "label": ("class", "category", "target", "y", "labels", "givenlabel", "noisylabel"),
+}
+
+_MAX_ID = 2**31 - 1
+_INTEGER = re.compile("[0-9]{1,18}")
+
+# Rows that are Python objects at the same time; the rest is in arrays. With many more,
+# collecting garbage takes as long as reading.
+_BLOCK = 1024
+_NUM_SHOWN = 5
+
+# The place of a row, then its values, in the order of the columns.
+_Rows = Iterator[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Words:
+    """A column in which texts occur again and again: row i has `texts[codes[i]]`."""
+
+    codes: np.ndarray
+    texts: list[str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A manifest's rows.
+
+    Args:
+        path: the manifest.
+        places: int64, shape `(n,)`: the line of each row, the first being 1; in a
+            Parquet file its number, the first being 0.
+        names: array of bytes, shape `(n,)`: the images' paths.
+        labels: the columns `label` and, if it is there, `clean_label`.
+        ids: int64, shape `(n,)`.
+    """
+
+    path: Path
+    places: np.ndarray
+    names: np.ndarray
+    labels: dict[str, Words]
+    ids: np.ndarray
+
+
+class Problems:
+    """What is wrong with some rows, gathered so that one error has all of it.
+
+    Args:
+        path: the manifest.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._places: dict[str, list[int]] = {}
+
+    def add(self, what: str, places: Iterable[int]) -> None:
+        """Take note that `what` is at these places."""
+        self._places.setdefault(what, []).extend(places)
+
+    def check(self) -> None:
+        """Check that there are none.
+
+        Raises:
+            ValueError: if there are; with the first places of each, and their number.
+        """
+        unit = "row" if _is_parquet(self._path) else "line"
+        reports = []
+        for what, places in self._places.items():
+            if places:
+                shown = ", ".join(map(str, places[:_NUM_SHOWN]))
+                more = len(places) - _NUM_SHOWN
+                shown += f" and {more} more" if more > 0 else ""
+                reports.append(f"\n  {what}: {unit}{'s'[: len(places) > 1]} {shown}")
+        if reports:
+            raise ValueError(
+                f"{self._path} cannot be used. Mend or remove:" + "".join(reports)
+            )
+
+
+def read_table(path: Path) -> Table:
+    """The rows of a manifest.
+
+    Args:
+        path: a Parquet file if it ends in .parquet, otherwise a CSV file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ImportError: if it is Parquet and pyarrow is not installed.
+        ValueError: if the file has no such format, a column is missing, there are no
+            rows, or some have no path, no label, or an id that is no integer in
+            `[0, 2**31)` or that of another row.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no manifest {path}. Give a CSV or Parquet file with the columns "
+            "path and label."
+        )
+    problems = Problems(path)
+    table = _read_parquet(path) if _is_parquet(path) else _read_csv(path, problems)
+    _check_rows(table, problems)
+    return table
+
+
+def encoded(text: str) -> bytes:
+    """The bytes of a value, which need not be valid text."""
+    return text.encode(errors="surrogateescape")
+
+
+def integer(text: str) -> int:
+    """The integer that is written in digits alone; -1 for any other text."""
+    return int(text) if _INTEGER.fullmatch(text) else -1
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() == ".parquet"
+
+
+def _read_csv(path: Path, problems: Problems) -> Table:
+    # A file's name need not be valid text: `encoded` gives its bytes back.
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+        lines = _csv_lines(path, text)
+        _, _, header = next(lines, (1, 1, []))
+        found = [name.strip() for name in header]
+        columns = _checked_columns(path, found)
+        wanted = [found.index(column) for column in columns]
+
+        def rows() -> _Rows:
+            for first, last, values in lines:
+                if last > first:
+                    problems.add("a line break inside quotes, from here on", [first])
+                elif len(values) != len(found):
+                    problems.add(
+                        f"not {len(found)} values (a value with a comma needs quotes)",
+                        [first],
+                    )
+                else:
+                    yield (first, *[values[i].strip() for i in wanted])
+
+        return _gathered(path, columns, rows())
+
+
+def _csv_lines(path: Path, text: IO[str]) -> Iterator[tuple[int, int, list[str]]]:
+    """First line, last line and values of each row that is not blank."""
+    reader = csv.reader(text, skipinitialspace=True)
+    first = 1
+    try:
+        for values in reader:
+            if len(values) > 1 or (values and values[0].strip()):
+                yield first, reader.line_num, values
+            first = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(
+            f"{path} cannot be read as CSV from line {first} on: {error}. Is a quote "
+            "left open there? A quote inside a value is written twice."
+        ) from error
+
+
+def _read_parquet(path: Path) -> Table:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ImportError(
+            f"{path} is read through pyarrow, which is not installed. Run: pip install "
+            "pyarrow, or write the manifest as CSV."
+        ) from error
+    try:
+        with parquet.ParquetFile(path) as file:
+            columns = _checked_columns(path, file.schema_arrow.names)
+            return _gathered(path, columns, _parquet_rows(file, columns))
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(
+            f"{path} cannot be read as Parquet: {error} Write it again, or rename it "
+            "if it is a CSV file."
+        ) from error
+
+
+def _parquet_rows(file: Any, columns: list[str]) -> _Rows:
+    start = 0
+    for batch in file.iter_batches(_BLOCK, columns=columns):
+        values = [map(_text, batch[column].to_pylist()) for column in columns]
+        end = start + batch.num_rows
+        yield from zip(range(start, end), *values, strict=True)
+        start = end
+
+
+def _text(value: Any) -> str:
+    """A value of a Parquet file as a CSV file has it."""
+    if value is None or value != value:  # not a number: how pandas marks no value
+        return ""
+    if isinstance(value, bytes):
+        return value.decode(errors="surrogateescape").strip()
+    return str(value).strip()
+
+
+def _checked_columns(path: Path, found: list[str]) -> list[str]:
+    """The columns to read.
+
+    Raises:
+        ValueError: if one is missing, or there twice.
+    """
+    if missing := [column for column in _REQUIRED if column not in found]:
+        advice = [
+            f" Rename {name!r} to {column!r}."
+            for column in missing
+            for name in found
+            if re.sub("[ _-]", "", name.lower()) in (column, *_OTHER_NAMES[column])
+        ]
+        raise ValueError(
+            f"{path} has no column {' and no column '.join(map(repr, missing))}. "
+            f"Columns found: {', '.join(map(repr, found)) or 'none'}."
+            + ("".join(advice) or " The first line must name them, between commas.")
+        )
+    if twice := [column for column in _COLUMNS if found.count(column) > 1]:
+        raise ValueError(
+            f"{path} has the column {twice[0]!r} more than once. Columns found: "
+            f"{', '.join(map(repr, found))}. Keep one of them."
+        )
+    if unknown := [name for name in found if name not in _COLUMNS]:
+        logger.warning(
+            "%s: left out the columns %s; known are %s",
+            path,
+            ", ".join(map(repr, unknown)),
+            ", ".join(_COLUMNS),
+        )
+    return [column for column in _COLUMNS if column in found]
+
+
+def _gathered(path: Path, columns: list[str], rows: _Rows) -> Table:
+    places, ids = array("q"), array("q")
+    names = [np.array([], np.bytes_)]
+    codes = {column: array("q") for column in LABEL_COLUMNS if column in columns}
+    code_of: dict[str, dict[str, int]] = {column: {} for column in codes}
+    while block := list(islice(rows, _BLOCK)):
+        places_here, *values_here = zip(*block, strict=True)
+        values = dict(zip(columns, values_here, strict=True))
+        places.extend(places_here)
+        names.append(np.array([encoded(name) for name in values["path"]], np.bytes_))
+        for column, known in code_of.items():
+            codes[column].extend(
+                known.setdefault(text, len(known)) for text in values[column]
+            )
+        ids.extend(map(integer, values.get("id", ())))
+    return Table(
+        path=path,
+        places=np.array(places, np.int64),
+        names=np.concatenate(names),
+        labels={
+            column: Words(np.array(codes[column], np.int64), list(known))
+            for column, known in code_of.items()
+        },
+        ids=np.array(ids, np.int64) if "id" in columns else np.arange(len(places)),
+    )
+
+
+def _check_rows(table: Table, problems: Problems) -> None:
+    places = table.places
+    problems.add("an empty path", places[table.names == b""])
+    for column, words in table.labels.items():
+        is_empty = np.array([not text for text in words.texts], bool)
+        problems.add(f"an empty {column}", places[is_empty[words.codes]])
+    no_id = (table.ids < 0) | (table.ids > _MAX_ID)
+    problems.add(f"an id that is not an integer from 0 to {_MAX_ID}", places[no_id])
+    again = np.ones(len(places), bool)
+    # Of equal ids, np.unique finds the first.
+    again[np.unique(table.ids, return_index=True)[1]] = False
+    problems.add("an id that a row above has, too", places[again & ~no_id])
+    problems.check()
+    if not len(places):
+        raise ValueError(f"{table.path} has no rows. It must have one for each image.")

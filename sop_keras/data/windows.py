@@ -1,0 +1,194 @@
+"""Batches of windows, cut out of encoded images."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from sop_keras.data.bad_images import BadImages
+from sop_keras.data.decoding import UnreadableImageError, decode_windows
+from sop_keras.data.encoded_images import EncodedImages
+from sop_keras.data.source import Examples
+from sop_keras.randomness.keyed import random_bits
+
+# How many batches are worked on before they are asked for.
+_BATCHES_AHEAD = 2
+
+# The place of a window is drawn from these many bits.
+_HALF = np.uint64(32)
+
+# The windows of one image, a view each.
+_Windows = list[np.ndarray]
+# What chooses a window's row and column; None for the middle.
+_Draw = tuple[int, int] | None
+
+
+@dataclass
+class _Batch:
+    """A batch that is worked on: positions, and the windows to come of each."""
+
+    epoch: int
+    positions: np.ndarray
+    windows: list[Future[_Windows | None]]
+
+
+class WindowLoader:
+    """Reads and decodes the images of batches, and cuts a window out of each.
+
+    Where a window lies depends on (seed, epoch, id) alone. Images that cannot be read
+    are reported and left out.
+
+    The images of the next batches are worked on ahead, by threads of the loader's own,
+    one for each core. `tf.data` would do without them: under TensorFlow's op
+    determinism it runs Python functions one after another, and nothing ahead.
+
+    Args:
+        examples: with encoded images.
+        part: what to call them in reports of bad images, such as `"train"`.
+        bad_images: what such images are reported to.
+        seeds: for each view, an integer in `[0, 2**64)` that the windows are drawn
+            from, or None for the one in the middle.
+        positions_of: which batch belongs to a step: its epoch and the places of its
+            images among the examples.
+        never_empty: whether a batch without any readable image gets another one: the
+            next of `examples` that can be read. Without, such a batch is empty.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        part: str,
+        bad_images: BadImages,
+        seeds: Sequence[int | None],
+        positions_of: Callable[[int], tuple[int, np.ndarray]],
+        *,
+        never_empty: bool,
+    ):
+        assert isinstance(examples.images, EncodedImages)
+        self._images = examples.images
+        self._ids = examples.ids
+        self._part = part
+        self._bad_images = bad_images
+        self._seeds = tuple(seeds)
+        self._positions_of = positions_of
+        self._never_empty = never_empty
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
+        # What is worked on, by step: a future for each position.
+        self._ahead: dict[int, _Batch] = {}
+
+    def dataset(self, first_step: int, end_step: int) -> tf.data.Dataset:
+        """The batches of the steps from `first_step` to before `end_step`.
+
+        Returns:
+            A data set of (epoch, a tensor for each view, positions): int64, a scalar;
+            uint8 `(n, image_size, image_size, 3)`; and the places of these images among
+            the examples, int64 `(n,)`.
+        """
+        shape = (None, *self._images.shape[1:])
+        types = [tf.int64, *(tf.uint8 for _ in self._seeds), tf.int64]
+        # TensorFlow never lets go of a Python function: the loader, its threads and
+        # what they hold should last as long as the data set does.
+        reference = weakref.ref(self)
+
+        def load(step: np.ndarray) -> tuple[np.ndarray, ...]:
+            loader = reference()
+            if loader is None:
+                raise ValueError("The data set of this iterator is gone.")
+            return loader.load(int(step), end_step)
+
+        def batch(step: tf.Tensor) -> Any:
+            epoch, *views, positions = tf.numpy_function(load, [step], types)
+            views = tuple(tf.ensure_shape(view, shape) for view in views)
+            return (
+                tf.ensure_shape(epoch, ()),
+                views,
+                tf.ensure_shape(positions, (None,)),
+            )
+
+        dataset = tf.data.Dataset.range(first_step, end_step).map(batch)
+        dataset._loader = self  # data sets made of this one refer to it
+        return dataset
+
+    def load(self, step: int, end_step: int) -> tuple[np.ndarray, ...]:
+        """The batch of a step as arrays, with the steps after it begun."""
+        # Begun ahead or not, a batch is the same: iterators do not disturb each other.
+        batch = self._ahead.pop(step, None) or self._begin(step)
+        for later in range(step + 1, min(step + 1 + _BATCHES_AHEAD, end_step)):
+            if later not in self._ahead:
+                self._ahead[later] = self._begin(later)
+        found = [future.result() for future in batch.windows]
+        kept = [p for p, views in zip(batch.positions, found, strict=True) if views]
+        windows = [views for views in found if views]
+        if self._never_empty and not kept:
+            kept, windows = self._stand_in(batch)
+        positions = np.array(kept, np.int64)
+        epoch = np.array(batch.epoch, np.int64)
+        if not kept:
+            empty = np.empty((0, *self._images.shape[1:]), np.uint8)
+            return epoch, *(empty for _ in self._seeds), positions
+        views = (np.stack(view) for view in zip(*windows, strict=True))
+        return epoch, *views, positions
+
+    def _begin(self, step: int) -> _Batch:
+        epoch, positions = self._positions_of(step)
+        futures = [
+            self._pool.submit(self._windows, int(position), draws)
+            for position, draws in zip(
+                positions, self._draws(epoch, positions), strict=True
+            )
+        ]
+        return _Batch(epoch, positions, futures)
+
+    def _stand_in(self, batch: _Batch) -> tuple[list[int], list[_Windows]]:
+        """The next example that can be read, counted in a circle."""
+        num_examples, last = len(self._ids), int(batch.positions[-1])
+        for distance in range(1, num_examples):
+            position = (last + distance) % num_examples
+            (draws,) = self._draws(batch.epoch, np.array([position]))
+            if (windows := self._windows(position, draws)) is not None:
+                return [position], [windows]
+        return self._bad_images.refuse(
+            f"None of the {num_examples} images of the {self._part} examples can be "
+            "used."
+        )
+
+    def _windows(self, position: int, draws: Sequence[_Draw]) -> _Windows | None:
+        """The windows of one image; None if it cannot be read."""
+        images = self._images
+        try:
+            return decode_windows(
+                images.read(position),
+                images.resize,
+                images.image_size,
+                draws,
+            )
+        except (OSError, UnreadableImageError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            self._bad_images.report(
+                self._part,
+                int(self._ids[position]),
+                images.name(position),
+                reason,
+                len(images),
+            )
+            return None
+
+    def _draws(self, epoch: int, positions: np.ndarray) -> list[tuple[_Draw, ...]]:
+        """Where the windows of the images at `positions` lie: a draw for each view."""
+        ids = self._ids[positions]
+        views: list[Sequence[_Draw]] = []
+        for seed in self._seeds:
+            if seed is None:
+                views.append([None] * len(ids))
+            else:
+                top = random_bits(seed, "window_top", epoch, ids) >> _HALF
+                left = random_bits(seed, "window_left", epoch, ids) >> _HALF
+                views.append(list(zip(top.tolist(), left.tolist(), strict=True)))
+        return list(zip(*views, strict=True))
