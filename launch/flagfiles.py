@@ -1,4 +1,4 @@
-"""`--flagfile=NAME.flags`: found in launch/flags/ from any directory."""
+"""`--flagfile=NAME.flags`: found in launch/flags/ from any directory, nested or not."""
 
 from __future__ import annotations
 
@@ -8,23 +8,29 @@ FOLDER = Path(__file__).resolve().parent / "flags"
 DEFAULT = "digits.flags"
 
 
-def resolve(argv: list[str]) -> tuple[list[str], str]:
-    """Put the flagfiles, as paths, in front; the default where none is given.
+def resolve(
+    argv: list[str], default: str | None = DEFAULT
+) -> tuple[list[str], str | None]:
+    """Put the flags of the flagfiles in front; the default's where none is given.
 
     A value that is the path of a file stays; any other is looked up in launch/flags/,
     with or without its ending.
 
     Args:
         argv: the command line, program name first.
+        default: the flagfile where none is given; None for none. Defaults to the
+            digits'.
 
     Returns:
-        The command line for absl, flagfiles first, so that all other flags win; and the
-        name of the last flagfile, without its ending.
+        The command line for absl, free of flagfiles, their flags first, so that all
+        other flags win; and the name of the last flagfile, without its ending, None
+        where there is none.
 
     Raises:
-        ValueError: for a name that is no file in either place.
+        ValueError: for a name that is no file in either place, or a flagfile that
+            includes itself.
     """
-    files, others, name, position = [], argv[:1], None, 1
+    files, others, position = [], [], 1
     while position < len(argv):
         argument = argv[position]
         position += 1
@@ -33,19 +39,53 @@ def resolve(argv: list[str]) -> tuple[list[str], str]:
                 raise ValueError("--flagfile needs a name.")
             argument = f"--flagfile={argv[position]}"
             position += 1
-        option, separator, value = argument.partition("=")
-        if separator and option.lstrip("-") == "flagfile" and option.startswith("-"):
-            path = _find(value)
-            files.append(f"--flagfile={path}")
-            name = path.stem
-        else:
+        value = _flagfile(argument)
+        if value is None:
             others.append(argument)
-    if name is None:
-        path = FOLDER / DEFAULT
-        files.append(f"--flagfile={path}")
-        name = path.stem
+        else:
+            files.append(_find(value))
+    if not files and default is not None:
+        files = [_find(default)]
+    lines = [line for path in files for line in read(path)]
     # In front, so that every other flag comes after them and wins.
-    return [*others[:1], *files, *others[1:]], name
+    return [*argv[:1], *lines, *others], files[-1].stem if files else None
+
+
+def read(path: Path, including: tuple[Path, ...] = ()) -> list[str]:
+    """The flags of a flagfile, those of a nested one in the place where it is named.
+
+    Args:
+        path: the flagfile. Its lines are flags, `--flagfile=NAME` among them, blank, or
+            comments, which begin with `#` or `//`.
+        including: the flagfiles that led to this one. Defaults to none.
+
+    Raises:
+        ValueError: for a name that is no file, or a flagfile that includes itself.
+    """
+    chain = (*including, path)
+    if path.resolve() in [other.resolve() for other in including]:
+        raise ValueError(
+            "A flagfile includes itself: "
+            f"{' -> '.join(str(one) for one in chain)}. Take one of these --flagfile "
+            "lines out."
+        )
+    flags = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        line = line.strip()
+        if not line or line.startswith(("#", "//")):
+            continue
+        value = _flagfile(line)
+        # absl itself would look for a nested file in the working directory alone.
+        flags += [line] if value is None else read(_find(value), chain)
+    return flags
+
+
+def _flagfile(argument: str) -> str | None:
+    """The name in `--flagfile=NAME`; None for any other flag."""
+    option, separator, value = argument.partition("=")
+    if separator and option in ("--flagfile", "-flagfile"):
+        return value
+    return None
 
 
 def _find(value: str) -> Path:

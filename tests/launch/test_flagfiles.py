@@ -2,18 +2,23 @@ import flagfiles
 import pytest
 
 
+def lines(name):
+    """The flags in a flagfile of launch/flags/ that names no other."""
+    text = (flagfiles.FOLDER / f"{name}.flags").read_text()
+    return [line for line in text.splitlines() if line.startswith("--")]
+
+
 def test_the_default_comes_first_so_that_flags_win():
     argv, name = flagfiles.resolve(["train.py", "--epochs=3"])
-    path = flagfiles.FOLDER / "digits.flags"
-    assert argv == ["train.py", f"--flagfile={path}", "--epochs=3"]
+    assert argv == ["train.py", *lines("digits"), "--epochs=3"]
     assert name == "digits"
 
 
 @pytest.mark.parametrize("value", ["cifar10_sym40.flags", "cifar10_sym40"])
 def test_a_name_is_found_from_any_directory(value, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path = flagfiles.FOLDER / "cifar10_sym40.flags"
-    expected = ["train.py", f"--flagfile={path}", "--seed=1"]
+    expected = ["train.py", *lines("cifar10_sym40"), "--seed=1"]
+    assert "--noise_rate=0.4" in expected
     for arguments in (
         [f"--flagfile={value}", "--seed=1"],
         ["--flagfile", value, "--seed=1"],
@@ -28,12 +33,57 @@ def test_a_path_wins_over_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits.flags").write_text("--epochs=2\n")
     argv, name = flagfiles.resolve(["train.py", "--flagfile=digits.flags"])
-    assert argv == ["train.py", "--flagfile=digits.flags"]
+    assert argv == ["train.py", "--epochs=2"]
     assert name == "digits"
 
 
-def test_an_unknown_name_lists_the_known_ones():
+def test_the_last_of_several_flagfiles_wins_and_gives_its_name(tmp_path):
+    small = tmp_path / "small.flags"
+    small.write_text("--backbone=cnn\n")
+    argv, name = flagfiles.resolve(
+        ["train.py", "--flagfile=digits", "--seed=1", f"--flagfile={small}"]
+    )
+    assert argv == ["train.py", *lines("digits"), "--backbone=cnn", "--seed=1"]
+    assert name == "small"
+
+
+def test_lines_that_are_no_flags(tmp_path):
+    path = tmp_path / "own.flags"
+    path.write_bytes(
+        b"# a title\r\n\r\n  --epochs=2  \r\n// old\n \n--lr=0.1#1\n--nodry"
+    )
+    assert flagfiles.read(path) == ["--epochs=2", "--lr=0.1#1", "--nodry"]
+
+
+def test_a_nested_flagfile_stands_where_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.flags").write_text(
+        "--epochs=2\n--flagfile=digits.flags\n--method=ce\n"
+    )
+    # Twice, and three deep: no loop.
+    (tmp_path / "outer.flags").write_text("--flagfile=own\n--flagfile=own.flags\n")
+    (tmp_path / "own").write_text("--flagfile=own.flags\n")
+    own = ["--epochs=2", *lines("digits"), "--method=ce"]
+    argv, name = flagfiles.resolve(["train.py", "--flagfile=outer.flags", "--seed=3"])
+    assert argv == ["train.py", *own, *own, "--seed=3"]
+    assert name == "outer"
+
+
+def test_a_loop_is_an_error_that_shows_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for one, other in (("a", "b"), ("b", "c"), ("c", "b")):
+        (tmp_path / f"{one}.flags").write_text(f"--flagfile={other}.flags\n")
+    text = r"includes itself: a\.flags -> b\.flags -> c\.flags -> b\.flags\."
+    with pytest.raises(ValueError, match=text):
+        flagfiles.resolve(["train.py", "--flagfile=a.flags"])
+
+
+def test_an_unknown_name_lists_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match=r"no flagfile 'nope'.*cifar10_sym40\.flags"):
         flagfiles.resolve(["train.py", "--flagfile=nope"])
     with pytest.raises(ValueError, match="needs a name"):
         flagfiles.resolve(["train.py", "--flagfile"])
+    path = tmp_path / "own.flags"
+    path.write_text("--flagfile=nope\n")
+    with pytest.raises(ValueError, match="no flagfile 'nope'"):
+        flagfiles.resolve(["train.py", f"--flagfile={path}"])

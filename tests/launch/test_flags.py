@@ -1,0 +1,319 @@
+"""The flagfiles: one for each of the paper's experiments, with what to expect of it."""
+
+import dataclasses
+import re
+
+import flagfiles
+import paper
+import pytest
+import train
+from absl import flags
+from absl.testing import flagsaver
+
+NAMES = sorted(path.stem for path in flagfiles.FOLDER.glob("*.flags"))
+
+
+def experiment(name, *more):
+    """The settings that a flagfile stands for."""
+    with flagsaver.flagsaver():
+        flags.FLAGS.unparse_flags()
+        argv = ["train.py", f"--flagfile={name}", *more]
+        assert flags.FLAGS(flagfiles.resolve(argv)[0]) == ["train.py"]
+        return train.experiment_from_flags(flags.FLAGS, flags.FLAGS.method[0])
+
+
+def header(name):
+    """The comments of a flagfile, on one line."""
+    text = (flagfiles.FOLDER / f"{name}.flags").read_text()
+    comments = [line[2:] for line in text.splitlines() if line.startswith("#")]
+    return " ".join(comments)
+
+
+def test_every_flagfile_says_its_command_and_what_to_expect():
+    # 3 of this project's own, 6 of Figure 1, 10 SOP and 8 CE of ResNet34, 8 SOP+ and 8
+    # CE of Table 2, 2 SOP and 1 CE of Table 3, 8 SOP+ and 8 CE of Table 4.
+    assert len(NAMES) == 3 + 6 + 18 + 16 + 3 + 16
+    for name in NAMES:
+        experiment(name)
+        text = header(name)
+        assert f"python launch/train.py --flagfile={name}.flags " in f"{text} "
+        assert "Expected: " in text
+
+
+CELLS = [(table, cell) for table in paper.TABLES.values() for cell in table.cells]
+
+
+def test_the_cells_are_all_of_the_papers_own_methods():
+    # Rows by columns: CE and SOP; CE and SOP+; SOP's three and CE on Clothing1M alone;
+    # CE and SOP+; three methods.
+    numbers = [table.number for table, _ in CELLS]
+    counts = [numbers.count(number) for number in (1, 2, 3, 4, 5)]
+    assert counts == [2 * 8, 2 * 8, 3 + 1, 2 * 8, 3]
+    # A column's name and a run's folder are one experiment's alone.
+    for table in paper.TABLES.values():
+        names = [column.name for column in table.columns]
+        assert len(set(names)) == len(names)
+        runs = {(cell.run, *cell.arguments) for cell in table.cells}
+        assert len({run for run, *_ in runs}) == len(runs)
+
+
+@pytest.mark.parametrize(
+    ("table", "cell"),
+    [pytest.param(*both, id=f"{both[0].number}-{both[1].run}") for both in CELLS],
+)
+def test_a_cell_has_a_flagfile_that_expects_its_published_figure(table, cell):
+    assert cell.flagfile in NAMES
+    method = cell.method or experiment(cell.flagfile).method
+    assert (
+        method
+        == cell.row.method
+        == {"CE": "ce", "SOP": "sop", "SOP+": "sop_plus"}[cell.row.name]
+    )
+    figure, text = re.escape(cell.published.text), header(cell.flagfile)
+    if table.unit == "%":
+        pattern = rf"Expected: [^(]*\b{figure} % [^(]*\(paper, Table {table.number}[,)]"
+    elif cell.method == "sop_plus":  # the flagfile's own
+        pattern = rf"\. {figure} h on one V100 \(the paper's Table {table.number};"
+    else:
+        pattern = rf"Table {table.number}; [^)]*\b{figure} h with --method={method}\b"
+    assert re.search(pattern, text), text
+
+
+def test_published_figures_by_hand():
+    def figure(number, row, column):
+        table = paper.TABLES[number]
+        names = [one.name for one in table.columns]
+        (found,) = (one for one in table.rows if one.name == row)
+        assert len(found.figures) == len(names)
+        return found.figures[names.index(column)]
+
+    # A corner, or an exception, of each table.
+    assert figure(1, "CE", "cifar10_sym20") == paper.Figure(
+        "86.32 +- 0.18", 86.32, 0.18
+    )
+    assert figure(1, "ELR", "cifar100_sym80").mean == 29.78
+    assert figure(1, "Forward", "cifar100_sym20").std == 2.61
+    assert figure(1, "SOP", "cifar10_sym80").mean == 68.32  # below ELR's
+    assert figure(2, "MixUp", "cifar10_plus_asym40") is None
+    assert figure(2, "MixUp", "cifar100_plus_sym20").mean == 69.9
+    assert figure(2, "SOP+", "cifar100_plus_asym40") == paper.Figure("78.0", 78.0)
+    assert figure(3, "CE", "webvision") is None
+    assert figure(3, "ELR", "ilsvrc12").mean == 68.7
+    assert figure(4, "CORES*", "cifar10n_worst").mean == 91.66
+    assert figure(4, "ELR+", "cifar100n_clean").text == "78.57"
+    assert figure(5, "DivideMix", "cifar10_plus_sym50").mean == 5.4
+
+
+# Table A.1 of the paper, in words of the flags: epochs, decay, alpha_u, alpha_v.
+TABLE_A1 = {
+    "cifar10_sym": (120, (40, 80), 10, 10),
+    "cifar10_asym": (120, (40, 80), 10, 100),
+    "cifar100_sym": (150, (80, 120), 1, 10),  # the text's decay, not the table's
+    "cifar100_asym": (150, (80, 120), 1, 100),
+}
+
+# What no column of the table has, or all have.
+COMMON = {
+    "noise_rate": 0.4,
+    "include_true_class": True,
+    "cifar100_structure": "superclass",
+    "num_validation": 0,
+    "max_train_examples": 0,
+    "augment": "weak",
+    "batch_size": 128,
+    "learning_rate": 0.02,
+    "momentum": 0.9,
+    "l2": 5e-4,
+    "final_learning_rate": 0.0,
+    "init_std": 1e-8,
+    "variant": "paper",
+    "seed": 0,
+    "examples_per_class": 0,
+    "pretrained": "none",
+    "label_set": None,
+    "num_classes": None,
+    "resize": None,
+    "image_size": None,
+}
+# The columns of SOP+, but for the data and alpha.
+PLUS = {
+    **COMMON,
+    "method": "sop_plus",
+    "backbone": "preact_resnet18",
+    "epochs": 300,
+    "schedule": "cosine",
+    "decay_epochs": [],
+    "final_learning_rate": 2e-4,
+    "consistency_weight": 0.9,
+    "strong_augment": "uda",
+    "balance_weight": 0.1,
+    "class_prior": "uniform",
+}
+
+
+@pytest.mark.parametrize("column", TABLE_A1)
+def test_the_flagfiles_of_sop_are_table_a1(column):
+    epochs, decay, alpha_u, alpha_v = TABLE_A1[column]
+    dataset, kind = column.split("_")
+    for rate in (20, 40, 60, 80) if kind == "sym" else (40,):
+        assert experiment(f"{column}{rate}").settings() == {
+            **COMMON,
+            "dataset": dataset,
+            "method": "sop",
+            "noise": {"sym": "symmetric", "asym": "asymmetric"}[kind],
+            "noise_rate": rate / 100,
+            "num_validation": 5000,
+            "backbone": "resnet34",
+            "epochs": epochs,
+            "schedule": "step",
+            "decay_epochs": list(decay),
+            "u_learning_rate": alpha_u,
+            "v_learning_rate": alpha_v,
+        }
+
+
+# The columns of SOP+ in Table A.1: alpha_u, alpha_v; and SOP+, CE in Table 2.
+PLUS_CELLS = {
+    "cifar10_plus_sym20": (10, 10, "96.3", "87.2"),
+    "cifar10_plus_sym50": (10, 10, "95.5", "80.7"),
+    "cifar10_plus_sym80": (10, 10, "94.0", "65.8"),
+    "cifar10_plus_asym40": (10, 100, "93.8", "82.2"),
+    "cifar100_plus_sym20": (1, 10, "78.8", "58.1"),
+    "cifar100_plus_sym50": (1, 10, "75.9", "47.1"),
+    "cifar100_plus_sym80": (1, 10, "63.3", "23.8"),
+    "cifar100_plus_asym40": (1, 100, "78.0", "43.3"),
+}
+
+
+@pytest.mark.parametrize("name", PLUS_CELLS)
+def test_the_flagfiles_of_sop_plus_are_table_a1(name):
+    alpha_u, alpha_v, accuracy, cross_entropy = PLUS_CELLS[name]
+    dataset, _, column = name.split("_")
+    kind, rate = column[:-2], int(column[-2:])
+    noise = {"sym": "symmetric", "asym": "asymmetric"}[kind]
+    assert experiment(name).settings() == {
+        **PLUS,
+        "dataset": dataset,
+        "noise": noise,
+        "noise_rate": rate / 100,
+        "u_learning_rate": alpha_u,
+        "v_learning_rate": alpha_v,
+    }
+    title = f"{dataset.replace('cifar', 'CIFAR-')} with {rate}% {noise} label noise"
+    assert header(name).startswith(f"{title}, PreActResNet18: SOP+. ")
+    figures = f"{accuracy} % test accuracy (paper, Table 2); cross entropy has "
+    assert f" Expected: {figures}{cross_entropy} % there. " in header(name)
+
+
+# Alpha_u of SOP+ with symmetric noise, which the paper takes for people's labels too;
+# the share of wrong labels that the header has, in percent.
+HUMAN = {
+    "cifar10n_aggregate": (10, 9.01),
+    "cifar10n_random1": (10, 17.23),
+    "cifar10n_random2": (10, 18.12),
+    "cifar10n_random3": (10, 17.64),
+    "cifar10n_worst": (10, 40.21),
+    "cifar10n_clean": (10, None),
+    "cifar100n_noisy": (1, 40.20),
+    "cifar100n_clean": (1, None),
+}
+
+
+@pytest.mark.parametrize("name", HUMAN)
+def test_the_flagfiles_of_human_labels_are_table_a1(name):
+    alpha_u, wrong = HUMAN[name]
+    dataset, label_set = name.split("_")
+    assert experiment(name).settings() == {
+        **PLUS,
+        "dataset": dataset,
+        "label_set": label_set,
+        "noise": "none",
+        "u_learning_rate": alpha_u,
+        "v_learning_rate": 10,
+    }
+    assert (wrong is None) == ("wrong" not in header(name))
+    assert wrong is None or f" {wrong:.2f}% of " in header(name)
+
+
+def test_the_flagfile_of_clothing1m_is_table_a1():
+    assert experiment("clothing1m").settings() == {
+        **COMMON,
+        "dataset": "clothing1m",
+        "method": "sop",
+        "noise": "none",
+        "augment": "flip",  # of random crops
+        "resize": 256,
+        "image_size": 224,
+        "backbone": "resnet50",
+        "pretrained": "imagenet",
+        "epochs": 10,
+        "batch_size": 64,
+        "learning_rate": 0.002,  # the table's, not the text's 0.001
+        "l2": 1e-3,
+        "schedule": "step",
+        "decay_epochs": [5],
+        "u_learning_rate": 0.1,
+        "v_learning_rate": 1,
+    }
+
+
+def test_the_flagfile_of_webvision_is_table_a1():
+    assert experiment("webvision").settings() == {
+        **COMMON,
+        "dataset": "webvision",
+        "num_classes": 50,
+        "method": "sop",
+        "noise": "none",
+        "augment": "flip",  # of random crops of 227 (A.4)
+        "resize": 256,
+        "image_size": 227,
+        "backbone": "inception_resnet_v2",
+        "epochs": 100,
+        "batch_size": 32,
+        "schedule": "step",
+        "decay_epochs": [50],  # the table's, not the text's 40, 80
+        "u_learning_rate": 0.1,
+        "v_learning_rate": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in NAMES if name.endswith("_ce") and not name.startswith("fig1_")],
+)
+def test_cross_entropy_differs_from_its_twin_in_the_method_alone(name):
+    twin = experiment(name.removesuffix("_ce"))
+    assert twin.method != "ce"
+    assert experiment(name) == dataclasses.replace(twin, method="ce")
+
+
+def test_what_a_header_offers_can_be_asked_for():
+    # Where the sources disagree, the header says the flags of the other choice.
+    offered = [
+        (name, flag)
+        for name in NAMES
+        for bracket in re.findall(r"\((--[^)]*)\)", header(name))
+        for flag in re.findall(r"--\w+=[\w,.-]*\w|--no\w+", bracket)
+    ]
+    assert ("clothing1m", "--lr=0.001") in offered
+    assert ("webvision", "--decay_epochs=40,80") in offered
+    for name, flag in offered:
+        # The size of an image must not be above what it is resized to.
+        more = [flag, "--resize=320"] if "image_size" in flag else [flag]
+        assert experiment(name, *more) != experiment(name), (name, flag)
+
+
+def test_the_small_experiment_of_sop_plus_is_that_of_figure_1():
+    settings = experiment("plus_cpu")
+    base = experiment("fig1_cpu", "--noise_rate=0.5", "--method=sop_plus")
+    assert settings == base
+    assert (settings.method, settings.max_train_examples) == ("sop_plus", 10_000)
+
+
+@pytest.mark.parametrize("rate", [0, 20, 40])
+@pytest.mark.parametrize("method", ["sop", "ce"])
+def test_figure_1_differs_in_method_and_noise_alone(rate, method):
+    settings = experiment(f"fig1_{rate:02d}_{method}")
+    base = experiment("cifar10_sym20", "--backbone=preact_resnet18")
+    changed = {"method": method, "noise_rate": rate / 100}
+    assert settings == dataclasses.replace(base, **changed)
