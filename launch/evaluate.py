@@ -82,6 +82,7 @@ def evaluate() -> None:
     path = model_path()
     model = load_classifier(path)
     source = load(settings, model)
+    compare_classes(source)
     parts = choose_parts(source, FLAGS.parts or None)
     check_image_files(source.name, parts, FLAGS.max_bad_fraction)
     folder = Path(FLAGS.output_dir or Path(FLAGS.run or path.parent) / "evaluation")
@@ -168,6 +169,21 @@ def load(settings: dict[str, Any], model: keras.Model) -> Source:
     if options.get("image_size") is None and takes_sizes(dataset):
         options["image_size"] = side(model)
     return standardised(load_source(dataset, **files, **options), settings)
+
+
+def compare_classes(source: Source) -> None:
+    """Say where a run knew its classes by other names, or in another order."""
+    path = Path(FLAGS.run or "") / "data.json"
+    if FLAGS.run is None or not path.is_file():
+        return
+    trained = json.loads(path.read_text())["class_names"]
+    for number, names in enumerate(zip(trained, source.class_names, strict=False)):
+        if names[0] != names[1]:
+            print(
+                f"Classes differ: class {number} of the run is {names[0]!r}, of "
+                f"{source.name} {names[1]!r}. They are compared by number."
+            )
+            return
 
 
 def takes_sizes(dataset: str) -> bool:

@@ -18,8 +18,8 @@ def resolve(
 
     Args:
         argv: the command line, program name first.
-        default: the flagfile where none is given; None for none. Defaults to the
-            digits'.
+        default: the flagfile where none is given, nor a data set that is not the
+            digits; None for none. Defaults to the digits'.
 
     Returns:
         The command line for absl, free of flagfiles, their flags first, so that all
@@ -44,11 +44,22 @@ def resolve(
             others.append(argument)
         else:
             files.append(_find(value))
-    if not files and default is not None:
+    # The default is an experiment on the digits: its settings are not for other data.
+    other_data = any(_is_other_dataset(others, place) for place in range(len(others)))
+    if not files and default is not None and not other_data:
         files = [_find(default)]
     lines = [line for path in files for line in read(path)]
     # In front, so that every other flag comes after them and wins.
     return [*argv[:1], *lines, *others], files[-1].stem if files else None
+
+
+def _is_other_dataset(arguments: list[str], place: int) -> bool:
+    option, separator, value = arguments[place].partition("=")
+    if option not in ("--dataset", "-dataset"):
+        return False
+    if not separator:
+        value = "".join(arguments[place + 1 : place + 2])
+    return value != "digits"
 
 
 def read(path: Path, including: tuple[Path, ...] = ()) -> list[str]:

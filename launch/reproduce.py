@@ -41,7 +41,7 @@ FLAGS = flags.FLAGS
 
 # Flags that say where something is or how a run goes, and change no setting.
 NO_SETTINGS = {"data_dir", "human_labels", "imagenet_dir", "deterministic", "traceback"}
-ERRORS = (ValueError, FileNotFoundError, ImportError)
+ERRORS = (ValueError, OSError, ImportError)
 
 
 @dataclasses.dataclass(frozen=True)

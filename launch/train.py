@@ -19,6 +19,7 @@ import environment  # isort: skip  # noqa: F401
 
 import logging
 import math
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -356,19 +357,25 @@ def experiment_from_flags(values: Any, method: str) -> Experiment:
 
 
 def _num_classes(values: Any) -> int | None:
-    given = values.webvision_classes, values.num_classes
-    if None not in given:
+    if values.dataset == "webvision" and values.num_classes is None:
+        return values.webvision_classes
+    if values.webvision_classes is not None or values.dataset == "webvision":
         raise ValueError(
             "--webvision_classes is for --dataset=webvision, --num_classes for "
-            "--dataset=manifest: no data set takes both."
+            f"--dataset=manifest. Received: --dataset={values.dataset}."
         )
-    return given[1] if given[0] is None else given[0]
+    return values.num_classes
 
 
-def train(name: str) -> None:
-    """Run every method asked for and show what came out."""
+def train(name: str | None) -> None:
+    """Run every method asked for and show what came out.
+
+    Args:
+        name: the flagfile's, None where there is none.
+    """
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()
+    name = name or re.sub(r"\W", "_", FLAGS.dataset)
     folder = Path(FLAGS.output_dir or f"runs/{name}-seed{FLAGS.seed}")
     # A folder each, unless one was asked for by name for one method alone.
     together = FLAGS.output_dir is None or len(FLAGS.method) > 1
@@ -465,7 +472,7 @@ def main(
             if len(rest) > 1:
                 raise ValueError(f"arguments that are no flags: {' '.join(rest[1:])}")
             command(name)
-        except (ValueError, FileNotFoundError, ImportError) as error:
+        except (ValueError, OSError, ImportError) as error:
             if FLAGS.traceback:
                 raise
             sys.exit(f"error: {error}")

@@ -127,6 +127,7 @@ def load_source(
     ]
     if missing:
         raise ValueError(
-            f"The data set {name} needs {', '.join(missing)}: where it is."
+            f"The data set {name} needs {missing[0]}: where it is. Pass "
+            f"--{missing[0]}=PATH to a launcher, {missing[0]}=... to `load_source`."
         )
     return load(**{option: given[option] for option in given if option in known})

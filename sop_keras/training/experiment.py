@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,6 +24,10 @@ from sop_keras.label_noise import (
 from sop_keras.optimizers import SGD, cosine_decay, step_decay
 from sop_keras.sop import SOPModel
 from sop_keras.sop.objective import empirical_class_prior
+
+logger = logging.getLogger(__name__)
+
+_MAX_NAMES_IN_LOG = 10
 
 METHODS = ("sop", "sop_plus", "ce")
 NOISES = ("none", "symmetric", "asymmetric")
@@ -226,6 +231,13 @@ def load_data(experiment: Experiment, files: DataFiles | None = None) -> Experim
     if source.validation is not None and not experiment.num_validation:
         validation = source.validation
     data = ExperimentData(source, pool.take(kept), validation, source.tests)
+    sizes = ", ".join(f"{len(part):,} {name}" for name, part in data.parts.items())
+    names = source.class_names[:_MAX_NAMES_IN_LOG]
+    more = ", ..." if len(names) < source.num_classes else ""
+    logger.info(
+        "%s: %s examples; %d classes: %s%s",
+        *(source.name, sizes, source.num_classes, ", ".join(names), more),
+    )
     check_image_files(source.name, data.parts, files.max_bad_fraction)
     return data
 
@@ -243,6 +255,12 @@ def _with_noise(experiment: Experiment, source: Source) -> Examples:
             f"The labels of {source.name} have errors of their own: it takes no more "
             f"noise. Received: noise={experiment.noise!r}; pass noise='none', or draw "
             "noise on a clean data set."
+        )
+    if train.clean_labels is None:
+        logger.info(
+            "The noise is drawn on top of the labels that %s gives, as if they were "
+            "right. If they have errors of their own: noise=none.",
+            source.name,
         )
     noisy = _noisy_labels(experiment, source, clean)
     return replace(train, labels=noisy.labels, clean_labels=noisy.clean_labels)

@@ -219,7 +219,12 @@ class Run:
     def _describe(self, data: ExperimentData) -> dict[str, Any]:
         """The content of `data.json`: what the run is trained on."""
         sizes = {part: len(examples) for part, examples in data.parts.items()}
-        return {**sizes, "digest": data.digest(), "files": self._tables()}
+        return {
+            **sizes,
+            "class_names": data.source.class_names,
+            "digest": data.digest(),
+            "files": self._tables(),
+        }
 
     def _tables(self) -> dict[str, str | None]:
         paths = (self.files.manifest, self.files.test_manifest)

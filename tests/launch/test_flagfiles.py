@@ -87,3 +87,19 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path):
     path.write_text("--flagfile=nope\n")
     with pytest.raises(ValueError, match="no flagfile 'nope'"):
         flagfiles.resolve(["train.py", f"--flagfile={path}"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "has_default"),
+    [
+        ([], True),
+        (["--dataset=digits"], True),
+        (["--dataset", "digits"], True),
+        (["--dataset=image_folder"], False),
+        (["--dataset", "tfds:mnist"], False),
+    ],
+)
+def test_the_default_is_for_the_digits(arguments, has_default):
+    argv, name = flagfiles.resolve(["train.py", *arguments])
+    assert (name == "digits") == has_default
+    assert any(one.startswith("--v_lr=") for one in argv) == has_default
