@@ -357,14 +357,13 @@ def experiment_from_flags(values: Any, method: str) -> Experiment:
 
 
 def _num_classes(values: Any) -> int | None:
-    if values.dataset == "webvision" and values.num_classes is None:
-        return values.webvision_classes
-    if values.webvision_classes is not None or values.dataset == "webvision":
+    given = values.webvision_classes, values.num_classes
+    if None not in given:
         raise ValueError(
             "--webvision_classes is for --dataset=webvision, --num_classes for "
-            f"--dataset=manifest. Received: --dataset={values.dataset}."
+            "--dataset=manifest: no data set takes both."
         )
-    return values.num_classes
+    return given[1] if given[0] is None else given[0]
 
 
 def train(name: str | None) -> None:
