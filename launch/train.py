@@ -366,15 +366,10 @@ def _num_classes(values: Any) -> int | None:
     return given[1] if given[0] is None else given[0]
 
 
-def train(name: str | None) -> None:
-    """Run every method asked for and show what came out.
-
-    Args:
-        name: the flagfile's, None where there is none.
-    """
+def train(name: str) -> None:
+    """Run every method asked for and show what came out."""
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()
-    name = name or re.sub(r"\W", "_", FLAGS.dataset)
     folder = Path(FLAGS.output_dir or f"runs/{name}-seed{FLAGS.seed}")
     # A folder each, unless one was asked for by name for one method alone.
     together = FLAGS.output_dir is None or len(FLAGS.method) > 1
@@ -450,13 +445,14 @@ def next_commands(folder: Path, first: Path) -> str:
 
 
 def main(
-    command: Callable[[Any], None] = train,
+    command: Callable[[str], None] = train,
     default_flagfile: str | None = flagfiles.DEFAULT,
 ) -> None:
     """Parse the command line, run the command, and show its errors as one line.
 
     Args:
-        command: what to do once the flags are known, given the flagfile's name.
+        command: what to do once the flags are known, given the flagfile's name, or the
+            data set's where there is none.
         default_flagfile: the flagfile where none is given; None for none. Defaults to
             the digits'.
     """
@@ -470,7 +466,7 @@ def main(
         try:
             if len(rest) > 1:
                 raise ValueError(f"arguments that are no flags: {' '.join(rest[1:])}")
-            command(name)
+            command(name or re.sub(r"\W", "_", FLAGS.dataset))
         except (ValueError, OSError, ImportError) as error:
             if FLAGS.traceback:
                 raise
