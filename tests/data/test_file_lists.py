@@ -198,3 +198,10 @@ def test_the_published_sizes():
         "Own has 1,000,000 training, 10,526 test images. Received: 1,000,000 training, "
         "10,525 test."
     )
+
+
+def test_a_line_longer_than_any_path_is_refused(tmp_path):
+    file = tmp_path / "list.txt"
+    file.write_bytes(b"a.jpg\n" + 5000 * b"x" + b"\n")
+    with pytest.raises(ValueError, match=r"Line 2 of .*list\.txt has 5000 bytes"):
+        read_names(file)

@@ -96,6 +96,16 @@ def test_labels_with_errors_of_their_own_take_no_more_noise(monkeypatch):
         load_data(plain)
 
 
+def test_labels_known_to_be_wrong_somewhere_take_no_noise(monkeypatch):
+    # As those of Clothing1M and WebVision: nobody knows which ones are wrong.
+    own(monkeypatch, clean_labels=None)
+    source = replace(experiment.load_source("own"), labels_have_errors=True)
+    monkeypatch.setattr(experiment, "load_source", lambda *args, **options: source)
+    assert load_data(digits(num_validation=0, noise="none")).train.clean_labels is None
+    with pytest.raises(ValueError, match="labels of own have errors of their own"):
+        load_data(digits(num_validation=0))
+
+
 def test_without_clean_labels_noise_is_drawn_from_the_given_ones(monkeypatch):
     train = own(monkeypatch, clean_labels=None)
     assert load_data(digits(num_validation=0, noise="none")).train.clean_labels is None
@@ -184,6 +194,11 @@ def test_without_consistency_sop_plus_has_the_balance_loss_alone():
 def test_the_class_prior_is_of_the_labels_that_are_trained_on(class_prior, expected):
     model = compiled(method="sop_plus", class_prior=class_prior)
     np.testing.assert_allclose(model.class_prior, expected, rtol=1e-6)
+
+
+def test_the_class_prior_of_balanced_epochs_is_uniform():
+    model = compiled(method="sop_plus", class_prior="empirical", examples_per_class=1)
+    np.testing.assert_allclose(model.class_prior, 10 * [0.1], rtol=1e-6)
 
 
 def test_an_unknown_method_is_refused():
