@@ -55,6 +55,7 @@ def test_the_published_layout(tmp_path, images):
     assert source.num_examples == 40
     assert source.class_names == data_trees.CLOTHING1M_CLASSES
     assert source.mean == (0.6959, 0.6537, 0.6371)
+    assert source.labels_have_errors
     assert source.std == (0.3113, 0.3192, 0.3214)
     assert list(source.tests) == ["test"]
     # The paper's sizes (A.4), and others.

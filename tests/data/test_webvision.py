@@ -64,6 +64,7 @@ def test_mini_webvision(tmp_path):
     assert source.num_classes == 50
     assert source.class_names[49] == "thing 49, such thing"
     assert (source.mean, source.std) == (IMAGENET_MEAN, IMAGENET_STD)
+    assert source.labels_have_errors
     assert source.validation is None
     assert list(source.tests) == ["test"]
     # The paper's sizes (A.4).
