@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +27,11 @@ _BATCHES_AHEAD = 2
 # The place of a window is drawn from these many bits.
 _HALF = np.uint64(32)
 
+# At the end of the process: how long nobody may have called for it to be quiet, and
+# when to stop waiting for that, in seconds.
+_QUIET_SECONDS = 0.2
+_LONGEST_WAIT_SECONDS = 20.0
+
 # The windows of one image, a view each.
 _Windows = list[np.ndarray]
 # What chooses a window's row and column; None for the middle.
@@ -37,6 +45,48 @@ class _Batch:
     epoch: int
     positions: np.ndarray
     windows: list[Future[_Windows | None]]
+
+
+class _Calls:
+    """The calls of Python that tf.data's threads make, ended before Python ends.
+
+    A thread that wants to enter an interpreter on its way out is never heard of again,
+    and the destructor of its iterator would wait for it for ever: a process that was
+    left with an iterator in use (by an error in `fit`, say) would not end.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running = 0
+        self._last = 0.0
+        self._is_ending = False
+        atexit.register(self._end)
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._last = time.monotonic()
+            if self._is_ending:
+                raise RuntimeError("The process is ending.")
+            self._running += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._running -= 1
+            self._changed.notify_all()
+
+    def _end(self) -> None:
+        """Refuse calls, until tf.data's buffers are full of refusals and it rests."""
+        deadline = time.monotonic() + _LONGEST_WAIT_SECONDS
+        with self._changed:
+            self._is_ending = True
+            while (now := time.monotonic()) < deadline:
+                quiet_at = max(self._last, now if self._running else 0) + _QUIET_SECONDS
+                if quiet_at <= now:
+                    break
+                self._changed.wait(quiet_at - now)
+
+
+_calls = _Calls()
 
 
 class WindowLoader:
@@ -79,7 +129,9 @@ class WindowLoader:
         self._seeds = tuple(seeds)
         self._positions_of = positions_of
         self._never_empty = never_empty
-        self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(
+            os.cpu_count() or 1, thread_name_prefix="read_images"
+        )
         # What is worked on, by step: a future for each position.
         self._ahead: dict[int, _Batch] = {}
 
@@ -98,10 +150,11 @@ class WindowLoader:
         reference = weakref.ref(self)
 
         def load(step: np.ndarray) -> tuple[np.ndarray, ...]:
-            loader = reference()
-            if loader is None:
-                raise ValueError("The data set of this iterator is gone.")
-            return loader.load(int(step), end_step)
+            with _calls:
+                loader = reference()
+                if loader is None:
+                    raise ValueError("The data set of this iterator is gone.")
+                return loader.load(int(step), end_step)
 
         def batch(step: tf.Tensor) -> Any:
             epoch, *views, positions = tf.numpy_function(load, [step], types)
@@ -113,6 +166,10 @@ class WindowLoader:
             )
 
         dataset = tf.data.Dataset.range(first_step, end_step).map(batch)
+        options = tf.data.Options()
+        # One call at a time: what is parallel about it is in the loader.
+        options.experimental_optimization.map_parallelization = False
+        dataset = dataset.with_options(options)
         dataset._loader = self  # data sets made of this one refer to it
         return dataset
 

@@ -3,6 +3,8 @@
 import csv
 import gc
 import io
+import subprocess
+import sys
 import threading
 import time
 
@@ -299,15 +301,71 @@ def test_any_encoded_images_will_do():
     np.testing.assert_array_equal(positions, [1, 0])
 
 
+def reading_threads():
+    return [t for t in threading.enumerate() if t.name.startswith("read_images")]
+
+
 def test_a_loader_ends_with_its_data_set(examples):
     source = source_of(examples)
-    threads = threading.active_count()
+    threads = len(reading_threads())
     for _ in range(5):
         evaluation = evaluation_batches(examples, source, batch_size=4)
         assert sum(len(images) for images, _ in evaluation) == 11
+    assert reading_threads()
     del evaluation
     gc.collect()
     deadline = time.monotonic() + 10
-    while threading.active_count() > threads and time.monotonic() < deadline:
+    while len(reading_threads()) > threads and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert threading.active_count() <= threads
+    assert len(reading_threads()) <= threads
+
+
+LEFT_IN_USE = """
+import atexit, time
+
+calls = [0, 0]  # begun, ended
+
+def at_last():
+    before = list(calls)
+    time.sleep(1)
+    print("at the end:", before[0] - before[1], calls[0] - before[0], before[0] > 2)
+
+atexit.register(at_last)  # the first to be registered is the last to be called
+
+import numpy as np
+from PIL import Image
+from sop_keras.data import Examples, ImageFiles, Source, evaluation_batches, windows
+
+def load(self, *args, of_class=windows.WindowLoader.load):
+    calls[0] += 1
+    time.sleep(0.4)
+    try:
+        return of_class(self, *args)
+    finally:
+        calls[1] += 1
+
+windows.WindowLoader.load = load
+Image.new("RGB", (8, 8)).save("0.png")
+ids = np.arange(8)
+examples = Examples(ids, ImageFiles(".", np.array([b"0.png"] * 8), 8, 8), ids)
+source = Source("own", tuple("abcdefgh"), 8, examples, None, (0.5,) * 3, (0.5,) * 3)
+batches = evaluation_batches(examples, source, batch_size=1)
+iterators = [iter(batches) for _ in range(2)]
+for iterator in iterators:
+    next(iterator)
+"""
+
+
+def test_tf_data_calls_nothing_when_the_process_ends(tmp_path):
+    # A thread of tf.data that asks for Python when that is on its way out is never
+    # heard of again, and now and then the destructor of its iterator waits for it.
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT_IN_USE],
+        cwd=tmp_path,
+        timeout=120,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    # Calls under way, and calls begun in a second; there had been some.
+    assert done.stdout == "at the end: 0 0 True\n"
