@@ -1,6 +1,8 @@
 """Data sets with stable ids, and the batches made of them."""
 
 from sop_keras.data.bad_images import BadImages, TooManyBadImagesError
+from sop_keras.data.batch_ids import batch_ids
+from sop_keras.data.batch_parts import BatchParts
 from sop_keras.data.batches import (
     evaluation_batches,
     steps_per_epoch,
@@ -22,12 +24,14 @@ from sop_keras.data.webvision import load_webvision
 
 __all__ = [
     "BadImages",
+    "BatchParts",
     "DataFiles",
     "EncodedImages",
     "Examples",
     "ImageFiles",
     "Source",
     "TooManyBadImagesError",
+    "batch_ids",
     "evaluation_batches",
     "keyed_subset",
     "load_cifar10",

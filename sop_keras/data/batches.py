@@ -12,11 +12,15 @@ import tensorflow as tf
 from sop_keras.augment import standardize
 from sop_keras.augment.named import augmentation
 from sop_keras.data.bad_images import BadImages
+from sop_keras.data.batch_parts import WHOLE_BATCHES, BatchParts
 from sop_keras.data.encoded_images import EncodedImages
 from sop_keras.data.epoch_order import epoch_order, num_in_epoch
 from sop_keras.data.source import Examples, Source
 from sop_keras.data.windows import WindowLoader
 from sop_keras.randomness.keyed import random_bits
+
+# How many batches of encoded images are worked on before they are asked for.
+_BATCHES_AHEAD = 2
 
 # How many finished batches of encoded images wait: AUTOTUNE would keep half of the
 # memory full of them, at half a megabyte an image.
@@ -53,17 +57,19 @@ def training_batches(
     epochs: int,
     seed: SupportsIndex,
     initial_epoch: int = 0,
+    initial_step: int = 0,
     augment: str = "weak",
     strong_augment: str | None = None,
     examples_per_class: int = 0,
     bad_images: BadImages | None = None,
+    parts: BatchParts = WHOLE_BATCHES,
 ) -> tf.data.Dataset:
     """Shuffled, augmented, standardised batches of several epochs in a row.
 
     The epochs follow each other in one data set, so that nothing stalls where they
     meet. An epoch's order and an example's view depend on (seed, epoch, id) alone: a
-    run that starts at epoch k gets exactly the batches that a run from 0 gets from
-    epoch k on.
+    run that starts at a step of an epoch gets exactly the batches that a run from the
+    beginning gets from there on.
 
         train = training_batches(
             source.train, source, batch_size=128, epochs=120, seed=0
@@ -84,8 +90,9 @@ def training_batches(
 
     Encoded images are read, decoded and cut to windows at random places here, a batch
     on each core at a time, so that memory does not grow with the data set. Those that
-    cannot be read are left out of their batch; a batch of nothing else gets one
-    example from elsewhere, so that the number of batches is always the same.
+    cannot be read are left out of their batch; a batch (or a part of one) of nothing
+    else gets one example from elsewhere, so that the number of batches is always the
+    same.
 
     Args:
         examples: what to train on, such as `source.train`, a part of it, or the same
@@ -97,6 +104,8 @@ def training_batches(
         epochs: the epoch to stop before, as in Keras' `fit`.
         seed: an integer in `[0, 2**64)` that order and augmentation are drawn from.
         initial_epoch: the epoch to start at, in `[0, epochs]`. Defaults to `0`.
+        initial_step: how many batches of that epoch to leave out, in
+            `[0, steps_per_epoch)`. Defaults to `0`.
         augment: a key of `sop_keras.augment.named.AUGMENTATIONS`. Defaults to `"weak"`.
         strong_augment: another such key, for the second view of a pair. Defaults to
             `None`: no pairs.
@@ -104,12 +113,15 @@ def training_batches(
             anew for each epoch. Defaults to `0`: all examples.
         bad_images: what images that cannot be read are reported to. Defaults to
             `None`: they are an error.
+        parts: the parts of every batch that are given, one after another, in place of
+            the batch. Defaults to `BatchParts()`: whole batches.
 
     Returns:
         A data set of `(images, {"label": labels, "index": ids})`: float32 of shape
         `(batch_size, height, width, channels)` and two int64 of shape `(batch_size,)`;
-        `epochs - initial_epoch` times `steps_per_epoch` batches. With `strong_augment`,
-        `images` is the pair `(weak, strong)` of two such tensors.
+        `epochs - initial_epoch` times `steps_per_epoch` batches, less `initial_step`.
+        With `strong_augment`, `images` is the pair `(weak, strong)` of two such
+        tensors. With `parts`, every batch is `parts.count` elements, maybe empty ones.
 
     Raises:
         ValueError: if there are no examples, an id or a label is out of the source's
@@ -126,6 +138,13 @@ def training_batches(
             "`initial_epoch` must be from 0 to `epochs`. Received: "
             f"initial_epoch={initial_epoch}, epochs={epochs}. `epochs` counts from 0, "
             "not from `initial_epoch`."
+        )
+    if not 0 <= initial_step < (steps if initial_epoch < epochs else 1):
+        raise ValueError(
+            f"`initial_step` must be from 0 to {steps - 1}, as an epoch has {steps} "
+            f"batches, and 0 where no epoch is left. Received: initial_step="
+            f"{initial_step}, initial_epoch={initial_epoch}, epochs={epochs}. After "
+            "the last batch of an epoch, start at step 0 of the next."
         )
     seeds = [int(seed)]
     views = [_view(augment, source, seed)]
@@ -156,19 +175,27 @@ def training_batches(
             "train",
             bad_images or BadImages(),
             seeds,
-            _positions_in_epochs(order_of, batch_size, steps),
+            _positions_in_epochs(order_of, batch_size, steps, parts),
             never_empty=True,
+            ahead=_BATCHES_AHEAD * parts.count,
         )
-        dataset = loader.dataset(initial_epoch * steps, epochs * steps)
+        first_step = initial_epoch * steps + initial_step
+        dataset = loader.dataset(first_step * parts.count, epochs * steps * parts.count)
         # In turn: under op determinism TensorFlow would complain, and then do the same.
-        dataset = dataset.map(training_batch).prefetch(_DECODED_AHEAD)
+        dataset = dataset.map(training_batch).prefetch(_DECODED_AHEAD * parts.count)
     else:
         dataset = _epochs_of_arrays(
-            examples, range(initial_epoch, epochs), order_of, batch_size, len(views)
+            examples,
+            range(initial_epoch, epochs),
+            order_of,
+            batch_size,
+            parts,
+            num_views=len(views),
+            first_step=initial_step,
         )
         dataset = _in_parallel(dataset, training_batch)
-    cardinality = steps * (epochs - initial_epoch)
-    return dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
+    num_batches = steps * (epochs - initial_epoch) - initial_step
+    return _with_cardinality(dataset, num_batches * parts.count)
 
 
 def evaluation_batches(
@@ -179,6 +206,7 @@ def evaluation_batches(
     part: str = "test",
     bad_images: BadImages | None = None,
     with_positions: bool = False,
+    parts: BatchParts = WHOLE_BATCHES,
 ) -> tf.data.Dataset:
     """Standardised batches in the order of `examples`, for `evaluate` and `predict`.
 
@@ -195,10 +223,14 @@ def evaluation_batches(
             `None`: they are an error.
         with_positions: whether to give places in `examples` in place of labels.
             Defaults to `False`.
+        parts: the parts of every batch that are given, one after another, in place of
+            the batch. Defaults to `BatchParts()`: whole batches.
 
     Returns:
         A data set of `(images, labels)`: float32 of shape `(batch_size, height, width,
-        channels)` and int64 of shape `(batch_size,)`.
+        channels)` and int64 of shape `(batch_size,)`. Whole batches are never empty.
+        With `parts`, every batch is `parts.count` elements, maybe empty ones, so that
+        all pipelines give the same number of them.
 
     Raises:
         ValueError: if there are no examples, a label is out of the source's range, or
@@ -223,26 +255,28 @@ def evaluation_batches(
         return tf.range(len(examples))
 
     if not is_encoded:
-        dataset = _epochs_of_arrays(examples, range(1), in_order, batch_size)
+        dataset = _epochs_of_arrays(examples, range(1), in_order, batch_size, parts)
         dataset = _in_parallel(dataset, evaluation_batch)
-        return dataset.apply(tf.data.experimental.assert_cardinality(steps))
+        return _with_cardinality(dataset, steps * parts.count)
     loader = WindowLoader(
         examples,
         part,
         bad_images or BadImages(),
         [None],
-        _positions_in_epochs(in_order, batch_size, steps),
+        _positions_in_epochs(in_order, batch_size, steps, parts),
         never_empty=False,
+        ahead=_BATCHES_AHEAD * parts.count,
     )
-    dataset = loader.dataset(0, steps).map(evaluation_batch)
-    dataset = dataset.filter(lambda images, targets: tf.size(targets) > 0)
-    return dataset.prefetch(_DECODED_AHEAD)
+    dataset = loader.dataset(0, steps * parts.count).map(evaluation_batch)
+    if parts.of == 1:
+        dataset = dataset.filter(lambda images, targets: tf.size(targets) > 0)
+    return dataset.prefetch(_DECODED_AHEAD * parts.count)
 
 
 def _positions_in_epochs(
-    order_of: Callable[[Any], tf.Tensor], batch_size: int, steps: int
+    order_of: Callable[[Any], tf.Tensor], batch_size: int, steps: int, parts: BatchParts
 ) -> Callable[[int], tuple[int, np.ndarray]]:
-    """A function of the step, counted through all epochs: epoch and positions."""
+    """Epoch and positions of a part, by its place in the parts of all epochs."""
 
     # Batches are begun ahead: at the end of an epoch two orders are in use.
     @functools.lru_cache(maxsize=2)
@@ -250,9 +284,12 @@ def _positions_in_epochs(
         with tf.device("CPU"):
             return order_of(tf.constant(epoch, tf.int64)).numpy()
 
-    def positions_of(step: int) -> tuple[int, np.ndarray]:
-        epoch, place = divmod(step, steps)
-        return epoch, order(epoch)[place * batch_size : (place + 1) * batch_size]
+    def positions_of(place: int) -> tuple[int, np.ndarray]:
+        step, place = divmod(place, parts.count)
+        epoch, step = divmod(step, steps)
+        batch = order(epoch)[step * batch_size : (step + 1) * batch_size]
+        begin, end = parts.bounds(len(batch), parts.numbers[place])
+        return epoch, batch[begin:end]
 
     return positions_of
 
@@ -262,7 +299,10 @@ def _epochs_of_arrays(
     epochs: range,
     order_of: Callable[[Any], tf.Tensor],
     batch_size: int,
+    parts: BatchParts,
+    *,
     num_views: int = 1,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
     """As `WindowLoader.dataset`, of images in memory: every view is the image."""
     with tf.device("CPU"):
@@ -272,6 +312,15 @@ def _epochs_of_arrays(
         positions = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
         return positions.map(lambda batch: (epoch, batch))
 
+    def in_parts(epoch: tf.Tensor, batch: tf.Tensor) -> tf.data.Dataset:
+        def positions(part: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            begin, end = parts.bounds(tf.size(batch, tf.int64), part)
+            return epoch, batch[begin:end]
+
+        return tf.data.Dataset.range(parts.numbers.start, parts.numbers.stop).map(
+            positions
+        )
+
     def originals(
         epoch: tf.Tensor, positions: tf.Tensor
     ) -> tuple[tf.Tensor, tuple[tf.Tensor, ...], tf.Tensor]:
@@ -280,7 +329,12 @@ def _epochs_of_arrays(
     dataset = tf.data.Dataset.range(epochs.start, epochs.stop)
     # The order of the next epoch is drawn while this one is trained on.
     dataset = dataset.map(lambda epoch: (epoch, order_of(epoch))).prefetch(1)
-    return _in_parallel(dataset.flat_map(epoch_positions), originals)
+    dataset = dataset.flat_map(epoch_positions)
+    if first_step:
+        dataset = dataset.skip(first_step)
+    if parts.of > 1:
+        dataset = dataset.flat_map(in_parts)
+    return _in_parallel(dataset, originals)
 
 
 def _in_parallel(
@@ -291,6 +345,11 @@ def _in_parallel(
         function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def _with_cardinality(dataset: tf.data.Dataset, num_elements: int) -> tf.data.Dataset:
+    """The data set, which is known to have so many elements."""
+    return dataset.apply(tf.data.experimental.assert_cardinality(num_elements))
 
 
 def _view(name: str, source: Source, seed: SupportsIndex) -> Callable[..., tf.Tensor]:

@@ -21,9 +21,6 @@ from sop_keras.data.encoded_images import EncodedImages
 from sop_keras.data.source import Examples
 from sop_keras.randomness.keyed import random_bits
 
-# How many batches are worked on before they are asked for.
-_BATCHES_AHEAD = 2
-
 # The place of a window is drawn from these many bits.
 _HALF = np.uint64(32)
 
@@ -106,9 +103,12 @@ class WindowLoader:
         seeds: for each view, an integer in `[0, 2**64)` that the windows are drawn
             from, or None for the one in the middle.
         positions_of: which batch belongs to a step: its epoch and the places of its
-            images among the examples.
-        never_empty: whether a batch without any readable image gets another one: the
-            next of `examples` that can be read. Without, such a batch is empty.
+            images among the examples. There may be none; then the batch is empty.
+            Where replicas share a batch, the part of each counts as a batch here.
+        never_empty: whether a batch of images none of which is readable gets another
+            one: the next of `examples` that can be read. Without, such a batch is
+            empty.
+        ahead: how many batches are worked on before they are asked for, at least 0.
     """
 
     def __init__(
@@ -120,6 +120,7 @@ class WindowLoader:
         positions_of: Callable[[int], tuple[int, np.ndarray]],
         *,
         never_empty: bool,
+        ahead: int,
     ):
         assert isinstance(examples.images, EncodedImages)
         self._images = examples.images
@@ -129,6 +130,7 @@ class WindowLoader:
         self._seeds = tuple(seeds)
         self._positions_of = positions_of
         self._never_empty = never_empty
+        self._num_ahead = ahead
         self._pool = ThreadPoolExecutor(
             os.cpu_count() or 1, thread_name_prefix="read_images"
         )
@@ -177,13 +179,13 @@ class WindowLoader:
         """The batch of a step as arrays, with the steps after it begun."""
         # Begun ahead or not, a batch is the same: iterators do not disturb each other.
         batch = self._ahead.pop(step, None) or self._begin(step)
-        for later in range(step + 1, min(step + 1 + _BATCHES_AHEAD, end_step)):
+        for later in range(step + 1, min(step + 1 + self._num_ahead, end_step)):
             if later not in self._ahead:
                 self._ahead[later] = self._begin(later)
         found = [future.result() for future in batch.windows]
         kept = [p for p, views in zip(batch.positions, found, strict=True) if views]
         windows = [views for views in found if views]
-        if self._never_empty and not kept:
+        if self._never_empty and len(batch.positions) and not kept:
             kept, windows = self._stand_in(batch)
         positions = np.array(kept, np.int64)
         epoch = np.array(batch.epoch, np.int64)

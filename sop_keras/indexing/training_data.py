@@ -145,32 +145,40 @@ def unpack(data: Any) -> tuple[Any, Any, Any, Any]:
 
 def is_stream(x: Any) -> bool:
     """Whether x brings its own labels and batches."""
-    return _is_tensor_stream(x) or isinstance(x, keras.utils.PyDataset)
+    return _is_tensor_stream(x) or isinstance(x, keras.utils.PyDataset) or callable(x)
 
 
 def fixed_order(x: Any) -> bool:
     """Whether Keras cannot shuffle x, and would warn that it does not."""
-    return _is_tensor_stream(x) or (
-        isinstance(x, keras.utils.PyDataset) and x.num_batches is None
+    return (
+        _is_tensor_stream(x)
+        or isinstance(x, tf.distribute.DistributedDataset)
+        or (isinstance(x, keras.utils.PyDataset) and x.num_batches is None)
     )
 
 
-def peek_inputs(x: Any) -> tuple[Any, Any]:
-    """The inputs' structure as KerasTensors, and x again: reading a generator ends it.
+def peek(x: Any, y: Any) -> tuple[Any, Any, Any]:
+    """What inputs and labels look like, and x again: reading a generator ends it.
 
     Args:
-        x: what `for_fit` returned as x.
+        x: what `for_fit` or `for_evaluation` returned as x.
+        y: what it returned as y.
+
+    Returns:
+        The inputs' structure as KerasTensors, the labels as one, and x.
     """
-    first: Any = x
-    if isinstance(x, tf.data.Dataset):
-        first = x.element_spec[0]
+    batch: Any = (x, y)
+    if callable(x):
+        batch = x(tf.distribute.InputContext()).element_spec
+    elif isinstance(x, tf.data.Dataset):
+        batch = x.element_spec
     elif isinstance(x, keras.utils.PyDataset):
-        first = x[0][0]
+        batch = x[0]
     elif inspect.isgenerator(x):
-        batch: Any = next(x, None)
+        batch = next(x, None)
         if batch is None:
             raise DataError("The generator gave no batch.")
-        first, x = batch[0], _chain([batch], x)
+        x = _chain([batch], x)
 
     def spec(array: Any) -> keras.KerasTensor:
         if not hasattr(array, "dtype"):
@@ -178,7 +186,8 @@ def peek_inputs(x: Any) -> tuple[Any, Any]:
         dtype = keras.backend.standardize_dtype(array.dtype)
         return keras.KerasTensor((None, *array.shape[1:]), dtype=dtype)
 
-    return keras.tree.map_structure(spec, first), x
+    inputs, labels, _, _ = unpack(batch)
+    return keras.tree.map_structure(spec, inputs), spec(labels), x
 
 
 class _CheckedPyDataset(keras.utils.PyDataset):
@@ -224,13 +233,21 @@ def _check_stream(
         return (check(batch) for batch in x), None, None
     if isinstance(x, keras.utils.PyDataset):
         return _CheckedPyDataset(x, check), None, None
+    if callable(x):
+        return lambda context: _checked_dataset(x(context), check), None, None
+    return _checked_dataset(x, check), None, None
+
+
+def _checked_dataset(
+    x: tf.data.Dataset, check: Callable[[Any], Any]
+) -> tf.data.Dataset:
     if x.cardinality() == 0:
         raise DataError("The data set is empty.")
     # AutoGraph would bury the message of a check in a stack of its own.
     check_element = tf.autograph.experimental.do_not_convert(
         lambda *element: check(element)
     )
-    return x.map(check_element), None, None
+    return x.map(check_element)
 
 
 def _check_arrays(x: Any, y: Any) -> None:

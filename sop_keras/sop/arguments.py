@@ -62,19 +62,55 @@ def check_backbone(backbone: Any, num_classes: int, from_logits: bool) -> None:
         _warn_of_softmax()
 
 
-def check_strategy() -> None:
-    """Check that no tf.distribute strategy of several devices is in force.
+def check_table_device(table_device: Any) -> str | None:
+    """`table_device`, if it is None or `"cpu"`.
 
     Raises:
-        ValueError: if one is.
+        ValueError: if it is something else.
     """
-    strategy = tf.distribute.get_strategy()
-    one_device = isinstance(strategy, tf.distribute.OneDeviceStrategy)
-    if tf.distribute.has_strategy() and not one_device:
+    if table_device not in (None, "cpu"):
         raise ValueError(
-            "SOPModel trains on one device in this version. Received: "
-            f"{type(strategy).__name__}; build, compile and fit outside of its scope."
+            '`table_device` must be "cpu" (u and v in the host\'s memory) or None '
+            f"(beside the network). Received: {table_device!r}"
         )
+    return table_device
+
+
+def check_jit_compile(
+    jit_compile: Any, strategy: tf.distribute.Strategy, table_device: str | None
+) -> Any:
+    """`jit_compile` as compile() of the model can take it.
+
+    Args:
+        jit_compile: True, False or `"auto"`.
+        strategy: the model's.
+        table_device: the model's.
+
+    Raises:
+        ValueError: if it is True where XLA fails, or compile() is not called in the
+            scope of the model's strategy.
+    """
+    if tf.distribute.get_strategy() is not strategy:
+        raise ValueError(
+            "The model was made in the scope of a "
+            f"{type(strategy).__name__}, compile() is called outside of it, so that "
+            "the optimizers would not know of the replicas. Make the optimizers and "
+            "compile in the same `with strategy.scope():`."
+        )
+    reasons = []
+    if strategy.num_replicas_in_sync > 1:
+        reasons.append(
+            f"with {strategy.num_replicas_in_sync} replicas, TensorFlow cannot compile "
+            "the exchange between them"
+        )
+    if table_device is not None:
+        reasons.append("a compiled step cannot reach a table in the host's memory")
+    if reasons and jit_compile is True:
+        raise ValueError(
+            f"jit_compile=True cannot be had here: {'; '.join(reasons)}. Leave "
+            "jit_compile out."
+        )
+    return False if reasons else jit_compile
 
 
 def check_outputs(outputs: Any, num_classes: int) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from sop_keras.distribution.global_batch import GlobalBatch
+from sop_keras.distribution.strategies import check_strategy
 from sop_keras.indexing import label_checks
 from sop_keras.indexing.after_data import after_data
 from sop_keras.indexing.data_errors import DataError
@@ -82,6 +84,8 @@ class SOPModel(SavedSeeds, IndexedModel):
         init_std: u and v start as draws from N(0, init_std^2). Defaults to `1e-8`. In a
             short training, where u has few visits to grow in, choose more (`1e-4`).
         seed: seeds u and v. Defaults to `None`: Keras' global seed.
+        table_device: `"cpu"` keeps u and v in the host's memory, for tables larger than
+            the GPU's. Defaults to `None`: beside the network.
 
     Example:
     ```python
@@ -113,6 +117,11 @@ class SOPModel(SavedSeeds, IndexedModel):
     `balance_loss`. Of two views, the metrics of `compile` are those of the weak one.
     `evaluate` takes one view and reports the network's plain cross entropy as `loss`.
 
+    Under a strategy of `tf.distribute` (`MirroredStrategy`,
+    `MultiWorkerMirroredStrategy`), make and compile the model in its scope; k replicas
+    then train like one device on the same batches. BatchNormalization does so where it
+    has `synchronized=True`.
+
     Reference: Liu, Zhu, Qu, You, "Robust Training under Label Noise by
     Over-parameterization", ICML 2022, Algorithm 1 and Appendix A.3.
     """
@@ -133,12 +142,14 @@ class SOPModel(SavedSeeds, IndexedModel):
         class_prior: Any = None,
         init_std: float = 1e-8,
         seed: int | None = None,
+        table_device: str | None = None,
         **kwargs: Any,
     ):
         num_examples = arguments.check_integer("num_examples", num_examples, least=1)
         num_classes = arguments.check_integer("num_classes", num_classes, least=2)
         arguments.check_backbone(backbone, num_classes, from_logits)
-        arguments.check_strategy()
+        check_strategy(tf.distribute.get_strategy())
+        self.table_device = arguments.check_table_device(table_device)
         # The loss is scaled where the backbone, not this model, computes in float16.
         kwargs.setdefault("dtype", backbone.dtype_policy)
         super().__init__(num_examples, num_classes, **kwargs)
@@ -169,6 +180,7 @@ class SOPModel(SavedSeeds, IndexedModel):
             init_std=self.init_std,
             project=variant == "paper",
             seed=seed,
+            device=table_device,
             name="noise_table",
         )
         parts = ["ce_loss", "mse_loss"]
@@ -210,8 +222,8 @@ class SOPModel(SavedSeeds, IndexedModel):
                 `keras.Model.compile` takes.
 
         Raises:
-            ValueError: for a loss, a row optimizer that would sweep the table, or a
-                tf.distribute strategy.
+            ValueError: for a loss, a row optimizer that would sweep the table, a
+                strategy that is not the model's, or XLA where it cannot be had.
         """
         if loss is not None or "loss_weights" in kwargs:
             raise ValueError(
@@ -225,7 +237,11 @@ class SOPModel(SavedSeeds, IndexedModel):
                 "`optimizer`, `u_optimizer` and `v_optimizer` must be three objects: a "
                 "shared one would count its steps more than once."
             )
-        arguments.check_strategy()
+        kwargs["jit_compile"] = arguments.check_jit_compile(
+            kwargs.get("jit_compile", "auto"),
+            self.distribute_strategy,
+            self.table_device,
+        )
         super().compile(optimizer=optimizer, **kwargs)
         self.u_optimizer = u_optimizer
         self.v_optimizer = v_optimizer
@@ -237,6 +253,7 @@ class SOPModel(SavedSeeds, IndexedModel):
         x, observed_labels, indices, sample_weight = unpack(data)
         labels, weights = self._one_hot(observed_labels), _column(sample_weight)
         views = x if self.consistency_weight else (x,)  # L_C alone sees the second
+        batch = GlobalBatch(ops.shape(labels)[0])
         u, v = self.noise_table.rows(indices)
         noise = objective.estimated_noise(u, v, labels, self.variant)
 
@@ -244,8 +261,10 @@ class SOPModel(SavedSeeds, IndexedModel):
         with tf.GradientTape() as tape:
             outputs = self._outputs(views)
             probs = ops.softmax(outputs[0], axis=-1) if self.from_logits else outputs[0]
-            loss, parts = self._network_loss(outputs, probs, noise, labels, weights)
-            scaled_loss = self.optimizer.scale_loss(loss)
+            loss, parts = self._network_loss(
+                outputs, probs, noise, labels, weights, batch
+            )
+            scaled_loss = self.optimizer.scale_loss(batch.share(loss))
         if self.trainable_weights:
             gradients = tape.gradient(scaled_loss, self.trainable_weights)
             self.optimizer.apply_gradients(
@@ -255,10 +274,11 @@ class SOPModel(SavedSeeds, IndexedModel):
         # The rows of u and v: a step each, then the projection.
         predictions = self._one_hot(ops.argmax(outputs[0], axis=-1))
         gradients = self._row_gradients(
-            (u, v), probs, noise, labels, predictions, weights
+            (u, v), probs, noise, labels, predictions, weights, batch
         )
         rates = (self.u_optimizer.learning_rate, self.v_optimizer.learning_rate)
-        self.noise_table.step(indices, (u, v), gradients, rates)
+        indices, gradients = batch.gather(indices), map(batch.gather, gradients)
+        self.noise_table.step(indices, tuple(gradients), rates)
         self.u_optimizer.iterations.assign_add(1)
         self.v_optimizer.iterations.assign_add(1)
 
@@ -322,6 +342,7 @@ class SOPModel(SavedSeeds, IndexedModel):
             "class_prior": self.class_prior.tolist() if given else "empirical",
             "init_std": self.init_std,
             "seed": self.seed,
+            "table_device": self.table_device,
         }
 
     @classmethod
@@ -382,11 +403,14 @@ class SOPModel(SavedSeeds, IndexedModel):
             )
 
     def _build_on(self, inputs: Any) -> None:
-        if self.consistency_weight:
-            inputs, _ = inputs  # the views differ in nothing that a weight depends on
+        inputs = self._one_view(inputs)
         # First: Keras would turn an error of an unbuilt backbone into a warning.
         self.call(inputs)
         super()._build_on(inputs)
+
+    def _one_view(self, inputs: Any) -> Any:
+        # The views differ in nothing that a weight depends on.
+        return inputs[0] if self.consistency_weight else inputs
 
     def _one_hot(self, labels: Any) -> Any:
         if len(labels.shape) == 2 and labels.shape[1] == self.num_classes:
@@ -403,7 +427,13 @@ class SOPModel(SavedSeeds, IndexedModel):
         return [outputs] if len(views) == 1 else ops.split(outputs, len(views))
 
     def _network_loss(
-        self, outputs: list[Any], probs: Any, noise: Any, labels: Any, weights: Any
+        self,
+        outputs: list[Any],
+        probs: Any,
+        noise: Any,
+        labels: Any,
+        weights: Any,
+        batch: GlobalBatch,
     ) -> tuple[Any, dict[str, Any]]:
         """L_CE + lambda_C L_C + lambda_B L_B + the backbone's losses; parts by name."""
         observed = objective.observed_probabilities(probs, noise, self.variant)
@@ -417,7 +447,7 @@ class SOPModel(SavedSeeds, IndexedModel):
             loss = loss + self.consistency_weight * parts["consistency_loss"]
         if self.balance_weight:
             parts["balance_loss"] = objective.balance_loss(
-                probs, observed, self.class_prior, self.variant
+                probs, observed, self.class_prior, self.variant, batch.mean
             )
             loss = loss + self.balance_weight * parts["balance_loss"]
         for extra_loss in self.losses:
@@ -432,11 +462,16 @@ class SOPModel(SavedSeeds, IndexedModel):
         labels: Any,
         predictions: Any,
         weights: Any,
+        batch: GlobalBatch,
     ) -> tuple[Any, Any]:
-        """The gradients of the batch mean for the rows of u and v."""
+        """The gradients for the rows of u and v of what each step of the network takes.
+
+        That is the mean over the whole batch, or over several whose gradients are
+        accumulated.
+        """
         u, v = rows
         weights = 1.0 if weights is None else weights
-        batch_size = ops.cast(ops.shape(labels)[0], "float32")
+        batch_size = batch.size * self._accumulated_batches
         by_u = objective.u_gradient(
             u,
             probs,
@@ -447,9 +482,15 @@ class SOPModel(SavedSeeds, IndexedModel):
             balance_weight=self.balance_weight,
             class_prior=self.class_prior,
             sample_weight=weights,
+            mean=batch.mean,
         )
         by_v = objective.v_gradient(v, labels, predictions, self.variant, weights)
         return by_u / batch_size, by_v / batch_size
+
+    @property
+    def _accumulated_batches(self) -> int:
+        optimizer: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        return optimizer.gradient_accumulation_steps or 1
 
     def _track(self, loss: Any, labels: Any, parts: dict[str, Any]) -> None:
         batch_size = ops.shape(labels)[0]

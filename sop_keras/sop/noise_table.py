@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from sop_keras.sop import sparse_variable
+
 _ROWS_AT_ONCE = 65_536
 
 
@@ -20,6 +22,9 @@ class NoiseTable(keras.layers.Layer):
     are not among the model's trainable variables, so that no optimizer takes them for
     weights of the network; they are saved with the model like every other variable.
 
+    Under a tf.distribute strategy every replica holds the whole table, unless `device`
+    says otherwise, and takes the steps of all replicas' rows: the copies stay equal.
+
     u is stored as one column: only the entry of u_i at the label occurs in s_i, and the
     label of an example is fixed.
 
@@ -31,6 +36,9 @@ class NoiseTable(keras.layers.Layer):
         project: whether rows are projected to [-1, 1] after their step (Algorithm 1).
             Defaults to `True`.
         seed: an integer, or None for Keras' global seed. Defaults to `None`.
+        device: `"cpu"` for one table in the host's memory, which all replicas of this
+            process share: of a table larger than a GPU's memory, only the rows of the
+            batch cross. Defaults to `None`: where the network is, on every replica.
 
     Attributes:
         u: float32 variable, shape `(num_examples, 1)`.
@@ -46,6 +54,7 @@ class NoiseTable(keras.layers.Layer):
         init_std: float = 1e-8,
         project: bool = True,
         seed: int | None = None,
+        device: str | None = None,
         **kwargs: Any,
     ):
         # float32 under any dtype policy: 1e-8 squared is 0 in float16.
@@ -55,31 +64,31 @@ class NoiseTable(keras.layers.Layer):
         self.init_std = init_std
         self.project = project
         self.seed = seed
+        self.device = device
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
         """Create u and v and draw their first values."""
-        self.u = self._add_table("u", 1)
-        self.v = self._add_table("v", self.num_classes)
         # One generator for both: the same seed twice would give u and v equal draws.
         seeds = keras.random.SeedGenerator(self.seed)
+        self.u = self._add_table("u", 1)
+        self.v = self._add_table("v", self.num_classes)
         for table in (self.u, self.v):
             # In pieces: the usual initializer would need several times the table.
             for start in range(0, self.num_examples, _ROWS_AT_ONCE):
                 stop = min(start + _ROWS_AT_ONCE, self.num_examples)
                 shape = (stop - start, table.shape[1])
                 draws = keras.random.normal(shape, stddev=self.init_std, seed=seeds)
-                _scatter_rows(table, ops.arange(start, stop), draws)
+                sparse_variable.scatter(table, ops.arange(start, stop), draws)
         self.built = True
 
-    def rows(self, indices: Any) -> tuple[Any, Any]:
+    def rows(self, indices: Any) -> tuple[Any, ...]:
         """The rows of u and v at `indices`: `(n, 1)` and `(n, num_classes)`."""
-        return _gather_rows(self.u, indices), _gather_rows(self.v, indices)
+        return tuple(sparse_variable.gather(t, indices) for t in (self.u, self.v))
 
     def step(
         self,
         indices: Any,
-        rows: tuple[Any, Any],
         gradients: tuple[Any, Any],
         learning_rates: tuple[Any, Any],
     ) -> None:
@@ -93,31 +102,33 @@ class NoiseTable(keras.layers.Layer):
         Args:
             indices: integer ids, shape `(n,)`, all in `[0, num_examples)`: checked
                 where the data come in, because XLA drops assertions and clamps gathers.
-            rows: what `rows(indices)` gave before the step.
-            gradients: the gradients for u and v, of the rows' shapes.
+            gradients: the gradients for u and v, `(n, 1)` and `(n, num_classes)`.
             learning_rates: alpha_u and alpha_v.
         """
         is_finite = ops.isfinite(gradients[0])
         gradients = tuple(ops.where(is_finite, g, 0.0) for g in gradients)
         segments = _first_positions(indices)
         for variable, row, gradient, learning_rate in zip(
-            (self.u, self.v), rows, gradients, learning_rates, strict=True
+            (self.u, self.v), self.rows(indices), gradients, learning_rates, strict=True
         ):
             gradient = _sum_segments(gradient, segments)
             row = row - learning_rate * gradient
             if self.project:
                 row = ops.clip(row, -1.0, 1.0)
-            _scatter_rows(variable, indices, row)
+            sparse_variable.scatter(variable, indices, row)
 
     def _add_table(self, name: str, columns: int) -> keras.Variable:
-        return self.add_weight(
-            name=name,
-            shape=(self.num_examples, columns),
-            dtype="float32",
-            initializer="zeros",
-            trainable=False,
-            autocast=False,
-        )
+        def add() -> keras.Variable:
+            return self.add_weight(
+                name=name,
+                shape=(self.num_examples, columns),
+                dtype="float32",
+                initializer="zeros",
+                trainable=False,
+                autocast=False,
+            )
+
+        return add() if self.device is None else sparse_variable.on_host(add)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
@@ -128,6 +139,7 @@ class NoiseTable(keras.layers.Layer):
             "init_std": self.init_std,
             "project": self.project,
             "seed": self.seed,
+            "device": self.device,
         }
 
 
@@ -140,20 +152,3 @@ def _sum_segments(values: Any, segments: Any) -> Any:
     """Replace every row by the sum of the rows in its segment."""
     sums = ops.segment_sum(values, segments, num_segments=ops.shape(values)[0])
     return ops.take(sums, segments, axis=0)
-
-
-# keras.ops has no update in place: these two are all that a further backend must add.
-
-
-def _gather_rows(variable: keras.Variable, indices: Any) -> Any:
-    import tensorflow as tf
-
-    # On the variable itself: through a tensor, the gather would read the whole table.
-    return tf.gather(variable.value, indices)
-
-
-def _scatter_rows(variable: keras.Variable, indices: Any, rows: Any) -> None:
-    import tensorflow as tf
-
-    # Equal ids carry equal rows by now, so the order of writing does not matter.
-    variable.value.scatter_update(tf.IndexedSlices(rows, indices))

@@ -23,6 +23,7 @@ L_B averages.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -109,8 +110,17 @@ def log_probabilities(outputs: Tensor, from_logits: bool = True) -> Tensor:
     return ops.log(ops.maximum(outputs, LOG_FLOOR))
 
 
+def mean_over_batch(values: Tensor) -> Tensor:
+    """The mean over the examples, `(num_classes,)` of `(batch_size, num_classes)`."""
+    return ops.mean(values, axis=0)
+
+
 def balance_loss(
-    probs: Tensor, observed_probs: Tensor, class_prior: Tensor, variant: str
+    probs: Tensor,
+    observed_probs: Tensor,
+    class_prior: Tensor,
+    variant: str,
+    mean: Callable[[Tensor], Tensor] = mean_over_batch,
 ) -> Tensor:
     """L_B = -sum_k prior_k log mean_batch(q)_k (A.3), a scalar.
 
@@ -121,17 +131,21 @@ def balance_loss(
         observed_probs: phi(p + s) of the same batch.
         class_prior: shape `(num_classes,)`, sums to 1.
         variant: `"paper"` or `"reference"`.
+        mean: the mean over the whole batch, where this is a part of it. Defaults to
+            `mean_over_batch`.
     """
     if variant == "reference":
-        mean_probs = ops.clip(ops.mean(observed_probs, axis=0), EPSILON, 1)
+        mean_probs = ops.clip(mean(observed_probs), EPSILON, 1)
     else:
         # A class whose probability underflows in the whole batch costs a finite loss.
-        mean_probs = ops.maximum(ops.mean(probs, axis=0), LOG_FLOOR)
+        mean_probs = ops.maximum(mean(probs), LOG_FLOOR)
     return -ops.sum(class_prior * ops.log(mean_probs))
 
 
 def batch_mean(values: Tensor, sample_weight: Tensor = None) -> Tensor:
     """The mean over the batch of a loss per example; weights leave the divisor.
+
+    Of an empty batch, as a replica may have one, it is 0.
 
     Args:
         values: shape `(batch_size,)`.
@@ -139,7 +153,8 @@ def batch_mean(values: Tensor, sample_weight: Tensor = None) -> Tensor:
     """
     if sample_weight is not None:
         values = values * sample_weight[:, 0]
-    return ops.sum(values) / ops.cast(ops.shape(values)[0], "float32")
+    count = ops.cast(ops.shape(values)[0], "float32")
+    return ops.sum(values) / ops.maximum(count, 1.0)
 
 
 def u_gradient(
@@ -152,6 +167,7 @@ def u_gradient(
     balance_weight: float = 0.0,
     class_prior: Tensor = None,
     sample_weight: Tensor | float = 1.0,
+    mean: Callable[[Tensor], Tensor] = mean_over_batch,
 ) -> Tensor:
     """Gradient for u of what trains it, the losses summed over the batch.
 
@@ -171,6 +187,7 @@ def u_gradient(
         class_prior: the prior of L_B, shape `(num_classes,)`.
         sample_weight: a factor on each example's L_CE and L_MSE, shape
             `(batch_size, 1)`. Defaults to `1.0`.
+        mean: as in `balance_loss`. Defaults to `mean_over_batch`.
 
     Returns:
         Shape `(batch_size, 1)`. Divide by the global batch size for the mean's.
@@ -187,7 +204,7 @@ def u_gradient(
     clipped = ops.clip(phi, EPSILON, 1)
     by_clipped = -labels / clipped * sample_weight
     if balance_weight:
-        mean_probs = ops.mean(clipped, axis=0)
+        mean_probs = mean(clipped)
         inside = _indicator((mean_probs >= EPSILON) & (mean_probs <= 1.0))
         by_mean = -class_prior / ops.clip(mean_probs, EPSILON, 1) * inside
         by_clipped = by_clipped + balance_weight * by_mean

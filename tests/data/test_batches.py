@@ -219,6 +219,39 @@ def test_a_later_start_continues_the_same_run(source, augment, strong_augment):
     assert run(4) == []
 
 
+@pytest.mark.parametrize("examples_per_class", [0, 3])
+@pytest.mark.parametrize("strong_augment", [None, "flip"])
+def test_a_start_within_an_epoch_continues_the_same_run(
+    source, examples_per_class, strong_augment
+):
+    # Batches of 5: an epoch of 23 examples has 5, one of 3 of 4 classes has 3.
+    assert np.bincount(source.train.labels, minlength=4).min() >= 3
+    steps = {0: 5, 3: 3}[examples_per_class]
+
+    def run(initial_epoch=0, initial_step=0):
+        dataset = training_batches(
+            source.train,
+            source,
+            batch_size=5,
+            epochs=3,
+            seed=SEED,
+            initial_epoch=initial_epoch,
+            initial_step=initial_step,
+            strong_augment=strong_augment,
+            examples_per_class=examples_per_class,
+        )
+        batches = list(dataset)
+        assert dataset.cardinality() == len(batches)
+        return batches
+
+    whole = run()
+    assert len(whole) == 3 * steps
+    for epoch, step in ((0, 1), (1, 2), (2, steps - 1)):
+        rest = run(epoch, step)
+        for expected, received in zip(whole[epoch * steps + step :], rest, strict=True):
+            tf.nest.map_structure(np.testing.assert_array_equal, expected, received)
+
+
 class IndexRecorder(keras.Model):
     def __init__(self):
         super().__init__()
@@ -280,6 +313,16 @@ def test_steps_per_epoch(num_examples, batch_size, steps):
         ({"batch_size": 0}, "`batch_size` must be at least 1. Received: batch_size=0"),
         ({"initial_epoch": 3}, "initial_epoch=3, epochs=2"),
         ({"initial_epoch": -1}, "initial_epoch=-1, epochs=2"),
+        ({"initial_step": -1}, "initial_step=-1, initial_epoch=0"),
+        # 23 examples in batches of 5 are 5 batches.
+        (
+            {"initial_step": 5},
+            "from 0 to 4, as an epoch has 5 batches.*initial_step=5.*step 0 of the nex",
+        ),
+        (
+            {"initial_epoch": 2, "initial_step": 1},
+            "0 where no epoch is left. Received: initial_step=1, initial_epoch=2",
+        ),
         (
             {"augment": "strong"},
             "no augmentation 'strong'. There are: weak, flip, none,",

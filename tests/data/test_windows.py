@@ -135,10 +135,14 @@ def test_what_starts_at_a_later_epoch_is_the_same(examples):
     source = source_of(examples)
     whole_run = list(training_batches(examples, source, **options))
     resumed = list(training_batches(examples, source, **options, initial_epoch=1))
+    within = list(
+        training_batches(examples, source, **options, initial_epoch=1, initial_step=2)
+    )
     assert len(whole_run) == 9
-    for (x1, y1), (x2, y2) in zip(whole_run[3:], resumed, strict=True):
-        np.testing.assert_array_equal(x1, x2)
-        np.testing.assert_array_equal(y1["index"], y2["index"])
+    for start, rest in ((3, resumed), (5, within)):
+        for (x1, y1), (x2, y2) in zip(whole_run[start:], rest, strict=True):
+            np.testing.assert_array_equal(x1, x2)
+            np.testing.assert_array_equal(y1["index"], y2["index"])
 
 
 def test_evaluation_sees_the_middle_in_order(examples, folder):
@@ -294,11 +298,30 @@ def test_any_encoded_images_will_do():
         [None],
         lambda step: (step, np.array([1, 0])),
         never_empty=False,
+        ahead=2,
     )
     epoch, views, positions = loader.load(5, end_step=9)
     assert epoch == 5
     np.testing.assert_array_equal(views, pixels[::-1])
     np.testing.assert_array_equal(positions, [1, 0])
+
+
+@pytest.mark.parametrize("ahead", [2, 4])
+def test_so_many_batches_are_worked_on_ahead(examples, ahead):
+    begun = []
+
+    def positions_of(step):
+        begun.append(step)
+        return 0, np.array([step])
+
+    loader = WindowLoader(
+        *(examples, "train", BadImages(), [SEED], positions_of),
+        never_empty=True,
+        ahead=ahead,
+    )
+    for step in range(7):
+        loader.load(step, end_step=7)
+        assert begun == list(range(min(step + ahead + 1, 7)))
 
 
 def reading_threads():

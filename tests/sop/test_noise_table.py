@@ -83,7 +83,7 @@ def test_a_step_moves_and_projects_the_rows_of_the_batch_alone():
     table = table_of(u, v)
     ids = np.array([3, 1])
     by_u, by_v = np.float32([[1.0], [-2.0]]), np.float32([[0.1, 0.0], [-9.0, 9.0]])
-    table.step(ids, table.rows(ids), (by_u, by_v), (0.5, 0.1))
+    table.step(ids, (by_u, by_v), (0.5, 0.1))
     # u_3 = 0.4 - 0.5 * 1, u_1 = 0.2 + 0.5 * 2 = 1.2 -> 1; v_3 = 0.7 - 0.1 * 0.1;
     # v_1 = (0.3 + 0.9, 0.4 - 0.9) -> (1, -0.5). Row 2, beyond +-1, was not visited.
     np.testing.assert_allclose(
@@ -98,7 +98,7 @@ def test_without_projection_rows_may_pass_one():
     table = table_of(np.float32([[0.9]]), np.float32([[0.9, -0.9]]), project=False)
     ids = [0]
     gradients = np.float32([[-1.0]]), np.float32([[-1.0, 1.0]])
-    table.step(ids, table.rows(ids), gradients, (1.0, 0.5))
+    table.step(ids, gradients, (1.0, 0.5))
     np.testing.assert_allclose(table.u.numpy(), [[1.9]])
     np.testing.assert_allclose(table.v.numpy(), [[1.4, -1.4]], rtol=1e-6)
 
@@ -108,7 +108,7 @@ def test_gradients_of_equal_ids_are_summed_before_one_step_and_one_projection():
     ids = np.array([1, 0, 1, 1])
     by_u = np.float32([[1.0], [10.0], [-4.0], [0.5]])
     by_v = np.float32([[1.0, 2.0], [0.0, 0.0], [0.5, -8.0], [0.0, 1.0]])
-    table.step(ids, table.rows(ids), (by_u, by_v), (0.1, 0.1))
+    table.step(ids, (by_u, by_v), (0.1, 0.1))
     # u_1 = 0.5 - 0.1 (1 - 4 + 0.5) = 0.75; u_0 = 0.5 - 1 = -0.5;
     # v_1 = (0 - 0.15, 0.5 + 0.5). Three projected steps would end elsewhere.
     np.testing.assert_allclose(table.u.numpy(), [[-0.5], [0.75]], rtol=1e-6)
@@ -139,7 +139,7 @@ def test_the_golden_trajectories_of_u_and_v(name):
         )
         by_v = objective.v_gradient(v, batch, predictions, file.variant)
         rates = float(file["lr_u"]), float(file["lr_v"])
-        table.step(ids, (u, v), (by_u / 16.0, by_v / 16.0), rates)
+        table.step(ids, (by_u / 16.0, by_v / 16.0), rates)
         us.append(table.u.numpy())
         vs.append(table.v.numpy())
     assert golden.error(np.stack(us), file.u) < 1e-5
@@ -152,7 +152,7 @@ def test_a_step_reads_and_writes_rows_and_nothing_else(variable):
 
     @tf.function
     def step(ids, by_u, by_v):
-        table.step(ids, table.rows(ids), (by_u, by_v), (1.0, 1.0))
+        table.step(ids, (by_u, by_v), (1.0, 1.0))
 
     graph = step.get_concrete_function(
         tf.TensorSpec([None], tf.int64),
@@ -171,7 +171,7 @@ def test_a_gradient_that_is_not_finite_leaves_its_rows_alone():
     indices = np.array([0, 1, 2])
     by_u = np.array([[np.nan], [np.inf], [1.0]], "float32")
     by_v = np.ones((3, 2), "float32")
-    table.step(indices, table.rows(indices), (by_u, by_v), (0.1, 0.2))
+    table.step(indices, (by_u, by_v), (0.1, 0.2))
     # Only example 2 moves: u to 0.5 - 0.1 and v to 0.5 - 0.2.
     np.testing.assert_allclose(table.u.numpy()[:, 0], [0.5, 0.5, 0.4], rtol=1e-6)
     np.testing.assert_allclose(table.v.numpy()[:, 0], [0.5, 0.5, 0.3], rtol=1e-6)

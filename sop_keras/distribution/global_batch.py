@@ -1,0 +1,74 @@
+"""The batch of a training step, of which each replica holds a part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from keras import ops
+
+
+class GlobalBatch:
+    """What a replica must know of the whole batch, so that k replicas equal one device.
+
+    A strategy (`tf.distribute`) gives each replica a part of the batch; parts may be of
+    different sizes, or empty. Gradients of the network are summed over the replicas by
+    its optimizer. With this replica's loss a mean over its own part, that sum is the
+    gradient of the whole batch's loss once each is multiplied by `share`: also what is
+    the same on all replicas (L_B, the losses of regularizers) then counts once, because
+    the shares add up to 1.
+
+    Without a strategy the part is the whole, and nothing is computed.
+
+    Args:
+        part_size: the number of examples in this replica's part.
+
+    Attributes:
+        size: the number of examples in the whole batch, a float32 scalar.
+        num_replicas: how many parts it has.
+    """
+
+    def __init__(self, part_size: Any):
+        self._part_size = ops.cast(part_size, "float32")
+        self._context = tf.distribute.get_replica_context()
+        self.num_replicas = (
+            1 if self._context is None else self._context.num_replicas_in_sync
+        )
+        self.size: Any = self._part_size
+        if self.num_replicas > 1:
+            self.size = self._sum(self._part_size)
+
+    def share(self, loss: Any) -> Any:
+        """The share of this replica in a loss that is a mean over its part."""
+        if self.num_replicas == 1:
+            return loss
+        return loss * (self._part_size / self.size)
+
+    def mean(self, values: Any) -> Any:
+        """The mean over the examples of the whole batch; gradients pass through it.
+
+        Args:
+            values: this replica's, shape `(part_size, num_classes)`.
+
+        Returns:
+            Shape `(num_classes,)`, the same on all replicas.
+        """
+        if self.num_replicas == 1:
+            return ops.mean(values, axis=0)
+        return self._sum(ops.sum(values, axis=0)) / self.size
+
+    def gather(self, values: Any) -> Any:
+        """The values of all examples of the whole batch, on every replica.
+
+        Args:
+            values: this replica's, shape `(part_size, ...)`.
+
+        Returns:
+            Shape `(size, ...)`, in the order of the replicas.
+        """
+        if self.num_replicas == 1:
+            return values
+        return self._context.all_gather(values, axis=0)
+
+    def _sum(self, value: Any) -> Any:
+        return self._context.all_reduce(tf.distribute.ReduceOp.SUM, value)

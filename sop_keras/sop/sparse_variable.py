@@ -1,0 +1,79 @@
+"""Variables of which a few rows are read and written, in place.
+
+keras.ops has no update in place: this file is all that a further backend must add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def gather(variable: keras.Variable, indices: Any) -> tf.Tensor:
+    """The rows at `indices`, of this replica's copy of the variable.
+
+    Args:
+        variable: shape `(num_rows, ...)`.
+        indices: integers in `[0, num_rows)`, shape `(n,)`.
+
+    Returns:
+        Shape `(n, ...)`.
+    """
+    copy = variable.value
+    if tf.distribute.in_cross_replica_context():
+        copy = tf.distribute.get_strategy().experimental_local_results(copy)[0]
+    # By its handle: tf.gather would read the whole of a mirrored variable first.
+    return tf.raw_ops.ResourceGather(
+        resource=copy.handle, indices=indices, dtype=copy.dtype
+    )
+
+
+def scatter(variable: keras.Variable, indices: Any, rows: Any) -> None:
+    """Write the rows at `indices`, in every replica's copy of the variable.
+
+    Args:
+        variable: shape `(num_rows, ...)`.
+        indices: integers in `[0, num_rows)`, shape `(n,)`; equal on all replicas, and
+            equal ones with equal rows, so that the order of writing does not matter.
+        rows: shape `(n, ...)`.
+    """
+    if not tf.distribute.has_strategy():
+        _scatter(variable.value, indices, rows)
+        return
+
+    def scatter_copies(strategy: Any, indices: Any, rows: Any) -> None:
+        if isinstance(variable.value, tf.distribute.DistributedValues):
+            strategy.extended.update(variable.value, _scatter, args=(indices, rows))
+        else:  # one for all replicas of this process
+            local = strategy.experimental_local_results
+            _scatter(variable.value, local(indices)[0], local(rows)[0])
+
+    replica = tf.distribute.get_replica_context()
+    if replica is None:
+        scatter_copies(tf.distribute.get_strategy(), indices, rows)
+    else:
+        replica.merge_call(scatter_copies, args=(indices, rows))
+
+
+def on_host(make: Callable[[], keras.Variable]) -> keras.Variable:
+    """A variable in the host's memory, one for all replicas of this process.
+
+    Args:
+        make: makes the variable.
+    """
+
+    def make_here() -> keras.Variable:
+        with tf.device("CPU:0"):
+            return make()
+
+    # A strategy's scope, which would make a copy on each of its devices, is a thread's.
+    with ThreadPoolExecutor(1) as other_thread:
+        return other_thread.submit(make_here).result()
+
+
+def _scatter(variable: Any, indices: Any, rows: Any) -> Any:
+    return variable.scatter_update(tf.IndexedSlices(rows, indices))
