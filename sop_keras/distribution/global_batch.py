@@ -68,6 +68,12 @@ class GlobalBatch:
         """
         if self.num_replicas == 1:
             return values
+        devices = self._context.strategy.extended.worker_devices
+        if len(devices) == 1:
+            # TensorFlow 2.21 looks for the destination in the tensor's own device, and
+            # with one replica a machine a graph leaves that open.
+            with tf.device(devices[0]):
+                values = tf.identity(values)
         return self._context.all_gather(values, axis=0)
 
     def _sum(self, value: Any) -> Any:
