@@ -7,10 +7,18 @@
     python launch/train.py --flagfile=webvision.flags --data_dir=DATA
     python launch/train.py --dataset=image_folder --data_dir=PHOTOS --noise=none \
         --backbone=resnet50 --pretrained=imagenet --num_validation=500
+    python launch/train.py --flagfile=webvision.flags --data_dir=D --strategy=mirrored
 
 One flagfile is one experiment (launch/flags/); flags beside it win. Interrupted, the
 same command resumes. Results: result.json, history.csv, model.keras, tensorboard/ in
 --output_dir.
+
+On several machines, the same command with --strategy=multi_worker runs on each of them,
+with a TF_CONFIG of its own and a shared --output_dir; worker 0 shows the results.
+
+Exit codes: 0, the end is reached; 75, stopped by SIGTERM, or by the loss of another
+machine: the same command (on all machines) goes on from the last checkpoint; 1, an
+error, in one line.
 """
 
 from __future__ import annotations
@@ -18,358 +26,41 @@ from __future__ import annotations
 import environment  # isort: skip  # noqa: F401
 
 import logging
-import math
 import re
 import shlex
+import signal
 import sys
+import textwrap
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import flagfiles
 import tensorflow as tf
+import train_flags
 from absl import app, flags
+from flag_settings import (
+    execution_from_flags,
+    experiment_from_flags,
+    files_from_flags,
+)
 
-from sop_keras.augment.named import AUGMENTATIONS
-from sop_keras.backbones import BACKBONES, check_backbone_name
-from sop_keras.data.sources import (
-    SOURCES,
-    TFDS_PREFIX,
-    DataFiles,
-    check_source_name,
-)
-from sop_keras.sop.objective import VARIANTS
-from sop_keras.training import (
-    METHODS,
-    NOISES,
-    SCHEDULES,
-    Experiment,
-    Run,
-)
+from sop_keras.distribution import is_chief, make_strategy
+from sop_keras.training import Preempted, Run
 
 FLAGS = flags.FLAGS
 
-# Data
-flags.DEFINE_string(
-    "dataset", "digits", f"The data set: {', '.join(SOURCES)}, or {TFDS_PREFIX}NAME."
-)
-flags.DEFINE_string(
-    "data_dir",
-    None,
-    "Where the data set is (docs/data.md); for those of tensorflow-datasets, its own "
-    "default if unset.",
-)
-flags.DEFINE_string(
-    "manifest", None, "dataset=manifest: path, label, ... (CSV, Parquet)."
-)
-flags.DEFINE_string("test_manifest", None, "dataset=manifest: of the test examples.")
-flags.DEFINE_string(
-    "label_set",
-    None,
-    "cifar10n: aggregate, random1, random2, random3, worst (the default) or clean; "
-    "cifar100n: noisy (the default) or clean.",
-)
-flags.DEFINE_string(
-    "human_labels", None, "cifar10n, cifar100n: the labels' file; looked for if unset."
-)
-flags.DEFINE_integer(
-    "webvision_classes",
-    None,
-    "webvision: the first so many classes; 50, the mini set, if unset.",
-    lower_bound=1,
-    upper_bound=1000,
-)
-flags.DEFINE_string(
-    "imagenet_dir",
-    None,
-    "webvision: the folder of ILSVRC2012's validation set; looked for if unset; none: "
-    "not evaluated on it.",
-)
-flags.DEFINE_integer(
-    "num_classes",
-    None,
-    "manifest: how many; the largest label says so if unset.",
-    lower_bound=2,
-)
-flags.DEFINE_bool(
-    "expect_full_size",
-    True,
-    "Whether a data set must have the published number of examples.",
-)
-flags.DEFINE_integer(
-    "resize",
-    None,
-    "Image files: the shorter side, in pixels, before a window is cut out; 256 if "
-    "unset.",
-    lower_bound=1,
-)
-flags.DEFINE_integer(
-    "image_size",
-    None,
-    "Image files: the side of the window, in pixels: at random in training, the middle "
-    "in evaluation; 224 if unset, 227 for webvision.",
-    lower_bound=1,
-)
-flags.DEFINE_float(
-    "max_bad_fraction",
-    0.01,
-    "The share of the images that may be missing or unreadable, and left out.",
-    lower_bound=0,
-    upper_bound=1,
-)
-flags.DEFINE_integer(
-    "examples_per_class",
-    0,
-    "In each epoch, train on this many of every given class, drawn anew; 0: on all.",
-    lower_bound=0,
-)
-flags.DEFINE_enum(
-    "noise",
-    "symmetric",
-    NOISES,
-    "The kind of label noise; none for labels with errors of their own.",
-)
-flags.DEFINE_float(
-    "noise_rate", 0.4, "The share of labels redrawn.", lower_bound=0, upper_bound=1
-)
-flags.DEFINE_bool(
-    "include_true_class", True, "Whether symmetric noise may draw the true class again."
-)
-flags.DEFINE_enum(
-    "cifar100_structure",
-    "superclass",
-    ["superclass", "blocks"],
-    "Where asymmetric noise on CIFAR-100 goes.",
-)
-flags.DEFINE_integer(
-    "num_validation", 0, "Training examples kept for validation.", lower_bound=0
-)
-flags.DEFINE_integer(
-    "max_train_examples", 0, "Train on this many only; 0: on all.", lower_bound=0
-)
-flags.DEFINE_enum(
-    "augment",
-    "weak",
-    sorted(AUGMENTATIONS),
-    "The augmentation of what is trained on; of pairs, of the first view.",
-)
+# Their names are this launcher's: --helpshort and launch/reproduce.py ask it for them.
+flags.adopt_module_key_flags(train_flags)
 
-# Method
-flags.DEFINE_list(
-    "method",
-    ["sop"],
-    f"One of {', '.join(METHODS)}, or several, run one after another.",
-)
-flags.DEFINE_float("u_lr", 10.0, "alpha_u, the rate of u.", lower_bound=0)
-flags.DEFINE_float("v_lr", 10.0, "alpha_v, the rate of v.", lower_bound=0)
-flags.DEFINE_float("init_std", 1e-8, "Standard deviation u, v start at.", lower_bound=0)
-flags.DEFINE_enum(
-    "variant", "paper", VARIANTS, "The paper's text or the authors' code."
-)
-
-# SOP+ alone: sop and ce in the same --method are left as they are.
-flags.DEFINE_float(
-    "consistency_weight",
-    0.9,
-    "sop_plus: lambda_C, the weight of the consistency loss. 0: no pairs of views.",
-    lower_bound=0,
-)
-flags.DEFINE_enum(
-    "strong_augment",
-    "uda",
-    sorted(AUGMENTATIONS),
-    "sop_plus: the augmentation of the second view. uda is what the paper's A.3 names; "
-    "the authors' code takes autoaugment, a policy that was searched on clean labels.",
-)
-flags.DEFINE_float(
-    "balance_weight",
-    0.1,
-    "sop_plus: lambda_B, the weight of the class-balance loss.",
-    lower_bound=0,
-)
-flags.DEFINE_enum(
-    "class_prior",
-    "uniform",
-    ["uniform", "empirical"],
-    "sop_plus: of the class-balance loss; empirical: the noisy labels' frequencies.",
-)
-
-# Network and its training
-flags.DEFINE_string(
-    "backbone",
-    "mlp",
-    f"The network: {', '.join(sorted(BACKBONES))}, any other of keras.applications, or "
-    "keras_hub:PRESET.",
-)
-flags.DEFINE_string(
-    "pretrained",
-    "none",
-    "The network's first weights: none, imagenet, or a file as keras.applications has.",
-)
-flags.DEFINE_integer("epochs", 60, "Passes over the data.", lower_bound=1)
-flags.DEFINE_integer("batch_size", 128, "Examples a step.", lower_bound=1)
-flags.DEFINE_float("lr", 0.02, "The network's first learning rate.", lower_bound=0)
-flags.DEFINE_float("momentum", 0.9, "The network's.", lower_bound=0, upper_bound=1)
-flags.DEFINE_float(
-    "weight_decay", 5e-4, "L2 term in the network's gradient.", lower_bound=0
-)
-flags.DEFINE_enum("schedule", "constant", SCHEDULES, "Of the network's learning rate.")
-flags.DEFINE_list("decay_epochs", [], "For --schedule=step: times 0.1 after these.")
-flags.DEFINE_float("final_lr", 0.0, "For --schedule=cosine.", lower_bound=0)
-
-# The run
-flags.DEFINE_integer(
-    "seed", 0, "Of everything that is drawn.", lower_bound=0, upper_bound=2**32 - 1
-)
-flags.DEFINE_string(
-    "output_dir",
-    None,
-    "Where the results go; runs/FLAGFILE-seedN/METHOD if unset. With several methods, "
-    "each has a folder of its own in it.",
-)
-flags.DEFINE_bool(
-    "deterministic",
-    True,
-    "Equal commands give equal bits. Costs speed on GPUs.",
-)
-flags.DEFINE_bool("traceback", False, "Show Python's traceback with an error.")
-
-flags.register_validator(
-    "method",
-    lambda methods: (
-        bool(methods)
-        and set(methods) <= set(METHODS)
-        and len(set(methods)) == len(methods)
-    ),
-    message=f"must be different ones of: {', '.join(METHODS)}",
-)
-flags.register_validator(
-    "decay_epochs",
-    lambda epochs: all(epoch.isdigit() and int(epoch) > 0 for epoch in epochs),
-    message="must be positive integers, like 40,80",
-)
-flags.register_validator(
-    "momentum", lambda momentum: momentum < 1, message="must be less than 1"
-)
-
-
-def _accepted_by(check: Callable[[str], None]) -> Callable[[str], bool]:
-    """A validator: what a library's check has against a value is the message."""
-
-    def validator(value: str) -> bool:
-        try:
-            check(value)
-        except ValueError as error:
-            raise flags.ValidationError(str(error)) from None
-        return True
-
-    return validator
-
-
-flags.register_validator("dataset", _accepted_by(check_source_name))
-flags.register_validator("backbone", _accepted_by(check_backbone_name))
-for name in (
-    *("noise_rate", "u_lr", "v_lr", "init_std", "consistency_weight"),
-    *("balance_weight", "lr", "momentum", "weight_decay", "final_lr"),
-    "max_bad_fraction",
-):
-    # Bounds let NaN pass.
-    flags.register_validator(name, math.isfinite, message="must be a finite number")
-
-
-@flags.multi_flags_validator(
-    ["schedule", "decay_epochs"],
-    message="--schedule=step needs increasing --decay_epochs, like 40,80; no other "
-    "schedule takes them",
-)
-def _decay_epochs_fit(values: dict[str, Any]) -> bool:
-    epochs = [int(epoch) for epoch in values["decay_epochs"]]
-    if values["schedule"] != "step":
-        return not epochs
-    return bool(epochs) and epochs == sorted(set(epochs))
-
-
-@flags.multi_flags_validator(
-    ["schedule", "lr", "final_lr"], message="--final_lr must not be above --lr"
-)
-def _final_lr_fits(values: dict[str, Any]) -> bool:
-    return values["schedule"] != "cosine" or values["final_lr"] <= values["lr"]
-
-
-@flags.multi_flags_validator(
-    ["resize", "image_size"], message="--image_size must not be above --resize"
-)
-def _image_size_fits(values: dict[str, Any]) -> bool:
-    sizes = values["image_size"], values["resize"]
-    return None in sizes or sizes[0] <= sizes[1]
-
-
-def files_from_flags(values: Any) -> DataFiles:
-    """Where the flags say that the data set is."""
-    return DataFiles(
-        data_dir=values.data_dir,
-        human_labels=values.human_labels,
-        imagenet_dir=values.imagenet_dir,
-        manifest=values.manifest,
-        test_manifest=values.test_manifest,
-        expect_full_size=values.expect_full_size,
-        max_bad_fraction=values.max_bad_fraction,
-    )
-
-
-def experiment_from_flags(values: Any, method: str) -> Experiment:
-    """The settings that the flags ask for."""
-    return Experiment(
-        dataset=values.dataset,
-        method=method,
-        noise=values.noise,
-        noise_rate=values.noise_rate,
-        include_true_class=values.include_true_class,
-        cifar100_structure=values.cifar100_structure,
-        num_validation=values.num_validation,
-        max_train_examples=values.max_train_examples,
-        augment=values.augment,
-        backbone=values.backbone,
-        epochs=values.epochs,
-        batch_size=values.batch_size,
-        learning_rate=values.lr,
-        momentum=values.momentum,
-        l2=values.weight_decay,
-        schedule=values.schedule,
-        decay_epochs=tuple(int(epoch) for epoch in values.decay_epochs),
-        final_learning_rate=values.final_lr,
-        u_learning_rate=values.u_lr,
-        v_learning_rate=values.v_lr,
-        init_std=values.init_std,
-        variant=values.variant,
-        consistency_weight=values.consistency_weight,
-        strong_augment=values.strong_augment,
-        balance_weight=values.balance_weight,
-        class_prior=values.class_prior,
-        seed=values.seed,
-        examples_per_class=values.examples_per_class,
-        pretrained=values.pretrained,
-        label_set=values.label_set,
-        num_classes=_num_classes(values),
-        resize=values.resize,
-        image_size=values.image_size,
-    )
-
-
-def _num_classes(values: Any) -> int | None:
-    given = values.webvision_classes, values.num_classes
-    if None not in given:
-        raise ValueError(
-            "--webvision_classes is for --dataset=webvision, --num_classes for "
-            "--dataset=manifest: no data set takes both."
-        )
-    return given[1] if given[0] is None else given[0]
+# EX_TEMPFAIL of sysexits.h, which job managers can be told to start again on.
+CONTINUE = 75
 
 
 def train(name: str) -> None:
     """Run every method asked for and show what came out."""
-    if FLAGS.deterministic:
-        tf.config.experimental.enable_op_determinism()
+    strategy = prepare()
     folder = Path(FLAGS.output_dir or f"runs/{name}-seed{FLAGS.seed}")
     # A folder each, unless one was asked for by name for one method alone.
     together = FLAGS.output_dir is None or len(FLAGS.method) > 1
@@ -379,9 +70,17 @@ def train(name: str) -> None:
             experiment_from_flags(FLAGS, method),
             folder / method if together else folder,
             files_from_flags(FLAGS),
+            execution_from_flags(FLAGS),
+            strategy,
         )
         for method in FLAGS.method
     }
+    if not is_chief(strategy):
+        worker = strategy.cluster_resolver.task_id
+        print(f"Worker {worker} trains along; worker 0 shows the results.", flush=True)
+        for run in runs.values():
+            run.train(verbose=0, flags=shlex.join(sys.argv[1:]))
+        return
     results = {}
     for method, run in runs.items():
         print(f"\n{method}: {run.folder}")
@@ -390,6 +89,30 @@ def train(name: str) -> None:
         )
     print(table(results))
     print(next_commands(folder, next(iter(runs.values())).folder))
+
+
+def prepare() -> tf.distribute.Strategy:
+    """Set TensorFlow up as the flags say, before anything is computed.
+
+    Returns:
+        The strategy, for all runs: several in one process would collide.
+
+    Raises:
+        ValueError: if `TF_CONFIG` is needed, and says nothing usable.
+    """
+    if FLAGS.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    if FLAGS.logical_cpus:
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0],
+            [tf.config.LogicalDeviceConfiguration()] * FLAGS.logical_cpus,
+        )
+    strategy = make_strategy(FLAGS.strategy)
+    if FLAGS.strategy == "multi_worker":
+        # TensorFlow now takes SIGTERM for itself, and goes on. While a run trains, it
+        # saves and stops; at other times SIGTERM should end the process as ever.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return strategy
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
@@ -467,12 +190,44 @@ def main(
             if len(rest) > 1:
                 raise ValueError(f"arguments that are no flags: {' '.join(rest[1:])}")
             command(name or re.sub(r"\W", "_", FLAGS.dataset))
+        except Preempted as stopped:
+            print(stopped, file=sys.stderr)
+            sys.exit(CONTINUE)
+        except tf.errors.OpError as error:
+            reason = lost_machine(error)
+            if reason is None:
+                raise
+            if FLAGS.traceback:
+                traceback.print_exc()
+            print(
+                "A machine was lost: start the same command on all machines again; it "
+                f"goes on from the last checkpoint. TensorFlow says: {reason}",
+                file=sys.stderr,
+            )
+            sys.exit(CONTINUE)
         except (ValueError, OSError, ImportError) as error:
             if FLAGS.traceback:
                 raise
             sys.exit(f"error: {error}")
 
     app.run(run, argv=argv)
+
+
+def lost_machine(error: tf.errors.OpError) -> str | None:
+    """What TensorFlow says of a machine that was lost; None if none was."""
+    if FLAGS.strategy != "multi_worker":
+        return None
+    # The text before it is a traceback.
+    found = re.search(r"(?s)Collective ops is aborted by: (.+)|NCCL: .+", error.message)
+    lost = (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.DeadlineExceededError,
+    )
+    if found is None and not isinstance(error, lost):
+        return None
+    reason = (found[1] or found[0]) if found else error.message
+    return textwrap.shorten(reason, 200, placeholder=" ...")
 
 
 def show_messages() -> None:
@@ -483,6 +238,8 @@ def show_messages() -> None:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    # Under a strategy it tells of every exchange between devices.
+    tf.get_logger().setLevel(logging.WARNING)
     # TensorFlow counts the traces of all methods' networks as those of one function.
     tf.get_logger().addFilter(
         lambda record: "triggered tf.function retracing" not in record.getMessage()

@@ -3,8 +3,7 @@
 Under MultiWorkerMirroredStrategy, Keras' own `fit` fails (keras-team/keras#20585):
 
 1. `_maybe_symbolic_build` reduces a nested batch, which `Strategy.reduce` does not
-   take. Models of data with ids are built before `fit` and leave it out
-   (`IndexedModel._maybe_symbolic_build`).
+   take. `DistributedModel` is built before `fit` and leaves it out.
 2. The logs of a step, scalars, are averaged over their axis 0. They are given one here.
 
 Both can go when that issue is closed.

@@ -101,6 +101,11 @@ def check_strategy(strategy: tf.distribute.Strategy) -> None:
         )
 
 
+def is_default(strategy: tf.distribute.Strategy) -> bool:
+    """Whether it is TensorFlow's own, which is in force outside of all scopes."""
+    return isinstance(strategy, _DEFAULT)
+
+
 def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
     """Whether the replicas are in several processes."""
     resolver = strategy.cluster_resolver

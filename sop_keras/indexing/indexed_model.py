@@ -5,20 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from sop_keras.distribution.multi_worker import reducible_logs
-from sop_keras.distribution.strategies import scope
+from sop_keras.distribution.distributed_model import DistributedModel
 from sop_keras.indexing.data_errors import clear_data_errors
-from sop_keras.indexing.training_data import (
-    TrainingData,
-    fixed_order,
-    peek,
-    unpack,
-)
+from sop_keras.indexing.training_data import TrainingData, fixed_order
 
 
-class IndexedModel(keras.Model):
+class IndexedModel(DistributedModel):
     """A `keras.Model` whose training examples have ids.
 
     `fit` takes what Keras' takes, gives arrays their positions as ids, and checks ids
@@ -62,7 +55,8 @@ class IndexedModel(keras.Model):
                 `keras.utils.PyDataset` or generator of batches
                 `(x, {"label": y, "index": i}[, sample_weight])`; see `with_index`. Or a
                 function that gives, for a `tf.distribute.InputContext`, a
-                tf.data.Dataset of the batches of its replicas, in turn.
+                tf.data.Dataset of the batches of its replicas, in turn; Keras cannot
+                count them: let it repeat without end, and give `steps_per_epoch`.
             y: for arrays: labels, integers `(n,)` or one-hot `(n, num_classes)`, or
                 `{"label": labels, "index": ids}`.
             batch_size: as in Keras.
@@ -162,23 +156,6 @@ class IndexedModel(keras.Model):
         x, y, sample_weight = self._training_data.for_evaluation(x, y, sample_weight)
         return super().test_on_batch(x, y, sample_weight, return_dict=return_dict)
 
-    def load_weights(self, filepath: Any, **kwargs: Any) -> None:
-        """`keras.Model.load_weights`, the optimizer's state included."""
-        with scope(self.distribute_strategy):
-            self._build_optimizer()
-        super().load_weights(filepath, **kwargs)
-
-    def compute_metrics(
-        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
-    ) -> dict[str, Any]:
-        """The metrics of compile(), on the labels alone."""
-        x, labels, _, sample_weight = unpack((x, y, sample_weight))
-        # Keras makes the metrics' variables in the first call. XLA cannot, where they
-        # are told to wait for the data like everything else of a step.
-        with tf.control_dependencies(None):
-            logs = super().compute_metrics(x, labels, y_pred, sample_weight)
-        return reducible_logs(logs)
-
     def _check_inputs(self, x: Any, training: bool) -> Any:
         """Give back inputs that the model can take; a DataError for others.
 
@@ -194,69 +171,3 @@ class IndexedModel(keras.Model):
         Of arrays, those of `fit` are known; the last part of them, `validation_split`,
         is not trained on.
         """
-
-    def _build_for(self, x: Any, y: Any) -> Any:
-        """Build what training needs before callbacks start; gives x back."""
-        with scope(self.distribute_strategy):
-            if not self.built:
-                inputs, _, x = peek(x, y)
-                self._build_on(inputs)
-            self._build_optimizer()
-        return self._build_metrics_for(x, y, training=True)
-
-    def _build_on(self, inputs: Any) -> None:
-        """Build the model for inputs like these KerasTensors."""
-        self(inputs)
-
-    def _build_metrics_for(self, x: Any, y: Any, training: bool) -> Any:
-        """Build the metrics of compile() where a step cannot; gives x back.
-
-        In the step of several replicas, their variables would have to be made in all
-        replicas at once.
-        """
-        if self.distribute_strategy.num_replicas_in_sync > 1:
-            inputs, labels, x = peek(x, y)
-            if training:
-                inputs = self._one_view(inputs)
-            with scope(self.distribute_strategy):
-                self._symbolic_build(data_batch=(inputs, labels))
-        return x
-
-    def _one_view(self, inputs: Any) -> Any:
-        """The inputs of the network, of those that training takes."""
-        return inputs
-
-    def _distributed(self, x: Any) -> Any:
-        """What Keras takes for x: of a function of the input context, its data sets."""
-        if not callable(x):
-            return x
-        return self.distribute_strategy.distribute_datasets_from_function(x)
-
-    def _maybe_symbolic_build(
-        self, iterator: Any = None, data_batch: Any = None
-    ) -> None:
-        """Do nothing: `_build_for` has built the model, steps build the metrics.
-
-        Under a tf.distribute strategy, Keras would take a batch of a first pass to
-        build on (as in keras-team/keras#20394), so that training would start in the
-        second that `with_epoch` counts; it would give the network both views of SOP+;
-        and on several machines it fails (`sop_keras.distribution.multi_worker`). This
-        can go when Keras leaves built models alone.
-        """
-
-    def _get_metrics_result_or_logs(self, logs: Any) -> Any:
-        """The metrics' results for what a step reports.
-
-        Keras takes the last step's logs where those leave a metric out, as evaluation
-        does; under a strategy they are means of the replicas' results, which is not
-        the result of all examples.
-        """
-        results = self.get_metrics_result()
-        if not set(logs) <= set(results):
-            return logs
-        return {name: results[name] for name in logs}
-
-    def _build_optimizer(self) -> None:
-        # Keras would find nothing to restore its state into, and drop it silently.
-        if self.compiled and self.built and not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)

@@ -7,7 +7,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 
 def check_integer(name: str, value: Any, least: int) -> int:
@@ -74,43 +73,6 @@ def check_table_device(table_device: Any) -> str | None:
             f"(beside the network). Received: {table_device!r}"
         )
     return table_device
-
-
-def check_jit_compile(
-    jit_compile: Any, strategy: tf.distribute.Strategy, table_device: str | None
-) -> Any:
-    """`jit_compile` as compile() of the model can take it.
-
-    Args:
-        jit_compile: True, False or `"auto"`.
-        strategy: the model's.
-        table_device: the model's.
-
-    Raises:
-        ValueError: if it is True where XLA fails, or compile() is not called in the
-            scope of the model's strategy.
-    """
-    if tf.distribute.get_strategy() is not strategy:
-        raise ValueError(
-            "The model was made in the scope of a "
-            f"{type(strategy).__name__}, compile() is called outside of it, so that "
-            "the optimizers would not know of the replicas. Make the optimizers and "
-            "compile in the same `with strategy.scope():`."
-        )
-    reasons = []
-    if strategy.num_replicas_in_sync > 1:
-        reasons.append(
-            f"with {strategy.num_replicas_in_sync} replicas, TensorFlow cannot compile "
-            "the exchange between them"
-        )
-    if table_device is not None:
-        reasons.append("a compiled step cannot reach a table in the host's memory")
-    if reasons and jit_compile is True:
-        raise ValueError(
-            f"jit_compile=True cannot be had here: {'; '.join(reasons)}. Leave "
-            "jit_compile out."
-        )
-    return False if reasons else jit_compile
 
 
 def check_outputs(outputs: Any, num_classes: int) -> None:

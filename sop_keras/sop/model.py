@@ -12,7 +12,6 @@ import tensorflow as tf
 from keras import ops
 
 from sop_keras.distribution.global_batch import GlobalBatch
-from sop_keras.distribution.strategies import check_strategy
 from sop_keras.indexing import label_checks
 from sop_keras.indexing.after_data import after_data
 from sop_keras.indexing.data_errors import DataError
@@ -148,7 +147,6 @@ class SOPModel(SavedSeeds, IndexedModel):
         num_examples = arguments.check_integer("num_examples", num_examples, least=1)
         num_classes = arguments.check_integer("num_classes", num_classes, least=2)
         arguments.check_backbone(backbone, num_classes, from_logits)
-        check_strategy(tf.distribute.get_strategy())
         self.table_device = arguments.check_table_device(table_device)
         # The loss is scaled where the backbone, not this model, computes in float16.
         kwargs.setdefault("dtype", backbone.dtype_policy)
@@ -213,7 +211,10 @@ class SOPModel(SavedSeeds, IndexedModel):
         """Configure training.
 
         Args:
-            optimizer: of the backbone, any Keras optimizer.
+            optimizer: of the backbone, any Keras optimizer. With its
+                `gradient_accumulation_steps`, k batches are one to the network, and u
+                and v move with every batch by its part of that; L_B looks at one batch
+                at a time. What an epoch leaves over counts in the next one.
             loss: must be left out; the objective is SOP's own.
             u_optimizer: of u: plain `keras.optimizers.SGD`, a float or a
                 LearningRateSchedule (which mean SGD). Defaults to `10.0` (alpha_u).
@@ -237,11 +238,6 @@ class SOPModel(SavedSeeds, IndexedModel):
                 "`optimizer`, `u_optimizer` and `v_optimizer` must be three objects: a "
                 "shared one would count its steps more than once."
             )
-        kwargs["jit_compile"] = arguments.check_jit_compile(
-            kwargs.get("jit_compile", "auto"),
-            self.distribute_strategy,
-            self.table_device,
-        )
         super().compile(optimizer=optimizer, **kwargs)
         self.u_optimizer = u_optimizer
         self.v_optimizer = v_optimizer
@@ -364,10 +360,6 @@ class SOPModel(SavedSeeds, IndexedModel):
             del config["loss"], config["loss_weights"]
         return config
 
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """compile() with what `get_compile_config` gave."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-
     def _check_inputs(self, x: Any, training: bool) -> Any:
         if not training:
             return self._check_view(x)
@@ -401,12 +393,6 @@ class SOPModel(SavedSeeds, IndexedModel):
                 "class_prior=empirical_class_prior(labels, num_classes), of "
                 "sop_keras.sop.objective."
             )
-
-    def _build_on(self, inputs: Any) -> None:
-        inputs = self._one_view(inputs)
-        # First: Keras would turn an error of an unbuilt backbone into a warning.
-        self.call(inputs)
-        super()._build_on(inputs)
 
     def _one_view(self, inputs: Any) -> Any:
         # The views differ in nothing that a weight depends on.
@@ -494,8 +480,7 @@ class SOPModel(SavedSeeds, IndexedModel):
 
     def _track(self, loss: Any, labels: Any, parts: dict[str, Any]) -> None:
         batch_size = ops.shape(labels)[0]
-        tracker = next(metric for metric in self.metrics if metric.name == "loss")
-        tracker.update_state(loss, sample_weight=batch_size)
+        self._track_loss(loss, batch_size)
         for name, value in parts.items():
             self._parts[name].update_state(value, sample_weight=batch_size)
 

@@ -47,7 +47,10 @@ def scatter(variable: keras.Variable, indices: Any, rows: Any) -> None:
 
     def scatter_copies(strategy: Any, indices: Any, rows: Any) -> None:
         if isinstance(variable.value, tf.distribute.DistributedValues):
-            strategy.extended.update(variable.value, _scatter, args=(indices, rows))
+            # Grouped, the updates' results would be read: the whole of every copy.
+            strategy.extended.update(
+                variable.value, _scatter, args=(indices, rows), group=False
+            )
         else:  # one for all replicas of this process
             local = strategy.experimental_local_results
             _scatter(variable.value, local(indices)[0], local(rows)[0])
@@ -75,5 +78,5 @@ def on_host(make: Callable[[], keras.Variable]) -> keras.Variable:
         return other_thread.submit(make_here).result()
 
 
-def _scatter(variable: Any, indices: Any, rows: Any) -> Any:
-    return variable.scatter_update(tf.IndexedSlices(rows, indices))
+def _scatter(variable: Any, indices: Any, rows: Any) -> None:
+    variable.scatter_update(tf.IndexedSlices(rows, indices))

@@ -6,16 +6,30 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+
+from sop_keras.training.output import (
+    check_room,
+    explained,
+    flush,
+    write_atomically,
+)
+from sop_keras.training.progress import Progress
 
 logger = logging.getLogger(__name__)
 
 _WEIGHTS = "model.weights.h5"
+_METRICS = "metrics.npz"
 _STATE = "state.json"
+
+_NAME = re.compile(r"epoch-(\d+)-step-(\d+)")
 
 
 class CheckpointError(ValueError):
@@ -25,48 +39,71 @@ class CheckpointError(ValueError):
 class Checkpoints:
     """The last checkpoints of a run, each one written whole before it gets its name.
 
-    A checkpoint is a folder `epoch-00012` with the model's weights (network, u, v, all
-    optimizers, seed generators) and a state of JSON values. It is written under another
-    name, flushed to disk, and renamed; the one before it stays until then.
+    A checkpoint is a folder `epoch-00012-step-000340` (12 epochs and 340 batches are
+    done) with the model's weights (network, u, v, all optimizers, seed generators), the
+    metrics' sums over the epoch's batches so far, and a state of JSON values with the
+    SHA-256 of the other files. It is written under another name, flushed to disk, and
+    renamed; the one before it stays until then, and one more.
 
     Args:
         folder: where they are kept; made if needed.
+        writes: whether this process writes them: of several machines, one does.
+            Defaults to `True`.
         keep: how many to keep. Defaults to `2`.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], keep: int = 2):
+    def __init__(
+        self, folder: str | os.PathLike[str], writes: bool = True, keep: int = 2
+    ):
         self.folder = Path(folder)
+        self.writes = writes
         self.keep = keep
+        self._damaged: list[Path] = []
 
-    def save(self, model: keras.Model, epoch: int, state: dict[str, Any]) -> None:
-        """Write the checkpoint of `epoch` (epochs done) and drop the oldest.
+    @property
+    def newest(self) -> str | None:
+        """The name of the last checkpoint, or None where there is none."""
+        found = self._found()
+        return found[-1].name if found else None
+
+    def save(self, model: keras.Model, progress: Progress) -> None:
+        """Write a checkpoint and drop the oldest.
 
         Args:
-            model: what to save.
-            epoch: how many epochs are done.
-            state: JSON values, given back by `restore`.
+            model: what to save, compiled.
+            progress: how far it has come, given back by `restore`.
+
+        Raises:
+            OutputError: where it cannot be written. Those before it are as they were.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        final = self.folder / f"epoch-{epoch:05d}"
-        partial = self.folder / f"partial-{epoch:05d}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        model.save_weights(partial / _WEIGHTS)
-        content = {"epoch": epoch, "sha256": _sha256(partial / _WEIGHTS), **state}
-        (partial / _STATE).write_text(json.dumps(content))
-        for path in (partial / _WEIGHTS, partial / _STATE, partial):
-            flush(path)
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-        flush(self.folder)
+        if not self.writes:
+            return
+        name = f"epoch-{progress.epoch:05d}-step-{progress.step:06d}"
+        final, partial = self.folder / name, self.folder / f"partial-{name}"
+        with explained(final):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for old in self.folder.glob("partial-*"):  # left behind by a kill
+                shutil.rmtree(old)
+            try:
+                _write(partial, model, progress)
+                shutil.rmtree(final, ignore_errors=True)
+                partial.rename(final)
+                flush(self.folder)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+        # A damaged one is no second one to fall back on.
+        for damaged in self._damaged:
+            if damaged != final:
+                shutil.rmtree(damaged, ignore_errors=True)
+        self._damaged = []
         for old in self._found()[: -self.keep]:
             shutil.rmtree(old)
 
-    def restore(self, model: keras.Model) -> dict[str, Any] | None:
+    def restore(self, model: keras.Model) -> Progress | None:
         """Load the newest whole checkpoint into the model.
 
         Returns:
-            The state given to `save`, with `epoch`; None where there is no checkpoint.
+            What was given to `save`; None where there is no checkpoint.
 
         Raises:
             CheckpointError: if there are checkpoints and none of them is whole.
@@ -78,15 +115,14 @@ class Checkpoints:
         damages = []
         for path in reversed(found):
             try:
-                state = json.loads((path / _STATE).read_text())
-                if state["sha256"] != _sha256(path / _WEIGHTS):
-                    raise ValueError(f"{_WEIGHTS} is not what was written")
+                progress = _read(path)
             except (OSError, ValueError, KeyError, TypeError) as error:
                 damages.append(f"{path.name}: {error}")
+                self._damaged.append(path)
                 logger.warning("Damaged, left out: %s: %s", path, error)
                 continue
             model.load_weights(path / _WEIGHTS)
-            return state
+            return progress
         if damages:
             raise CheckpointError(
                 f"No checkpoint in {self.folder} is whole: {'; '.join(damages)}. Put a "
@@ -96,19 +132,43 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Delete all of them."""
+        if not self.writes:
+            return
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _found(self) -> list[Path]:
-        return sorted(self.folder.glob("epoch-*"))
+        """All of them, in the order of training."""
+        places = {
+            tuple(map(int, match.groups())): path
+            for path in self.folder.glob("epoch-*")
+            if (match := _NAME.fullmatch(path.name))
+        }
+        return [places[place] for place in sorted(places)]
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace the file's content in one step: readers see the old or the new."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text)
-    flush(partial)
-    partial.replace(path)
-    flush(path.parent)
+def _write(folder: Path, model: keras.Model, progress: Progress) -> None:
+    folder.mkdir()
+    check_room(folder / _WEIGHTS, model)
+    model.save_weights(folder / _WEIGHTS)
+    np.savez(folder / _METRICS, *progress.metrics)
+    state = asdict(progress)
+    del state["metrics"]
+    state["sha256"] = {name: _sha256(folder / name) for name in (_WEIGHTS, _METRICS)}
+    for name in state["sha256"]:
+        flush(folder / name)
+    # Last, and an object: cut off anywhere, it is no JSON.
+    write_atomically(folder / _STATE, json.dumps(state))
+
+
+def _read(folder: Path) -> Progress:
+    """The progress in a checkpoint that is whole; an error of some kind otherwise."""
+    state: dict[str, Any] = json.loads((folder / _STATE).read_text())
+    digests = state.pop("sha256")
+    for name in (_WEIGHTS, _METRICS):
+        if digests[name] != _sha256(folder / name):
+            raise ValueError(f"{name} is not what was written")
+    with np.load(folder / _METRICS, allow_pickle=False) as arrays:
+        return Progress(**state, metrics=[arrays[name] for name in arrays.files])
 
 
 def _sha256(path: Path) -> str:
@@ -117,12 +177,3 @@ def _sha256(path: Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
-
-
-def flush(path: Path) -> None:
-    """Have the file's, or the folder's, content on disk before going on."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,10 +7,8 @@ import logging
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import keras
 import numpy as np
 
-from sop_keras.baselines import CrossEntropyModel
 from sop_keras.data import DataFiles, Examples, ImageFiles, Source, load_source
 from sop_keras.data.missing_files import check_image_files
 from sop_keras.data.split import keyed_subset, validation_ids
@@ -21,9 +19,7 @@ from sop_keras.label_noise import (
     cifar100_class_map,
     symmetric,
 )
-from sop_keras.optimizers import SGD, cosine_decay, step_decay
-from sop_keras.sop import SOPModel
-from sop_keras.sop.objective import empirical_class_prior
+from sop_keras.training.precision import PRECISIONS
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +87,11 @@ class Experiment:
         num_classes: how many of the data set's classes.
         resize: image files: the shorter side, in pixels, before cropping.
         image_size: image files: the side of the crop, in pixels.
+        precision: what the network computes in, a Keras dtype policy: `"float32"`,
+            `"mixed_bfloat16"` or `"mixed_float16"`. Its weights, u and v are float32
+            in any case.
+        gradient_accumulation_steps: batches whose gradients are averaged for each step
+            of the network; u and v move with every batch. The schedule counts batches.
     """
 
     dataset: str
@@ -126,12 +127,25 @@ class Experiment:
     num_classes: int | None = None
     resize: int | None = None
     image_size: int | None = None
+    precision: str = "float32"
+    gradient_accumulation_steps: int = 1
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(
                 f"`method` must be one of {', '.join(METHODS)}. Received: "
                 f"method={self.method!r}."
+            )
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"`precision` must be one of {', '.join(PRECISIONS)}. Received: "
+                f"precision={self.precision!r}."
+            )
+        if self.gradient_accumulation_steps < 1:
+            raise ValueError(
+                "`gradient_accumulation_steps` must be at least 1, which is a step of "
+                "the network for each batch. Received: gradient_accumulation_steps="
+                f"{self.gradient_accumulation_steps}."
             )
 
     @property
@@ -177,17 +191,37 @@ class ExperimentData:
         """All examples, by what they are for."""
         return {"train": self.train, "validation": self.validation, **self.tests}
 
-    def digest(self) -> str:
-        """A text that other data do not have: ids, labels, classes, files' names."""
-        digest = hashlib.sha256(repr(self.source.class_names).encode())
-        digest.update(repr((self.source.name, self.source.num_examples)).encode())
-        for name, part in self.parts.items():
-            digest.update(repr((name, len(part), part.image_shape)).encode())
-            digest.update(part.ids.astype("<i8").tobytes())
-            digest.update(part.labels.astype("<i8").tobytes())
-            if isinstance(part.images, ImageFiles):
-                digest.update(part.images.names.tobytes())
-        return digest.hexdigest()
+    def description(self) -> dict[str, Any]:
+        """What other data do not have, by name, as JSON knows it.
+
+        That is how many examples there are of each part, how many ids, the classes, the
+        shapes of images, and digests of the ids, labels and files' names.
+        """
+        parts = self.parts
+        names: dict[str, Any] = {
+            part: examples.images.names
+            for part, examples in parts.items()
+            if isinstance(examples.images, ImageFiles)
+        }
+        return {
+            **{part: len(examples) for part, examples in parts.items()},
+            "num_examples": self.source.num_examples,
+            "class_names": list(self.source.class_names),
+            "image_shapes": [list(part.image_shape) for part in parts.values()],
+            "ids": _digest({k: part.ids.astype("<i8") for k, part in parts.items()}),
+            "labels": _digest(
+                {k: part.labels.astype("<i8") for k, part in parts.items()}
+            ),
+            "file_names": _digest(names),
+        }
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(name.encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def load_data(experiment: Experiment, files: DataFiles | None = None) -> ExperimentData:
@@ -289,66 +323,3 @@ def _noisy_labels(
             f"dataset={experiment.dataset!r}; use symmetric noise."
         )
     return asymmetric(labels, experiment.noise_rate, class_map, seed, ids=ids)
-
-
-def compile_model(
-    experiment: Experiment,
-    backbone: keras.Model,
-    data: ExperimentData,
-    steps_per_epoch: int,
-) -> keras.Model:
-    """The method's model around the backbone, compiled."""
-    optimizer = SGD(
-        _learning_rate(experiment, steps_per_epoch),
-        momentum=experiment.momentum,
-        l2=experiment.l2,
-    )
-    if experiment.method == "ce":
-        model = CrossEntropyModel(backbone)
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
-        return model
-    model = SOPModel(
-        backbone,
-        num_examples=data.source.num_examples,
-        num_classes=data.source.num_classes,
-        variant=experiment.variant,
-        init_std=experiment.init_std,
-        seed=experiment.seed,
-        **_regularizers(experiment, data),
-    )
-    model.compile(
-        optimizer=optimizer,
-        u_optimizer=experiment.u_learning_rate,
-        v_optimizer=experiment.v_learning_rate,
-        metrics=["accuracy"],
-    )
-    return model
-
-
-def _regularizers(experiment: Experiment, data: ExperimentData) -> dict[str, Any]:
-    """What SOP+ adds to the arguments of SOP."""
-    if experiment.method != "sop_plus":
-        return {}
-    class_prior: Any = experiment.class_prior
-    if class_prior == "empirical" and experiment.examples_per_class:
-        class_prior = "uniform"  # that is what an epoch's examples have
-    elif class_prior == "empirical":
-        # The model sees a stream of batches, and could not count the labels itself.
-        class_prior = empirical_class_prior(data.train.labels, data.source.num_classes)
-    return {
-        "consistency_weight": experiment.consistency_weight,
-        "balance_weight": experiment.balance_weight,
-        "class_prior": class_prior,
-    }
-
-
-def _learning_rate(experiment: Experiment, steps_per_epoch: int) -> Any:
-    rate = experiment.learning_rate
-    if experiment.schedule == "step":
-        return step_decay(rate, experiment.decay_epochs, steps_per_epoch)
-    if experiment.schedule == "cosine":
-        return cosine_decay(
-            rate, experiment.epochs, steps_per_epoch, experiment.final_learning_rate
-        )
-    return rate

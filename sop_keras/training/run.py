@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import functools
+import itertools
 import logging
 import os
 import platform
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,47 +19,56 @@ import numpy as np
 import tensorflow as tf
 
 import sop_keras
-from sop_keras.backbones import build_backbone
+from sop_keras.backbones.synchronized import synchronize_batch_norm
 from sop_keras.data import (
     BadImages,
+    BatchParts,
     DataFiles,
-    evaluation_batches,
     num_in_epoch,
     steps_per_epoch,
     training_batches,
 )
-from sop_keras.training.checkpoint import Checkpoints, flush, write_atomically
-from sop_keras.training.experiment import (
-    Experiment,
-    ExperimentData,
-    compile_model,
-    load_data,
-)
-from sop_keras.training.history import EpochRecorder
+from sop_keras.distribution import is_chief, make_strategy
+from sop_keras.distribution.agreement import on_all_workers, on_any_worker
+from sop_keras.distribution.strategies import scope
+from sop_keras.training.checkpoint import CheckpointError, Checkpoints
+from sop_keras.training.execution import Execution
+from sop_keras.training.experiment import Experiment, ExperimentData, load_data
+from sop_keras.training.guard import Guard
+from sop_keras.training.network import compile_model, make_backbone
+from sop_keras.training.output import OutputError, check_room, replacing
+from sop_keras.training.preemption import Preemption
+from sop_keras.training.progress import Progress
+from sop_keras.training.recorder import Recorder, evaluation_input
+from sop_keras.training.run_folder import RunFolder
+from sop_keras.training.stretches import Stretch, stretches
 from sop_keras.training.summary import summarize
 
 logger = logging.getLogger(__name__)
 
 
-class RunFolderError(ValueError):
-    """A folder that does not hold this run, or holds it damaged."""
-
-
 class Run:
     """An experiment and the folder that its files go to.
 
-    Files: `config.json` (the settings), `data.json` (a digest of the data: a run goes
-    on with those it began with), `history.csv` (a row an epoch), `checkpoints/`
-    (while it trains), `tensorboard/`, and at the end `model.keras` (everything),
-    `backbone.keras` (what is deployed) and `result.json`. The folder of an interrupted
-    run is continued after its last whole epoch, and the end is the same to the last
-    bit where the computation is deterministic. Image files that cannot be used are
-    left out and listed in `bad_images.csv`.
+    Files: `config.json` (the settings), `data.json` (what the data are: a run goes on
+    with those it began with), `history.csv` (a row an epoch), `checkpoints/` (while it
+    trains), `tensorboard/`, and at the end `model.keras` (everything), `backbone.keras`
+    (what is deployed) and `result.json`. The folder of an interrupted run is continued
+    after the batch of its last checkpoint, and the end is the same to the last bit
+    where the computation is deterministic. Image files that cannot be used are left out
+    and listed in `bad_images.csv`.
 
     Args:
         experiment: the settings.
         folder: where the files go; made if needed.
         files: where the data set is. Defaults to `None`: `DataFiles()`.
+        execution: how it is computed; may differ when it is continued. Defaults to
+            `None`: `Execution()`.
+        strategy: what `execution.strategy` names, where it is already made: a process
+            should make one only. Defaults to `None`: made when training starts.
+
+    On several machines all of them run this, on a folder that they share; the first one
+    writes.
 
     Raises:
         RunFolderError: if the folder holds a run of other settings, or damaged files.
@@ -69,20 +79,29 @@ class Run:
         experiment: Experiment,
         folder: str | os.PathLike[str],
         files: DataFiles | None = None,
+        execution: Execution | None = None,
+        strategy: tf.distribute.Strategy | None = None,
     ):
         self.experiment = experiment
         self.folder = Path(folder)
         self.files = files or DataFiles()
-        self.checkpoints = Checkpoints(self.folder / "checkpoints")
-        self._check_folder()
+        self.execution = execution or Execution()
+        self.strategy = strategy or make_strategy(self.execution.strategy)
+        self._writes = is_chief(self.strategy)
+        self.checkpoints = Checkpoints(self.folder / "checkpoints", self._writes)
+        self._own = RunFolder(self.folder, experiment, self.files)
+        self._own.check()
 
     @property
     def result(self) -> dict[str, Any] | None:
         """What `result.json` says, or None while the run is not complete."""
-        return _read_json(self.folder / "result.json")
+        return self._own.result
 
     def train(self, verbose: Any = "auto", flags: str = "") -> dict[str, Any]:
         """Train to the end, or give the result of a complete run.
+
+        In the main thread, SIGTERM stops it after the batch under way, or the
+        evaluation, with a checkpoint.
 
         Args:
             verbose: as in Keras' `fit`.
@@ -92,13 +111,22 @@ class Run:
             The content of `result.json`.
 
         Raises:
+            Preempted: after a SIGTERM.
+            DivergenceError: if the loss or a weight becomes NaN or infinite.
+            OutputError: if something cannot be written. The last checkpoint is intact.
             TooManyBadImagesError: if more images cannot be used than `files` allows.
         """
         if (result := self.result) is not None:
-            self._check_tables()
+            self._own.check_tables()
             logger.info("%s is complete; nothing to train.", self.folder)
             self.checkpoints.remove()  # a kill may have come between the two
             return result
+        with self._output_errors(), Preemption() as preemption:
+            return self._train(preemption, verbose, flags)
+
+    def _train(
+        self, preemption: Preemption, verbose: Any, flags: str
+    ) -> dict[str, Any]:
         experiment = self.experiment
         keras.utils.set_random_seed(experiment.seed)
         data = load_data(experiment, self.files)
@@ -106,183 +134,174 @@ class Run:
             data.train.labels, data.source.num_classes, experiment.examples_per_class
         )
         steps = steps_per_epoch(num_examples, experiment.batch_size)
-        backbone = build_backbone(
-            experiment.backbone,
-            data.train.image_shape,
-            data.source.num_classes,
-            seed=experiment.seed,
-            pretrained=experiment.pretrained,
-            mean=data.source.mean,
-            std=data.source.std,
-        )
-        model = compile_model(experiment, backbone, data, steps)
-        self._check_data(data)
-        state = self.checkpoints.restore(model) or {"epoch": 0, "history": []}
+        with scope(self.strategy):
+            backbone = make_backbone(experiment, data)
+            if self.strategy.num_replicas_in_sync > 1:
+                synchronize_batch_norm(backbone)
+            model = compile_model(experiment, backbone, data, steps, self.execution)
+        self._own.check_data(data)
+        progress = self._restore(model)
         bad_images = BadImages(
-            self.folder / "bad_images.csv", self.files.max_bad_fraction
+            self.folder / self._name_of_bad_images(), self.files.max_bad_fraction
         )
-        batches = self._batches(data, state["epoch"], bad_images)
+        pipelines = self._pipelines(data, progress, steps, bad_images)
+        first = list(itertools.islice(pipelines, 1))
         # Only now: nothing is written before all that can be wrong has been looked at.
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(
-            self.folder / "config.json", json.dumps(experiment.settings(), indent=2)
+        if self._writes:
+            self._own.begin(data)
+        recorder = Recorder(
+            self.folder,
+            self.checkpoints,
+            data,
+            progress,
+            steps_per_epoch=steps,
+            checkpoint_minutes=self.execution.checkpoint_minutes,
+            guard=Guard(self.folder, experiment, data, self.checkpoints),
+            preemption=preemption,
+            bad_images=bad_images,
+            strategy=self.strategy,
         )
-        write_atomically(
-            self.folder / "data.json", json.dumps(self._describe(data), indent=2)
-        )
-        recorder = EpochRecorder(
-            self.folder, self.checkpoints, data, state["history"], bad_images
-        )
+        preemption.check("before its first batch")
         with _clear_messages(bad_images):
-            if state["epoch"] < experiment.epochs:
-                if state["epoch"]:
-                    logger.info("Resuming after epoch %d.", state["epoch"])
-                self._fit(
-                    model, data, batches, steps, state["epoch"], recorder, verbose
+            validation = None
+            if len(data.validation):
+                validation = evaluation_input(
+                    data.validation, data.source, "validation", bad_images
                 )
-            return self._finish(model, data, recorder, flags)
+            for stretch, batches in itertools.chain(first, pipelines):
+                model.fit(
+                    batches,
+                    epochs=stretch.stop,
+                    initial_epoch=stretch.epoch,
+                    steps_per_epoch=steps - stretch.step,
+                    validation_data=validation,
+                    callbacks=[recorder],
+                    shuffle=False,  # the batches come shuffled; Keras warns if asked to
+                    verbose=verbose,
+                )
+            return self._finish(model, data, recorder, preemption, flags)
+
+    def _restore(self, model: keras.Model) -> Progress:
+        """Load the last checkpoint; gives the place to go on from."""
+        seed = self.experiment.seed
+        progress = self.checkpoints.restore(model) or Progress(seed)
+        place = progress.epoch * 1_000_000 + progress.step
+        if not on_all_workers(self.strategy, place):
+            raise CheckpointError(
+                f"The machines find other checkpoints in {self.checkpoints.folder} "
+                "than each other. They must share that folder: put the output where "
+                "all of them can read it."
+            )
+        if not place:
+            return progress
+        if progress.seed != seed:
+            raise CheckpointError(
+                f"The checkpoints in {self.checkpoints.folder} are of another run, of "
+                f"seed={progress.seed}; this one has seed={seed}. Remove that folder "
+                "to train from the start."
+            )
+        logger.info("Resuming after %s.", progress)
+        return progress
+
+    def _pipelines(
+        self,
+        data: ExperimentData,
+        progress: Progress,
+        steps: int,
+        bad_images: BadImages,
+    ) -> Iterator[tuple[Stretch, Callable[[Any], tf.data.Dataset]]]:
+        """What is left of the training, with its batches, a call of `fit` each."""
+        experiment = self.experiment
+        for stretch in stretches(
+            progress.epoch,
+            progress.step,
+            epochs=experiment.epochs,
+            steps_per_epoch=steps,
+            steps_per_execution=self.execution.steps_per_execution,
+        ):
+            batches = functools.partial(
+                self._batches, data=data, stretch=stretch, bad_images=bad_images
+            )
+            yield stretch, batches
 
     def _batches(
-        self, data: ExperimentData, initial_epoch: int, bad_images: BadImages
+        self,
+        context: tf.distribute.InputContext,
+        data: ExperimentData,
+        stretch: Stretch,
+        bad_images: BadImages,
     ) -> tf.data.Dataset:
+        """What the replicas of a pipeline train on."""
         experiment = self.experiment
         return training_batches(
             data.train,
             data.source,
             batch_size=experiment.batch_size,
-            epochs=experiment.epochs,
+            epochs=stretch.stop,
             seed=experiment.seed,
-            initial_epoch=initial_epoch,
+            initial_epoch=stretch.epoch,
+            initial_step=stretch.step,
             augment=experiment.augment,
             strong_augment=experiment.second_view,
             examples_per_class=experiment.examples_per_class,
             bad_images=bad_images,
+            parts=BatchParts.of_pipeline(context),
         )
 
-    def _fit(
-        self,
-        model: keras.Model,
-        data: ExperimentData,
-        batches: tf.data.Dataset,
-        steps: int,
-        initial_epoch: int,
-        recorder: EpochRecorder,
-        verbose: Any,
-    ) -> None:
-        experiment = self.experiment
-        validation = None
-        if len(data.validation):
-            validation = evaluation_batches(
-                data.validation,
-                data.source,
-                part="validation",
-                bad_images=recorder.bad_images,
-            )
-        model.fit(
-            batches,
-            epochs=experiment.epochs,
-            initial_epoch=initial_epoch,
-            steps_per_epoch=steps,
-            validation_data=validation,
-            callbacks=[
-                recorder,
-                keras.callbacks.TensorBoard(
-                    self.folder / "tensorboard", write_graph=False
-                ),
-            ],
-            shuffle=False,  # the batches come shuffled; Keras warns if asked to
-            verbose=verbose,
-        )
+    def _name_of_bad_images(self) -> str:
+        if self._writes:
+            return "bad_images.csv"
+        # Each machine lists those that it read.
+        return f"bad_images-worker{self.strategy.cluster_resolver.task_id}.csv"
 
     def _finish(
         self,
         model: keras.Model,
         data: ExperimentData,
-        recorder: EpochRecorder,
+        recorder: Recorder,
+        preemption: Preemption,
         flags: str,
     ) -> dict[str, Any]:
         started = time.monotonic()
-        _save_atomically(model, self.folder / "model.keras")
-        _save_atomically(model.backbone, self.folder / "backbone.keras")
-        figures = summarize(model, data, recorder.history, recorder.bad_images)
+        parts = {"model.keras": model, "backbone.keras": model.backbone}
+        for name, part in parts.items():
+            preemption.check("after the last epoch")
+            if not self._writes:
+                continue
+            with replacing(self.folder / name) as partial:
+                check_room(partial, part)
+                part.save(partial)
+        preemption.check("after the last epoch")
+        figures = summarize(model, data, recorder.progress.history, recorder.bad_images)
         result = {
             **figures,
             "seconds": round(recorder.seconds + time.monotonic() - started, 1),
             "versions": versions(),
             "settings": self.experiment.settings(),
+            "execution": self.execution.settings(),
             "flags": flags,
         }
-        write_atomically(self.folder / "result.json", json.dumps(result, indent=2))
+        if self._writes:
+            self._own.write_result(result)
         self.checkpoints.remove()
+        on_any_worker(self.strategy, False)  # no machine leaves before the others
         return result
 
-    def _describe(self, data: ExperimentData) -> dict[str, Any]:
-        """The content of `data.json`: what the run is trained on."""
-        sizes = {part: len(examples) for part, examples in data.parts.items()}
-        return {
-            **sizes,
-            "class_names": data.source.class_names,
-            "digest": data.digest(),
-            "files": self._tables(),
-        }
-
-    def _tables(self) -> dict[str, str | None]:
-        paths = (self.files.manifest, self.files.test_manifest)
-        absolute = (None if path is None else os.path.abspath(path) for path in paths)
-        return dict(zip(("manifest", "test_manifest"), absolute, strict=True))
-
-    def _check_data(self, data: ExperimentData) -> None:
-        """Check that an interrupted run goes on with the data that it began with."""
-        there, now = _read_json(self.folder / "data.json"), self._describe(data)
-        if there is not None and there.get("digest") != now["digest"]:
-            sizes = [
-                ", ".join(f"{one.get(part, 0)} {part}" for part in data.parts)
-                for one in (there, now)
-            ]
-            raise RunFolderError(
-                f"{self.folder} holds a run on other data: other examples, labels, "
-                f"classes or names of files (examples there: {sizes[0]}; now: "
-                f"{sizes[1]}). Choose another folder, or remove it to train anew."
+    @contextlib.contextmanager
+    def _output_errors(self) -> Iterator[None]:
+        """Say what is left, where something could not be written."""
+        try:
+            yield
+        except OutputError as error:
+            last = self.checkpoints.newest
+            intact = (
+                f"The last checkpoint, {last}, is intact: make room, and run the same "
+                "command again to go on from it."
+                if last
+                else "There is no checkpoint yet: make room, and run the same command "
+                "again."
             )
-
-    def _check_tables(self) -> None:
-        """Check that a complete run is not taken for one on another table."""
-        there = (_read_json(self.folder / "data.json") or {}).get("files", {})
-        for name, path in self._tables().items():
-            if there and there.get(name) != path:
-                raise RunFolderError(
-                    f"{self.folder} holds a complete run on another table ({name}: "
-                    f"{there.get(name)} there, {path} now). Choose another folder."
-                )
-
-    def _check_folder(self) -> None:
-        if self.folder.exists() and not self.folder.is_dir():
-            raise RunFolderError(f"{self.folder} is a file; a run needs a folder.")
-        config = _read_json(self.folder / "config.json")
-        if config is None:
-            leftovers = [
-                name
-                for name in ("result.json", "history.csv", "checkpoints")
-                if (self.folder / name).exists()
-            ]
-            if leftovers:
-                raise RunFolderError(
-                    f"{self.folder} has {', '.join(leftovers)} but no config.json that "
-                    "says what run that is. Choose another folder, or remove it."
-                )
-            return
-        settings = self.experiment.settings()
-        changed = [
-            f"{name}: {config.get(name)!r} there, {settings.get(name)!r} now"
-            for name in sorted({*config, *settings})
-            if config.get(name) != settings.get(name)
-        ]
-        if changed:
-            raise RunFolderError(
-                f"{self.folder} holds a run of other settings ({'; '.join(changed)}). "
-                "Choose another folder, or remove it to train anew."
-            )
-        _ = self.result  # damaged: better said now than after hours of training
+            raise OutputError(f"{error} {intact}") from None
 
 
 @contextlib.contextmanager
@@ -309,26 +328,3 @@ def versions() -> dict[str, str]:
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise RunFolderError(
-            f"{path} cannot be read as JSON: {error}. Put a good copy there, or choose "
-            "another folder; nothing in it was changed."
-        ) from None
-    if not isinstance(content, dict):
-        raise RunFolderError(f"{path} is not a JSON object. Choose another folder.")
-    return content
-
-
-def _save_atomically(model: keras.Model, path: Path) -> None:
-    partial = path.with_name(f"partial-{path.name}")
-    model.save(partial)
-    flush(partial)
-    partial.replace(path)
-    flush(path.parent)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from sop_keras.data import BadImages, evaluation_batches
 from sop_keras.sop import SOPModel
@@ -91,9 +93,10 @@ def predict_train(
         bad_images=bad_images,
         with_positions=True,
     )
+    predict = _predict_function(model)
     positions, predictions, losses = [], [], []
     for images, batch in batches.as_numpy_iterator():
-        logits = model.predict_on_batch(images)
+        logits = predict(images)
         positions.append(batch)
         predictions.append(logits.argmax(axis=-1))
         losses.append(cross_entropy(logits, data.train.labels[batch]))
@@ -102,6 +105,15 @@ def predict_train(
         np.concatenate(predictions),
         np.concatenate(losses),
     )
+
+
+def _predict_function(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from images to logits."""
+    if model.distribute_strategy.num_replicas_in_sync == 1:
+        return model.predict_on_batch
+    # Keras would have every replica predict the whole batch, and give all they say.
+    network = tf.function(model.backbone, reduce_retracing=True)
+    return lambda images: network(images, training=False).numpy()
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -41,6 +41,20 @@ def test_a_step_waits_for_its_data():
     assert int(model.steps) == 2
 
 
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+@pytest.mark.parametrize("with_ids", [True, False])
+def test_no_step_is_counted_when_the_data_have_run_out(with_ids):
+    data = broken_at_the_third().take(2)
+    if not with_ids:
+        data = data.map(lambda x, y: (x, y["label"]))
+    # How long it is is not known: Keras asks for a third batch.
+    data = data.filter(lambda x, y: True)
+    model = Waiting()
+    model.compile("sgd")
+    model.fit(data, epochs=3, shuffle=False, verbose=0)
+    assert int(model.steps) == 3 * 2
+
+
 def test_eager_steps_are_untouched():
     model = Waiting()
     model.compile("sgd", run_eagerly=True)

@@ -6,6 +6,7 @@ import scipy.sparse
 import tensorflow as tf
 
 from sop_keras.indexing import training_data
+from sop_keras.indexing.data_errors import DataError
 
 X, Y = np.zeros((6, 2), np.float32), np.zeros(6, np.int64)
 TARGETS = {"label": Y, "index": np.arange(6)}
@@ -55,22 +56,63 @@ def test_streams_and_what_can_be_shuffled():
         assert not training_data.fixed_order(x)
 
 
-@pytest.mark.parametrize("x", [DATASET, Batches(), X, tf.constant(X), pd.DataFrame(X)])
-def test_peeking_at_inputs_leaves_them_as_they_are(x):
-    spec, again = training_data.peek_inputs(x)
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        (DATASET, None),
+        (DATASET.map(lambda x, y: (x, {"label": y, "index": y + 1})), None),
+        (lambda context: DATASET, None),
+        (Batches(), None),
+        (X, Y),
+        (X, TARGETS),
+        (tf.constant(X), tf.constant(Y)),
+        (pd.DataFrame(X), pd.Series(Y)),
+        (X, list(Y)),
+    ],
+)
+def test_peeking_at_data_leaves_them_as_they_are(x, y):
+    spec, labels, again = training_data.peek(x, y)
     assert again is x
     assert (spec.shape, spec.dtype) == ((None, 2), "float32")
+    assert (labels.shape, labels.dtype) == ((None,), "int64")
 
 
 def test_peeking_into_structures_and_sparse_inputs():
     inputs = {"a": X, "b": (np.zeros((6, 3, 1), np.uint8), scipy.sparse.csr_matrix(X))}
-    spec, _ = training_data.peek_inputs(inputs)
+    spec, labels, _ = training_data.peek(inputs, np.eye(6, dtype=np.float32))
     found = {"a": spec["a"].shape, "b": spec["b"][0].shape, "c": spec["b"][1].shape}
     assert found == {"a": (None, 2), "b": (None, 3, 1), "c": (None, 2)}
     assert spec["b"][0].dtype == "uint8"
+    assert (labels.shape, labels.dtype) == ((None, 6), "float32")
 
 
 def test_peeking_into_a_generator_loses_no_batch():
-    spec, again = training_data.peek_inputs(generator())
-    assert spec.shape == (None, 2)
+    spec, labels, again = training_data.peek(generator(), None)
+    assert (spec.shape, labels.shape) == ((None, 2), (None,))
     assert len(list(again)) == 2
+
+
+def test_an_empty_generator_is_refused():
+    with pytest.raises(DataError, match=r"The generator gave no batch\."):
+        training_data.peek((batch for batch in ()), None)
+
+
+def test_a_function_of_the_input_context_is_a_stream_that_cannot_be_shuffled():
+    strategy = tf.distribute.get_strategy()
+    assert training_data.is_stream(lambda context: DATASET)
+    distributed = strategy.distribute_datasets_from_function(lambda context: DATASET)
+    # Without a strategy, that is the data set itself.
+    assert training_data.fixed_order(distributed)
+    inputs = (lambda context: DATASET.take(context.num_input_pipelines), None, None)
+    checked, *rest = training_data.TrainingData(6, 2, lambda x, _: x).for_evaluation(
+        *inputs
+    )
+    assert rest == [None, None]
+    # The function is asked for its own part of the batches, and these are checked.
+    batches = list(checked(tf.distribute.InputContext()))
+    assert len(batches) == 1
+    ones = training_data.TrainingData(6, 2, lambda x, _: x).for_evaluation(
+        lambda context: DATASET.map(lambda x, y: (x, y + 2))
+    )[0]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="DataError"):
+        list(ones(tf.distribute.InputContext()))

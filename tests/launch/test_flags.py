@@ -134,6 +134,8 @@ COMMON = {
     "num_classes": None,
     "resize": None,
     "image_size": None,
+    "precision": "float32",
+    "gradient_accumulation_steps": 1,
 }
 # The columns of SOP+, but for the data and alpha.
 PLUS = {

@@ -10,8 +10,9 @@ from settings import digits
 from sop_keras import SOPModel
 from sop_keras.baselines import CrossEntropyModel
 from sop_keras.data import DataFiles, Examples, Source
-from sop_keras.training import experiment
-from sop_keras.training.experiment import compile_model, load_data
+from sop_keras.training import Execution, experiment
+from sop_keras.training.experiment import load_data
+from sop_keras.training.network import compile_model
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +152,9 @@ def compiled(**changes):
         source=SimpleNamespace(num_examples=500, num_classes=10),
         train=SimpleNamespace(labels=np.array([0, 1, 0, 0])),
     )
-    return compile_model(digits(**changes), backbone(), data, steps_per_epoch=5)
+    return compile_model(
+        digits(**changes), backbone(), data, steps_per_epoch=5, execution=Execution()
+    )
 
 
 def test_sop_gets_its_rates_and_table():

@@ -1,12 +1,11 @@
-import csv
 import json
 import sys
 from dataclasses import replace
 
 import keras
-import numpy as np
 import pytest
 from PIL import Image
+from runs import InterruptionError, assert_same_end, history, interrupt_at
 from settings import digits
 
 from sop_keras.data import DataFiles, TooManyBadImagesError, load_digits
@@ -17,29 +16,7 @@ from sop_keras.training import (
     RunFolderError,
 )
 from sop_keras.training.checkpoint import Checkpoints
-
-
-class InterruptionError(Exception):
-    pass
-
-
-def interrupt_at(monkeypatch, epoch, batch=2):
-    """Fail in the middle of an epoch (counted from 0), as a kill would."""
-    original = keras.callbacks.TensorBoard.on_train_batch_begin
-    state = {"epoch": None}
-
-    def on_epoch_begin(self, index, logs=None):
-        state["epoch"] = index
-
-    def on_train_batch_begin(self, index, logs=None):
-        if (state["epoch"], index) == (epoch, batch):
-            raise InterruptionError
-        original(self, index, logs)
-
-    monkeypatch.setattr(keras.callbacks.TensorBoard, "on_epoch_begin", on_epoch_begin)
-    monkeypatch.setattr(
-        keras.callbacks.TensorBoard, "on_train_batch_begin", on_train_batch_begin
-    )
+from sop_keras.training.progress import Progress
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +24,6 @@ def complete(tmp_path_factory):
     """An uninterrupted run."""
     folder = tmp_path_factory.mktemp("complete") / "run"
     return folder, Run(digits(), folder).train(verbose=0, flags="--a=1")
-
-
-def weights(folder):
-    model = keras.saving.load_model(folder / "model.keras")
-    return [weight.numpy() for weight in model.weights]
-
-
-def history(folder):
-    with (folder / "history.csv").open() as file:
-        return list(csv.DictReader(file))
 
 
 def test_what_a_run_leaves(complete):
@@ -124,19 +91,10 @@ def test_interrupted_in_an_epoch_it_resumes_to_the_same_bits(
             Run(experiment, tmp_path / "cut").train(verbose=0)
     assert len(history(tmp_path / "cut")) == 1
     Run(experiment, tmp_path / "cut").train(verbose=0)
-    expected, actual = weights(tmp_path / "whole"), weights(tmp_path / "cut")
-    for one, other in zip(expected, actual, strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert_same_end(tmp_path / "whole", tmp_path / "cut")
     regularizers = {"consistency_loss", "balance_loss"}
     recorded = regularizers & set(history(tmp_path / "whole")[0])
     assert recorded == (regularizers if method == "sop_plus" else set())
-    clock = {"seconds"}
-    for one, other in zip(
-        history(tmp_path / "whole"), history(tmp_path / "cut"), strict=True
-    ):
-        assert {k: one[k] for k in one.keys() - clock} == {
-            k: other[k] for k in other.keys() - clock
-        }
 
 
 def test_other_settings_are_refused_by_name(complete):
@@ -209,7 +167,7 @@ def test_a_run_that_diverges_says_so_and_keeps_what_is_there(tmp_path):
 def test_checkpoints_that_a_kill_left_beside_a_result_go(complete):
     folder, _ = complete
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    Checkpoints(folder / "checkpoints").save(model, 3, {})
+    Checkpoints(folder / "checkpoints").save(model, Progress(seed=0, epoch=3))
     Run(digits(), folder).train(verbose=0)
     assert not (folder / "checkpoints").exists()
 
@@ -249,7 +207,10 @@ def test_a_run_goes_on_with_the_data_that_it_began_with(tmp_path, monkeypatch):
         with pytest.raises(InterruptionError):
             Run(own_experiment(), folder, few).train(verbose=0)
     before = (folder / "history.csv").read_text()
-    for files, text in ((more, "12 train.*20 train"), (tested, "0 test.*12 test")):
+    for files, text in (
+        (more, "train: 12 there, 20 now"),
+        (tested, "test: None there, 12 now"),
+    ):
         with pytest.raises(RunFolderError, match=f"run on other data.*{text}"):
             Run(own_experiment(), folder, files).train(verbose=0)
     assert (folder / "history.csv").read_text() == before

@@ -1,11 +1,15 @@
 """u and v under mixed precision: float32, and never scaled with the loss."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
 from sop_keras import SOPModel
+from sop_keras.data import load_digits
+from sop_keras.sop import NoiseTable
 
 N, D, K = 16, 4, 3
 RNG = np.random.default_rng(0)
@@ -132,3 +136,157 @@ def test_an_overflow_of_one_example_leaves_the_table_finite():
     np.testing.assert_array_equal(model.noise_table.v.numpy()[3], v[3])
     history = model.fit(X, Y, batch_size=N, verbose=0).history
     assert np.isfinite(history["loss"]).all()
+
+
+class Logits(layers.Layer):
+    """The inputs, as logits, plus a weight that starts at 0."""
+
+    def build(self, input_shape):
+        self.offset = self.add_weight(shape=(K,), initializer="zeros")
+
+    def call(self, inputs):
+        return inputs + self.offset
+
+
+# Multiples of 1/8 below 4: numbers of float16 and of bfloat16.
+LOGITS = RNG.integers(-31, 32, (N, K)).astype(np.float32) / 8
+STRONG = RNG.integers(-31, 32, (N, K)).astype(np.float32) / 8
+PLUS = {"consistency_weight": 0.9, "balance_weight": 0.4}
+
+
+def backbone_of_logits(policy):
+    network = keras.Sequential([keras.Input((K,)), Logits(dtype=policy)])
+    network.dtype_policy = policy
+    return network
+
+
+def of_given_logits(policy, x=LOGITS, optimizer=None, epochs=1, jit=False, **arguments):
+    """A model whose logits are the same under all policies, trained."""
+    network = backbone_of_logits(policy)
+    model = SOPModel(network, N, K, init_std=0.3, seed=2, **arguments)
+    rates = {"u_optimizer": 0.5, "v_optimizer": 0.7}
+    model.compile(optimizer or keras.optimizers.SGD(0.0), jit_compile=jit, **rates)
+    x = (x, STRONG) if arguments.get("consistency_weight") else x
+    model.fit(x, Y, batch_size=4, epochs=epochs, shuffle=False, verbose=0)
+    return model
+
+
+def table(model):
+    return np.concatenate([model.noise_table.u.numpy(), model.noise_table.v], axis=1)
+
+
+@functools.cache
+def table_of_float32(variant, plus, jit):
+    arguments = PLUS if plus else {}
+    return table(
+        of_given_logits("float32", epochs=25, jit=jit, variant=variant, **arguments)
+    )
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    ("variant", "plus", "jit"),
+    [
+        ("paper", False, False),
+        ("paper", True, False),
+        ("reference", False, False),
+        ("reference", True, False),
+        ("reference", True, True),
+    ],
+)
+def test_given_the_same_logits_u_and_v_are_float32s_to_the_last_bit(
+    policy, variant, plus, jit
+):
+    arguments = PLUS if plus else {}
+    model = of_given_logits(policy, epochs=25, jit=jit, variant=variant, **arguments)
+    assert int(model.u_optimizer.iterations) == 100
+    outputs = model.backbone(LOGITS)
+    assert outputs.dtype == policy.removeprefix("mixed_")
+    np.testing.assert_array_equal(np.asarray(outputs, np.float32), LOGITS)
+    found, expected = table(model), table_of_float32(variant, plus, jit)
+    np.testing.assert_array_equal(found, expected)
+    # It went somewhere in these steps, and is not all at the bounds.
+    start = table(SOPModel(keras.Sequential([Logits()]), N, K, init_std=0.3, seed=2))
+    assert (np.abs(found - start) > 0.01).mean() > 0.5
+    assert (np.abs(found) < 1).mean() > 0.5
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0**15])
+def test_with_any_loss_scale_u_and_v_are_those_of_none(scale):
+    optimizer = keras.optimizers.LossScaleOptimizer(
+        keras.optimizers.SGD(0.0), initial_scale=scale
+    )
+    model = of_given_logits("mixed_float16", optimizer=optimizer, epochs=25)
+    assert float(optimizer.dynamic_scale) == scale
+    np.testing.assert_array_equal(
+        table(model), table_of_float32("paper", plus=False, jit=False)
+    )
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_the_gradients_of_the_rows_are_float32_and_not_scaled(policy, monkeypatch):
+    seen, step = [], NoiseTable.step
+
+    def watched(self, indices, gradients, learning_rates):
+        seen.append(gradients)
+        step(self, indices, gradients, learning_rates)
+
+    monkeypatch.setattr(NoiseTable, "step", watched)
+    model = SOPModel(backbone_of_logits(policy), N, K, init_std=0.3, seed=2, **PLUS)
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    model.fit((LOGITS, STRONG), Y, batch_size=N, verbose=0)
+    ((by_u, by_v),) = seen
+    assert by_u.dtype == by_v.dtype == "float32"
+    # |dL/dv| <= 4 |v| (1 + v^2) / N, with |v| < 2 at the start.
+    assert 0 < np.abs(by_v).max() < 40 / N
+
+
+def test_a_skipped_step_leaves_the_network_and_moves_the_rows_of_finite_examples():
+    # 2e5 is infinite in float16: no gradient of the network is finite.
+    x = LOGITS.copy()
+    x[5] = 2e5
+    model = SOPModel(backbone_of_logits("mixed_float16"), N, K, init_std=0.3, seed=2)
+    model.compile(keras.optimizers.SGD(0.1), u_optimizer=0.5, v_optimizer=0.7)
+    start = table(model)
+    model.fit(x, Y, batch_size=N, shuffle=False, verbose=0)
+    assert float(model.optimizer.dynamic_scale) == 2.0**14  # halved: it was skipped
+    assert int(model.optimizer.iterations) == 0
+    assert not model.backbone.get_weights()[0].any()
+    found, others = table(model), np.arange(N) != 5
+    np.testing.assert_array_equal(found[5], start[5])
+    # The others step as without that example's infinity, in float32.
+    exact = SOPModel(backbone_of_logits("float32"), N, K, init_std=0.3, seed=2)
+    exact.compile(keras.optimizers.SGD(0.1), u_optimizer=0.5, v_optimizer=0.7)
+    exact.fit(LOGITS, Y, batch_size=N, shuffle=False, verbose=0)
+    np.testing.assert_array_equal(found[others], table(exact)[others])
+    assert (found[others] != start[others]).any(axis=1).all()
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_convolutional_network_learns_under_mixed_bfloat16(jit_compile):
+    digits = load_digits().train
+    x, y = digits.images[:512].astype(np.float32) / 255, digits.labels[:512]
+    keras.utils.set_random_seed(1)
+    policy = {"dtype": "mixed_bfloat16"}
+    network = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(16, 3, activation="relu", **policy),
+            layers.BatchNormalization(**policy),
+            layers.Flatten(**policy),
+            layers.Dense(10, **policy),
+        ]
+    )
+    network.dtype_policy = "mixed_bfloat16"
+    model = SOPModel(network, 512, 10, init_std=1e-4, seed=2)
+    model.compile(
+        keras.optimizers.SGD(0.05, momentum=0.9),
+        jit_compile=jit_compile,
+        metrics=["accuracy"],
+    )
+    history = model.fit(x, y, batch_size=64, epochs=6, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert history["loss"][-1] < history["loss"][0] / 3
+    assert history["accuracy"][-1] > 0.9
+    assert np.isfinite(table(model)).all()
+    assert all(weight.dtype == np.float32 for weight in network.get_weights())

@@ -1,0 +1,165 @@
+"""The files that say what run a folder holds."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from sop_keras.data import DataFiles
+from sop_keras.training.experiment import Experiment, ExperimentData
+from sop_keras.training.output import write_atomically
+
+# Of `data.json`: values that say nothing to a reader.
+_DIGESTS = ("ids", "labels", "file_names")
+
+
+class RunFolderError(ValueError):
+    """A folder that does not hold this run, or holds it damaged."""
+
+
+class RunFolder:
+    """`config.json`, `data.json` and `result.json` of one run.
+
+    Args:
+        path: the folder; it need not be there.
+        experiment: the settings of the run.
+        files: where its data set is.
+    """
+
+    def __init__(self, path: Path, experiment: Experiment, files: DataFiles):
+        self.path = path
+        self._experiment = experiment
+        self._files = files
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What `result.json` says, or None while the run is not complete."""
+        return _read_json(self.path / "result.json")
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Write `result.json`: the run is complete."""
+        write_atomically(self.path / "result.json", json.dumps(result, indent=2))
+
+    def begin(self, data: ExperimentData) -> None:
+        """Make the folder, with the files that say what run it holds.
+
+        Args:
+            data: what the run is trained on.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        contents = {
+            "config.json": self._experiment.settings(),
+            "data.json": {**data.description(), "files": self._tables()},
+        }
+        for name, content in contents.items():
+            write_atomically(self.path / name, json.dumps(content, indent=2))
+
+    def check(self) -> None:
+        """Check that the folder may hold this run, before anything is loaded.
+
+        Raises:
+            RunFolderError: if it holds a run of other settings, or damaged files.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise RunFolderError(f"{self.path} is a file; a run needs a folder.")
+        config = _read_json(self.path / "config.json")
+        if config is None:
+            leftovers = [
+                name
+                for name in ("result.json", "history.csv", "checkpoints")
+                if (self.path / name).exists()
+            ]
+            if leftovers:
+                raise RunFolderError(
+                    f"{self.path} has {', '.join(leftovers)} but no config.json that "
+                    "says what run that is. Choose another folder, or remove it."
+                )
+            return
+        changed = _differences(config, self._experiment.settings())
+        if changed:
+            raise RunFolderError(
+                f"{self.path} holds a run of other settings ({'; '.join(changed)}). "
+                "Choose another folder, or remove it to train anew."
+            )
+        _ = self.result  # damaged: better said now than after hours of training
+
+    def check_data(self, data: ExperimentData) -> None:
+        """Check that an interrupted run goes on with the data that it began with.
+
+        Raises:
+            RunFolderError: for other data.
+        """
+        there = _read_json(self.path / "data.json")
+        if there is None:
+            return
+        there.pop("files", None)  # as long as they say the same, they may have moved
+        now = data.description()
+        # Of other examples, the ids and labels are others as well.
+        digests = {name: (there.pop(name, None), now.pop(name)) for name in _DIGESTS}
+        changed = _differences(there, now) or [
+            f"other {name.replace('_', ' ')}"
+            for name, (one, other) in digests.items()
+            if one != other
+        ]
+        if changed:
+            raise RunFolderError(
+                f"{self.path} holds a run on other data ({'; '.join(changed)}). Choose "
+                "another folder, or remove it to train anew."
+            )
+
+    def check_tables(self) -> None:
+        """Check that a complete run is not taken for one on another table.
+
+        Raises:
+            RunFolderError: for another table.
+        """
+        there = (_read_json(self.path / "data.json") or {}).get("files", {})
+        for name, path in self._tables().items():
+            if there and there.get(name) != path:
+                raise RunFolderError(
+                    f"{self.path} holds a complete run on another table ({name}: "
+                    f"{there.get(name)} there, {path} now). Choose another folder."
+                )
+
+    def _tables(self) -> dict[str, str | None]:
+        paths = (self._files.manifest, self._files.test_manifest)
+        absolute = (None if path is None else os.path.abspath(path) for path in paths)
+        return dict(zip(("manifest", "test_manifest"), absolute, strict=True))
+
+
+def _differences(there: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs, by name, with both values."""
+    changed = []
+    for name in sorted({*there, *now}):
+        one, other = there.get(name), now.get(name)
+        if one == other:
+            continue
+        if name == "class_names":
+            changed.append(_class_difference(one or [], other or []))
+        else:
+            changed.append(f"{name}: {one!r} there, {other!r} now")
+    return changed
+
+
+def _class_difference(there: list[str], now: list[str]) -> str:
+    if len(there) != len(now):
+        return f"{len(there)} classes there, {len(now)} now"
+    number = next(i for i, one in enumerate(there) if one != now[i])
+    return f"class {number}: {there[number]!r} there, {now[number]!r} now"
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RunFolderError(
+            f"{path} cannot be read as JSON: {error}. Put a good copy there, or choose "
+            "another folder; nothing in it was changed."
+        ) from None
+    if not isinstance(content, dict):
+        raise RunFolderError(f"{path} is not a JSON object. Choose another folder.")
+    return content

@@ -1,0 +1,379 @@
+"""Train small models on NUMBER replicas (1: without a strategy): NUMBER FOLDER.
+
+A process of its own, because TensorFlow must hear of its logical devices before it
+starts. What came out is written to FOLDER/NUMBER.npz: arrays by name.
+
+All models of a process share one strategy: a second one would give its exchanges the
+keys of the first one's, and the two would wait for each other.
+"""
+
+import contextlib
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from sop_keras import SOPModel, with_index
+from sop_keras.data import (
+    BatchParts,
+    evaluation_batches,
+    load_digits,
+    steps_per_epoch,
+    training_batches,
+)
+from sop_keras.distribution import make_strategy
+from sop_keras.distribution.global_batch import GlobalBatch
+
+NUM_EXAMPLES, NUM_FEATURES, NUM_CLASSES = 23, 6, 4
+BATCH_SIZE, EPOCHS = 8, 3
+PRIOR = [0.1, 0.2, 0.3, 0.4]
+PLUS = {"consistency_weight": 0.9, "balance_weight": 0.4, "class_prior": PRIOR}
+
+
+class Replicas:
+    """The strategy of this process, and what its trainings came to."""
+
+    def __init__(self, number: int):
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * number
+        )
+        self.number = number
+        self.strategy = make_strategy("mirrored") if number > 1 else None
+        self.results: dict[str, Any] = {}
+
+    def scope(self) -> Any:
+        return self.strategy.scope() if self.strategy else contextlib.nullcontext()
+
+    def copies(self, variable: keras.Variable) -> np.ndarray:
+        """The values of all replicas, `(number or 1, ...)`."""
+        strategy = self.strategy or tf.distribute.get_strategy()
+        local = strategy.experimental_local_results(variable.value)
+        return np.stack([copy.numpy() for copy in local])
+
+    def add_state(self, name: str, model: SOPModel) -> None:
+        """Add all that a training changes."""
+        groups = {
+            "network": model.backbone.variables,
+            "optimizer": model.optimizer.variables,
+            "u_optimizer": model.u_optimizer.variables,
+            "v_optimizer": model.v_optimizer.variables,
+            "u": [model.noise_table.u],
+            "v": [model.noise_table.v],
+        }
+        for group, variables in groups.items():
+            for place, variable in enumerate(variables):
+                key = f"{name}/state/{group} {place}"
+                self.results[key] = self.copies(variable)
+
+    def train(self, name: str, model: SOPModel, *data: Any, **options: Any) -> None:
+        """Add what a training comes to."""
+        options = {"epochs": EPOCHS, "shuffle": False, "verbose": 0, **options}
+        history = model.fit(*data, **options).history
+        self.add_state(name, model)
+        ids = np.arange(10)
+        noise = model.estimate_noise(ids, ids % model.num_classes)
+        self.results[f"{name}/noise"] = noise
+        self.add(f"{name}/history", history)
+
+    def add(self, name: str, values: Mapping[str, Any]) -> None:
+        """Add values by their names."""
+        for key, value in values.items():
+            self.results[f"{name} {key}"] = np.asarray(value)
+
+    def model(
+        self,
+        synchronized: bool = False,
+        rate: float = 0.0,
+        distributed: bool = True,
+        **options: Any,
+    ) -> SOPModel:
+        """A compiled model of a small network."""
+        with self.scope() if distributed else contextlib.nullcontext():
+            keras.utils.set_random_seed(1)
+            hidden = layers.Dense(
+                10,
+                # Its gradient would be nothing but rounding before normalization.
+                use_bias=not synchronized,
+                kernel_regularizer=keras.regularizers.L2(1e-2),
+            )
+            between: list[Any] = [layers.ReLU()]
+            if synchronized:
+                between.insert(0, layers.BatchNormalization(synchronized=True))
+            if rate:
+                between.append(layers.Dropout(rate))
+            backbone = keras.Sequential(
+                [
+                    keras.Input((NUM_FEATURES,)),
+                    hidden,
+                    *between,
+                    layers.Dense(NUM_CLASSES),
+                ]
+            )
+            options = {"init_std": 0.1, "seed": 2, **options}
+            model = SOPModel(backbone, NUM_EXAMPLES, NUM_CLASSES, **options)
+            compile_model(model)
+        return model
+
+
+def compile_model(model: SOPModel, **options: Any) -> None:
+    model.compile(
+        keras.optimizers.SGD(0.1, momentum=0.9),
+        u_optimizer=5.0,
+        v_optimizer=3.0,
+        metrics=["accuracy"],
+        **options,
+    )
+
+
+def examples(num_examples: int) -> tuple[np.ndarray, ...]:
+    """Two views, ids, their labels and weights."""
+    rng = np.random.default_rng(3)
+    weak = rng.normal(size=(num_examples, NUM_FEATURES)).astype(np.float32)
+    strong = weak + rng.normal(0, 0.3, weak.shape).astype(np.float32)
+    ids = rng.integers(0, NUM_EXAMPLES, num_examples)
+    # Of the first batch: repeated on a replica and on several, of 2 and of 4.
+    ids[:BATCH_SIZE] = [3, 3, 5, 3, 7, 3, 5, 1]
+    weights = rng.uniform(0.5, 1.5, num_examples).astype(np.float32)
+    return weak, strong, ids, labels_of(ids), weights
+
+
+def labels_of(ids: np.ndarray) -> np.ndarray:
+    return ids * 7 % NUM_CLASSES
+
+
+def stream(num_examples: int, pairs: bool) -> tf.data.Dataset:
+    weak, strong, ids, labels, weights = examples(num_examples)
+    x = (weak, strong) if pairs else weak
+    element = (x, {"label": labels, "index": ids}, weights)
+    return tf.data.Dataset.from_tensor_slices(element).batch(BATCH_SIZE)
+
+
+def weighted_test_batches() -> tf.data.Dataset:
+    weak, _, _, labels, weights = examples(19)
+    return tf.data.Dataset.from_tensor_slices((weak, labels, weights)).batch(8)
+
+
+def variants(replicas: Replicas) -> None:
+    """SOP and SOP+, both variants, with and without normalization."""
+    for variant in ("paper", "reference"):
+        for method, options in (("sop", {}), ("sop+", PLUS)):
+            for network in ("plain", "normalized"):
+                model = replicas.model(network != "plain", variant=variant, **options)
+                # A last batch of 1 leaves replicas without an example.
+                data = stream(33 if network == "plain" else 39, method == "sop+")
+                replicas.train(f"{variant} {method} {network}", model, data)
+
+
+def host_table(replicas: Replicas) -> None:
+    """u and v once, in the host's memory."""
+    model = replicas.model(table_device="cpu", variant="reference", **PLUS)
+    replicas.train("host table", model, stream(33, pairs=True))
+
+
+def inputs(replicas: Replicas) -> None:
+    """Arrays and a stream with ids; evaluation of a stream with weights."""
+    weak, _, _, _, weights = examples(NUM_EXAMPLES)
+    labels = labels_of(np.arange(NUM_EXAMPLES))
+    model = replicas.model()
+    replicas.train(
+        "arrays",
+        model,
+        weak,
+        labels,
+        batch_size=BATCH_SIZE,
+        sample_weight=weights,
+        validation_data=(weak[:11], labels[:11]),
+    )
+    batches = tf.data.Dataset.from_tensor_slices((weak, labels, weights)).batch(11)
+    found = model.evaluate(batches, verbose=0, return_dict=True)
+    replicas.add("arrays/evaluated", found)
+    dataset = tf.data.Dataset.from_tensor_slices((weak, labels))
+    dataset = with_index(dataset).shuffle(NUM_EXAMPLES, seed=4).batch(BATCH_SIZE)
+    replicas.train("with_index", replicas.model(), dataset)
+    # Keras gives every replica all of a single batch: k batches, of the same mean.
+    model = replicas.model()
+    weak, _, ids, labels, _ = examples(BATCH_SIZE)
+    for _ in range(3):
+        logs = model.train_on_batch(
+            weak, {"label": labels, "index": ids}, return_dict=True
+        )
+    replicas.add_state("train_on_batch", model)
+    replicas.add("train_on_batch/trained", logs)
+    logs = model.test_on_batch(weak, labels, return_dict=True)
+    replicas.add("train_on_batch/evaluated", logs)
+
+
+def digits(replicas: Replicas) -> None:
+    """Pipelines that make each replica's part of a batch themselves."""
+    source = load_digits()
+    # The last batches have 5 examples, and 4.
+    train = source.train.take(np.arange(101))
+    test = source.test.take(np.arange(54))
+
+    def pairs(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        return training_batches(
+            train,
+            source,
+            batch_size=32,
+            epochs=EPOCHS,
+            seed=5,
+            strong_augment="weak",
+            parts=BatchParts.of_pipeline(context),
+        )
+
+    def test_batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        parts = BatchParts.of_pipeline(context)
+        return evaluation_batches(test, source, batch_size=25, parts=parts)
+
+    with replicas.scope():
+        keras.utils.set_random_seed(1)
+        backbone = keras.Sequential(
+            [keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(10)]
+        )
+        options = {"consistency_weight": 0.9, "balance_weight": 0.1}
+        model = SOPModel(
+            backbone, source.num_examples, 10, init_std=0.1, seed=2, **options
+        )
+        compile_model(model)
+    data, evaluation = pairs, test_batches
+    if replicas.number == 1:  # plain data sets of whole batches
+        whole = tf.distribute.InputContext()
+        data, evaluation = pairs(whole), test_batches(whole)
+    steps = steps_per_epoch(len(train), 32)
+    replicas.train(
+        "digits",
+        model,
+        data,
+        steps_per_epoch=steps,
+        validation_data=evaluation,
+        validation_steps=3,
+    )
+    found = model.evaluate(evaluation, steps=3, verbose=0, return_dict=True)
+    replicas.add("digits/evaluated", found)
+
+
+def saving(replicas: Replicas, folder: Path) -> None:
+    """A training goes on in other models, with the strategy and without."""
+    data = stream(20, pairs=False)
+    model_file = folder / f"{replicas.number}.keras"
+    weights_file = folder / f"{replicas.number}.weights.h5"
+    places = {"with the strategy": True, "without": False, "with it again": True}
+    for file in (model_file, weights_file):
+        model = replicas.model(synchronized=True)
+        model.fit(data, shuffle=False, verbose=0)
+        replicas.add_state(f"{file.suffix} saved", model)
+        for place, distributed in places.items():
+            if file is model_file:
+                model.save(file)
+                with replicas.scope() if distributed else contextlib.nullcontext():
+                    model = keras.saving.load_model(file)
+            else:
+                model.save_weights(file)
+                model = replicas.model(synchronized=True, distributed=distributed)
+                model.load_weights(file)
+            replicas.add_state(f"{file.suffix} loaded {place}", model)
+        model.fit(data, shuffle=False, verbose=0)
+        replicas.add_state(f"{file.suffix} continued", model)
+
+
+def dropout(replicas: Replicas) -> None:
+    """A network with random numbers of its own."""
+    model = replicas.model(rate=0.5)
+    replicas.train("dropout", model, stream(33, pairs=False))
+
+
+def operations_on_tables(replicas: Replicas) -> None:
+    """What a step does to each copy of u and v, and tensors as long as these."""
+    model = replicas.model(**PLUS)
+    batch = next(iter(stream(BATCH_SIZE, pairs=True)))
+    model.fit(stream(BATCH_SIZE, pairs=True), shuffle=False, verbose=0)
+
+    @tf.function
+    def step(batch: Any) -> Any:
+        return replicas.strategy.run(model.train_step, args=(batch,))
+
+    graph = step.get_concrete_function(batch).graph
+    for name in ("u", "v"):
+        table = getattr(model.noise_table, name).value
+        copies = replicas.strategy.experimental_local_results(table)
+        handles = {id(copy.handle) for copy in copies}
+        inner = [inner for outer, inner in graph.captures if id(outer) in handles]
+        used = [sorted({op.type for op in handle.consumers()}) for handle in inner]
+        replicas.results[f"operations on {name}"] = np.array(used)
+    outputs = [tensor for op in graph.get_operations() for tensor in op.outputs]
+    long = [t.name for t in outputs if t.shape.rank and t.shape[0] == NUM_EXAMPLES]
+    replicas.results["long tensors"] = np.array(long)
+
+
+def global_batch(replicas: Replicas) -> None:
+    """`GlobalBatch` of the rows (1, 2), (3, 4), (5, 6), (7, 8), in parts."""
+    rows = np.arange(1.0, 9.0, dtype=np.float32).reshape(4, 2)
+    sizes = {2: (3, 1), 4: (2, 1, 1, 0)}[replicas.number]
+    strategy = replicas.strategy
+    parts = iter(np.split(rows, np.cumsum(sizes)[:-1]))
+    values = strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(next(parts))
+    )
+
+    def in_replica(values: tf.Tensor) -> dict[str, tf.Tensor]:
+        batch = GlobalBatch(tf.shape(values)[0])
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            mean = batch.mean(values)
+            loss = batch.share(mean[0] ** 2)
+        return {
+            "size": batch.size,
+            "mean": mean,
+            "loss": loss,
+            "gathered": batch.gather(values),
+            "gradient": tape.gradient(loss, values),
+        }
+
+    found = tf.function(lambda values: strategy.run(in_replica, args=(values,)))(values)
+    for name, value in found.items():
+        for replica, local in enumerate(strategy.experimental_local_results(value)):
+            replicas.results[f"global batch/{name} {replica}"] = local.numpy()
+
+
+def refusals(replicas: Replicas) -> None:
+    """The messages about what cannot be had on several replicas."""
+
+    def message(action: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
+        try:
+            action(*args, **kwargs)
+        except ValueError as error:
+            return str(error)
+        return "not refused"
+
+    model = replicas.model()
+    outside = message(compile_model, model)
+    with replicas.scope():
+        compiled = message(compile_model, model, jit_compile=True)
+    replicas.add("refused", {"outside of the scope": outside, "jit_compile": compiled})
+
+
+def main(number: int, folder: Path) -> None:
+    replicas = Replicas(number)
+    variants(replicas)
+    host_table(replicas)
+    digits(replicas)
+    if number > 1:
+        global_batch(replicas)
+    if number < 4:
+        inputs(replicas)
+        saving(replicas, folder)
+    if number == 2:
+        dropout(replicas)
+        operations_on_tables(replicas)
+        refusals(replicas)
+    np.savez(folder / f"{number}.npz", **replicas.results)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))

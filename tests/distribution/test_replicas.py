@@ -1,0 +1,143 @@
+"""Several replicas train like one device on the same batches."""
+
+import re
+
+import numpy as np
+import pytest
+
+CASES = [
+    f"{variant} {method} {network}"
+    for variant in ("paper", "reference")
+    for method in ("sop", "sop+")
+    for network in ("plain", "normalized")
+]
+SAVED = [".keras", ".h5"]
+
+
+def values_of(found, case):
+    """The arrays of a case by name, and whether replicas have copies of them."""
+    return {
+        name: (value, "/state/" in name)
+        for name, value in found.items()
+        if name.startswith(f"{case}/")
+    }
+
+
+def assert_like_one_device(results, number, case):
+    expected, found = (values_of(results[each], case) for each in (1, number))
+    assert expected.keys() == found.keys()
+    for name, (value, is_state) in found.items():
+        one = expected[name][0]
+        if is_state:
+            assert all(np.array_equal(copy, value[0]) for copy in value), name
+            one, value = one[0], value[0]
+        assert np.abs(value - one).max() <= 1e-5 * np.abs(one).max(), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [2, 4])
+@pytest.mark.parametrize("case", [*CASES, "host table", "digits"])
+def test_replicas_train_like_one_device(results, number, case):
+    assert_like_one_device(results, number, case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["arrays", "with_index", "train_on_batch"])
+def test_other_data_too(results, case):
+    assert_like_one_device(results, 2, case)
+
+
+@pytest.mark.slow
+def test_what_is_compared(results):
+    one, two = results[1], results[2]
+    state = {name for name in two if name.startswith("paper sop+ normalized/state/")}
+    # A kernel, 4 of BatchNormalization, a kernel and a bias, an SGD's steps and rate;
+    # of the network's, also a momentum for each of its 5 trainable ones.
+    sizes = {"network": 7, "optimizer": 7, "u_optimizer": 2, "v_optimizer": 2}
+    for group, size in {**sizes, "u": 1, "v": 1}.items():
+        assert sum(f"/{group} " in name for name in state) == size
+    assert {name.split("/")[1] for name in values_of(two, "reference sop+ plain")} == {
+        "state",
+        "noise",
+        "history accuracy",
+        "history balance_loss",
+        "history ce_loss",
+        "history consistency_loss",
+        "history loss",
+        "history mse_loss",
+    }
+    # Of 3 epochs, of the validation data and of evaluation.
+    assert two["digits/history val_loss"].shape == (3,)
+    assert {"arrays/evaluated loss", "digits/evaluated accuracy"} < two.keys()
+    for name in ("u 0", "v 0", "optimizer 4"):
+        steps = f"paper sop plain/state/{name}"
+        assert len(one[steps]) == 1
+        assert len(two[steps]) == 2
+        assert np.abs(one[steps]).max() > 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_a_table_in_the_hosts_memory_is_one_for_all(results, number):
+    state = "host table/state"
+    assert results[number][f"{state}/network 0"].shape == (number, 6, 10)
+    assert results[number][f"{state}/v 0"].shape == (1, 23, 4)
+    # It ends like the tables beside the networks do.
+    for name in ("network 0", "u 0", "v 0"):
+        beside = results[number][f"reference sop+ plain/state/{name}"][0]
+        on_host = results[number][f"{state}/{name}"][0]
+        np.testing.assert_allclose(on_host, beside, atol=1e-5 * np.abs(beside).max())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("kind", SAVED)
+def test_saved_and_loaded_with_the_strategy_and_without(results, number, kind):
+    found = results[number]
+    names = [name for name in found if name.startswith(f"{kind} saved/")]
+    assert len(names) == 20
+    for name in names:
+        for scope in ("with the strategy", "without", "with it again"):
+            loaded = found[name.replace("saved", f"loaded {scope}")]
+            assert len(loaded) == (1 if scope == "without" else number)
+            for copy in loaded:
+                np.testing.assert_array_equal(copy, found[name][0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SAVED)
+def test_a_loaded_model_trains_on_like_one_device(results, kind):
+    assert_like_one_device(results, 2, f"{kind} continued")
+    moved = [results[2][f"{kind} {when}/state/v 0"] for when in ("saved", "continued")]
+    assert np.abs(moved[0] - moved[1]).max() > 0.01
+
+
+@pytest.mark.slow
+def test_a_step_reads_and_writes_rows_and_nothing_else(results):
+    for name in ("u", "v"):
+        found = results[2][f"operations on {name}"].tolist()
+        # Of each of the two copies; ReadVariableOp would be the whole of it.
+        assert found == [["ResourceGather", "ResourceScatterUpdate"]] * 2
+    assert results[2]["long tensors"].size == 0
+
+
+@pytest.mark.slow
+def test_dropout_runs_and_replicas_stay_equal(results):
+    found = values_of(results[2], "dropout")
+    assert len(found["dropout/history loss"][0]) == 3
+    for value, is_state in found.values():
+        assert np.isfinite(value).all()
+        if is_state:
+            np.testing.assert_array_equal(value[0], value[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("outside of the scope", "made in the scope of a MirroredStrategy.*compile"),
+        ("jit_compile", "jit_compile=True cannot be had here: with 2 replicas.*Leave"),
+    ],
+)
+def test_what_cannot_be_had_with_several_replicas(results, what, message):
+    assert re.search(message, str(results[2][f"refused {what}"]))

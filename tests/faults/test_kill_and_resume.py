@@ -1,0 +1,25 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_ends_as_if_it_had_not_been():
+    script = Path(__file__).parent / "kill_and_resume.py"
+    ended = subprocess.run(
+        [
+            *(sys.executable, str(script), "--kills=2", "--truncations=1"),
+            *("--epochs=2", "--seed=1"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "equal, bit for bit" in ended.stdout
+    last = ended.stdout.splitlines()[-1]
+    assert sum(map(int, re.findall(r"(\d+) killed", last))) >= 2
+    assert sum(map(int, re.findall(r"(\d+) cut", last))) == 1

@@ -1,0 +1,202 @@
+import contextlib
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+from sop_keras.training import OutputError
+from sop_keras.training.checkpoint import Checkpoints
+from sop_keras.training.output import check_room, replacing, write_atomically
+from sop_keras.training.progress import Progress
+
+
+@contextlib.contextmanager
+def no_file_above(num_bytes):
+    """A disk where larger files do not fit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def network(num_weights):
+    return keras.Sequential(
+        [keras.Input((num_weights,)), keras.layers.Dense(1, use_bias=False)]
+    )
+
+
+def test_write_atomically_leaves_one_file(tmp_path):
+    path = tmp_path / "a.json"
+    write_atomically(path, "old")
+    write_atomically(path, "new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_written_is_as_it_was(tmp_path):
+    path = tmp_path / "a.txt"
+    write_atomically(path, "old")
+    with (
+        no_file_above(1000),
+        pytest.raises(
+            OutputError, match=r"a\.txt could not be written: File too large"
+        ),
+    ):
+        write_atomically(path, "new" * 1000)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_other_errors_leave_no_part_either(tmp_path):
+    def fail():
+        with replacing(tmp_path / "a") as partial:
+            partial.write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_free_bytes_are_those_of_the_disk(tmp_path):
+    with pytest.raises(
+        OutputError, match=r"no/a could .* No such file.* ([\d,]+) bytes"
+    ):
+        write_atomically(tmp_path / "no" / "a", "text")
+
+
+def test_room_for_a_model(tmp_path):
+    # A million weights of 4 bytes do not fit in 4 MB, with what HDF5 adds.
+    path = tmp_path / "a.weights.h5"
+    with no_file_above(4_000_000):
+        check_room(path, network(900_000))
+        with pytest.raises(OSError, match="File too large"):
+            check_room(path, network(1_000_000))
+    check_room(path, network(1_000_000))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_room_for_the_optimizer_too(tmp_path):
+    model = network(600_000)  # 2.4 MB, and the momentum as much
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
+    with no_file_above(4_000_000):
+        check_room(tmp_path / "a", model)
+        model.optimizer.build(model.trainable_variables)
+        with pytest.raises(OSError, match="File too large"):
+            check_room(tmp_path / "a", model)
+
+
+def test_a_checkpoint_without_room_leaves_those_before_it(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    model = network(100_000)
+    model.compile("sgd", "mse")
+    checkpoints.save(model, Progress(seed=0, epoch=1))
+    checkpoints.save(model, Progress(seed=0, epoch=2))
+    with (
+        no_file_above(100_000),
+        pytest.raises(
+            OutputError, match="epoch-00003-step-000000 could not be written"
+        ),
+    ):
+        checkpoints.save(model, Progress(seed=0, epoch=3))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "epoch-00001-step-000000",
+        "epoch-00002-step-000000",
+    ]
+    assert checkpoints.restore(model).epoch == 2
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 16 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"No disk of 16 MB can be mounted here: {error}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+# What fills the disk in a run: when, and how many bytes it leaves.
+SCRIPT = """
+import shutil, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from settings import digits
+from sop_keras.training import OutputError, Run
+from sop_keras.training import recorder, run
+
+def fill(bytes_left):
+    free = shutil.disk_usage({disk!r}).free
+    Path({disk!r}, "filler").write_bytes(b" " * max(0, free - bytes_left))
+
+def after(owner, name, count):
+    original = getattr(owner, name)
+    calls = []
+    def wrapped(*args, **kwargs):
+        calls.append(1)
+        result = original(*args, **kwargs)
+        if len(calls) == count:
+            fill({bytes_left})
+        return result
+    setattr(owner, name, wrapped)
+
+after({owner}, {name!r}, {count})
+try:
+    Run(digits(), {disk!r} + "/run").train(verbose=0)
+except OutputError as error:
+    print("OutputError:", error)
+"""
+
+
+def run_on(disk, **values):
+    tests = str(Path(__file__).parent)
+    script = SCRIPT.format(tests=tests, disk=str(disk), **values)
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("when", "bytes_left", "what"),
+    [
+        # Before the second checkpoint of three: not a byte left, and not enough.
+        (("recorder.Recorder", "on_epoch_begin", 2), 0, "epoch-00002-step-000000"),
+        (("recorder.Recorder", "on_epoch_begin", 2), 50_000, "epoch-00002-step-000000"),
+        # After it, and before a row of history.csv, or of TensorBoard's figures.
+        (("recorder.Recorder", "_save", 2), 0, "history.csv"),
+        (("recorder", "write_atomically", 1), 0, "tensorboard"),
+        # After the last epoch: the models, the result.
+        (("recorder.Scalars", "write", 3), 0, "model.keras"),
+        (("run", "summarize", 1), 0, "result.json"),
+    ],
+    ids=["checkpoint", "part", "history", "tensorboard", "model", "result"],
+)
+def test_a_full_disk_ends_in_one_message(small_disk, when, bytes_left, what):
+    owner, name, count = when
+    ended = run_on(
+        small_disk, owner=owner, name=name, count=count, bytes_left=bytes_left
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr
+    (line,) = [one for one in ended.stdout.splitlines() if "OutputError" in one]
+    assert f"{what} could not be written: No space left on device" in line
+    left = sorted(path.name for path in (small_disk / "run/checkpoints").iterdir())
+    assert f"The last checkpoint, {left[-1]}, is intact" in line
+    assert not list(small_disk.rglob("partial-*"))
+    # With room again, the same command ends well.
+    (small_disk / "filler").unlink()
+    rest = run_on(small_disk, owner=owner, name=name, count=-1, bytes_left=0)
+    assert rest.returncode == 0, rest.stderr
+    assert "OutputError" not in rest.stdout
+    assert os.path.exists(small_disk / "run/result.json")
