@@ -19,12 +19,14 @@ READY := $(VENV)/ready-$(TENSORFLOW)
 train: $(READY)
 	$(BIN)/python launch/train.py $(FLAGS)
 
+# Two processes, a file of tests each at a time: most of what a test does is done by one
+# core.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 # Without the tests marked slow: while working.
 test-fast: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .
