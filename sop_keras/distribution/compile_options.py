@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from sop_keras.distribution.strategies import is_default
@@ -63,12 +65,15 @@ def check_jit_compile(
     return False if reasons else jit_compile
 
 
-def check_steps(optimizer: Any, steps_per_execution: Any, num_replicas: int) -> None:
+def check_replicable(
+    optimizer: Any, steps_per_execution: Any, num_replicas: int
+) -> None:
     """Refuse what Keras 3.15 cannot do with several replicas.
 
-    Accumulated gradients end in an error in Keras' optimizer there
-    (keras-team/keras#20582), several steps in an execution in one of TensorFlow's
-    loops (as in keras-team/keras#19246); both in plain Keras, too.
+    It clips gradients before it sums them over the replicas. Accumulated gradients end
+    in an error in its optimizer (keras-team/keras#20582), several steps in an execution
+    in one of TensorFlow's loops (as in keras-team/keras#19246); both in plain Keras,
+    too.
 
     Args:
         optimizer: the network's; an instance or a name.
@@ -76,7 +81,7 @@ def check_steps(optimizer: Any, steps_per_execution: Any, num_replicas: int) -> 
         num_replicas: how many the model is trained on.
 
     Raises:
-        ValueError: for either, with several replicas.
+        ValueError: for one of these, with several replicas.
     """
     if num_replicas == 1:
         return
@@ -92,4 +97,32 @@ def check_steps(optimizer: Any, steps_per_execution: Any, num_replicas: int) -> 
             f"gradient_accumulation_steps={accumulated} fails in Keras 3.15 with "
             f"several replicas. Received: {num_replicas} replicas. Leave it out: each "
             "replica holds only its part of the batch, which may so be larger."
+        )
+    for option in ("clipnorm", "clipvalue", "global_clipnorm"):
+        if value := getattr(optimizer, option, None):
+            raise ValueError(
+                f"{option}={value} would be applied by Keras to the gradient of each "
+                f"replica's part, not of the batch. Received: {num_replicas} replicas. "
+                "Leave it out, or train on one device."
+            )
+
+
+def warn_of_unsynchronized(model: keras.Model) -> None:
+    """Warn of BatchNormalization that takes each replica's part for a batch.
+
+    Of a part without examples, as in a last batch that is smaller than the number of
+    replicas, its averages are NaN.
+    """
+    names = [
+        layer.name
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization) and not layer.synchronized
+    ]
+    if names:
+        warnings.warn(
+            f"{len(names)} BatchNormalization layers ({names[0]}, ...) normalise by "
+            "each replica's part of the batch: several replicas will not train like "
+            "one device, and an empty part makes their averages NaN. Pass "
+            "synchronized=True.",
+            stacklevel=4,
         )

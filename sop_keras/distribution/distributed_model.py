@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from sop_keras.distribution.compile_options import (
     check_jit_compile,
+    check_replicable,
     check_scope,
-    check_steps,
+    warn_of_unsynchronized,
 )
 from sop_keras.distribution.multi_worker import reducible_logs
 from sop_keras.distribution.strategies import check_strategy, scope
@@ -41,12 +42,14 @@ class DistributedModel(keras.Model):
 
         Raises:
             ValueError: in another scope, and for what fails there: XLA, several steps
-                per execution and accumulated gradients with several replicas, XLA with
-                a table in the host's memory.
+                per execution, accumulated or clipped gradients with several replicas,
+                XLA with a table in the host's memory.
         """
         check_scope(self._made_under)
         num_replicas = self._made_under.num_replicas_in_sync
-        check_steps(optimizer, kwargs.get("steps_per_execution", 1), num_replicas)
+        check_replicable(optimizer, kwargs.get("steps_per_execution", 1), num_replicas)
+        if num_replicas > 1:
+            warn_of_unsynchronized(self)
         kwargs["jit_compile"] = check_jit_compile(
             kwargs.get("jit_compile", "auto"),
             num_replicas,

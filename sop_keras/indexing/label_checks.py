@@ -121,12 +121,14 @@ def check_sample_weight(sample_weight: Any) -> Any:
     )
 
 
-def check_sizes(labels: Any, others: Any) -> Any:
+def check_sizes(labels: Any, others: Any, may_be_empty: bool = False) -> Any:
     """The labels, if there are as many of everything else, and at least one.
 
     Args:
         labels: checked labels, an entry an example.
         others: arrays in any structure: inputs, ids, weights.
+        may_be_empty: whether 0 will do, as for a replica's part of a small batch.
+            Defaults to `False`.
 
     Raises:
         ValueError: if the lengths differ, or are 0.
@@ -139,7 +141,9 @@ def check_sizes(labels: Any, others: Any) -> Any:
         for array in (labels, *leaves)
     ]
     lengths = tf.stack(found) if symbolic else np.array(found)
-    is_bad = (lengths == 0) | (lengths != lengths[0])
+    is_bad = lengths != lengths[0]
+    if not may_be_empty:
+        is_bad |= lengths == 0
     lengths = _refuse(
         _module(labels).any(is_bad, keepdims=True),
         lengths[None],

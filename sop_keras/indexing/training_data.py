@@ -108,7 +108,7 @@ class TrainingData:
         return keras.utils.unpack_x_y_sample_weight(batch)
 
     def _check_training_batch(
-        self, batch: Any, class_weights: np.ndarray | None
+        self, batch: Any, class_weights: np.ndarray | None, may_be_empty: bool = False
     ) -> tuple[Any, ...]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         _check_structure(y)
@@ -121,15 +121,19 @@ class TrainingData:
                     "Multiply the class weights into the sample weights."
                 )
             sample_weight = label_checks.weights_of_classes(labels, class_weights)
-        return _pack(self._check_inputs(x, True), labels, indices, sample_weight)
+        x = self._check_inputs(x, True)
+        return _pack(x, labels, indices, sample_weight, may_be_empty)
 
-    def _check_evaluation_batch(self, batch: Any) -> tuple[Any, ...]:
+    def _check_evaluation_batch(
+        self, batch: Any, may_be_empty: bool = False
+    ) -> tuple[Any, ...]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         if y is None:
             raise DataError("Evaluation needs labels: (x, y[, sample_weight]).")
         y = y["label"] if isinstance(y, Mapping) else y
         labels = label_checks.check_labels(y, self.num_classes)
-        return _pack(self._check_inputs(x, False), labels, None, sample_weight)
+        x = self._check_inputs(x, False)
+        return _pack(x, labels, None, sample_weight, may_be_empty)
 
 
 def unpack(data: Any) -> tuple[Any, Any, Any, Any]:
@@ -221,7 +225,7 @@ def _is_tensor_stream(x: Any) -> bool:
 
 
 def _check_stream(
-    x: Any, y: Any, sample_weight: Any, check: Callable[[Any], Any]
+    x: Any, y: Any, sample_weight: Any, check: Callable[..., Any]
 ) -> tuple[Any, None, None]:
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
@@ -234,8 +238,20 @@ def _check_stream(
     if isinstance(x, keras.utils.PyDataset):
         return _CheckedPyDataset(x, check), None, None
     if callable(x):
-        return lambda context: _checked_dataset(x(context), check), None, None
+        return lambda context: _checked_parts(x, context, check), None, None
     return _checked_dataset(x, check), None, None
+
+
+def _checked_parts(
+    x: Callable[[tf.distribute.InputContext], tf.data.Dataset],
+    context: tf.distribute.InputContext,
+    check: Callable[..., Any],
+) -> tf.data.Dataset:
+    # The parts of a batch with fewer examples than there are replicas.
+    may_be_empty = context.num_replicas_in_sync > 1
+    return _checked_dataset(
+        x(context), functools.partial(check, may_be_empty=may_be_empty)
+    )
 
 
 def _checked_dataset(
@@ -274,11 +290,14 @@ def _check_structure(y: Any) -> None:
         )
 
 
-def _pack(x: Any, labels: Any, indices: Any, sample_weight: Any) -> tuple[Any, ...]:
+def _pack(
+    x: Any, labels: Any, indices: Any, sample_weight: Any, may_be_empty: bool
+) -> tuple[Any, ...]:
     """Like Keras' own, for checked arrays; None is left out, as PyDatasets need."""
     if sample_weight is not None:
         sample_weight = label_checks.check_sample_weight(sample_weight)
-    labels = label_checks.check_sizes(labels, (indices, sample_weight, x))
+    others = (indices, sample_weight, x)
+    labels = label_checks.check_sizes(labels, others, may_be_empty)
     y = labels if indices is None else {"label": labels, "index": indices}
     return (x, y) if sample_weight is None else (x, y, sample_weight)
 

@@ -217,6 +217,8 @@ def test_a_record_without_the_feature(tmp_path):
         (b"\x0a\x7fshort", "no protocol buffer"),
         (b"\x08\x01", "no protocol buffer"),
     ],
+    # Protocol buffers order maps as they like: their bytes are no names.
+    ids=["two labels", "a label of bytes", "cut off", "another message"],
 )
 def test_a_record_of_another_kind(record, text, tmp_path):
     builder, _ = write_split(tmp_path, [[record]])
