@@ -19,7 +19,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import tensorflow as tf
 import train
 from absl import flags
 
@@ -38,8 +37,7 @@ LINES = {"sop_plus": "-.", "sop": "-", "ce": "--"}
 
 def figure1(name: str) -> None:
     """Run what is missing, then draw."""
-    if FLAGS.deterministic:
-        tf.config.experimental.enable_op_determinism()
+    strategy = train.prepare()
     folder = Path(FLAGS.output_dir or f"runs/{name}-figure1")
     runs = {}
     for seed in map(int, FLAGS.seeds):
@@ -50,6 +48,8 @@ def figure1(name: str) -> None:
                     train.experiment_from_flags(FLAGS, method),
                     folder / f"{method}-noise{100 * rate:.0f}-seed{seed}",
                     train.files_from_flags(FLAGS),
+                    train.execution_from_flags(FLAGS),
+                    strategy,
                 )
     for run in runs.values():
         print(f"\n{run.folder}")

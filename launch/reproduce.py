@@ -35,12 +35,16 @@ from absl.testing import flagsaver
 from paper import TABLES, Cell, Table
 from paper_tables import Ours, write
 
-from sop_keras.training import Run
+from sop_keras.training import Preempted, Run
 
 FLAGS = flags.FLAGS
 
 # Flags that say where something is or how a run goes, and change no setting.
-NO_SETTINGS = {"data_dir", "human_labels", "imagenet_dir", "deterministic", "traceback"}
+# Flags of launch/train.py that change no table's figure.
+NO_SETTINGS = {
+    *("data_dir", "human_labels", "imagenet_dir", "deterministic", "traceback"),
+    *("table_device", "jit_compile", "steps_per_execution", "checkpoint_minutes"),
+}
 ERRORS = (ValueError, OSError, ImportError)
 
 
@@ -146,6 +150,12 @@ def plan(cell: Cell, overrides: Sequence[str], folder: Path, num_seeds: int) -> 
         given = written_flags()
         experiment = train.experiment_from_flags(FLAGS, FLAGS.method[0])
         files = train.files_from_flags(FLAGS)
+        execution = train.execution_from_flags(FLAGS)
+    if execution.strategy != "none":
+        raise ValueError(
+            "A table is reproduced on one device. Received: --strategy="
+            f"{execution.strategy}; run the commands that --dry_run shows with it."
+        )
     changed = {name: text for name, text in given.items() if text != published[name]}
     for name, flag in (("method", "--methods=sop,ce"), ("seed", "--seeds=5")):
         if name in changed:
@@ -155,6 +165,7 @@ def plan(cell: Cell, overrides: Sequence[str], folder: Path, num_seeds: int) -> 
             dataclasses.replace(experiment, seed=seed),
             folder / f"{cell.run}-seed{seed}",
             files,
+            execution,
         )
         for seed in range(num_seeds)
     ]
@@ -285,6 +296,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             succeeded = reproduce(options, overrides)
         if options.figure is not None:
             reproduce_figure1(options, overrides)
+    except Preempted as stopped:
+        print(stopped, file=sys.stderr)
+        return train.CONTINUE
     except (*ERRORS, flags.Error) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

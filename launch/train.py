@@ -18,7 +18,7 @@ with a TF_CONFIG of its own and a shared --output_dir; worker 0 shows the result
 
 Exit codes: 0, the end is reached; 75, stopped by SIGTERM, or by the loss of another
 machine: the same command (on all machines) goes on from the last checkpoint; 1, an
-error, in one line.
+error, in one line; 78, one on one of several machines.
 """
 
 from __future__ import annotations
@@ -56,19 +56,27 @@ flags.adopt_module_key_flags(train_flags)
 
 # EX_TEMPFAIL of sysexits.h, which job managers can be told to start again on.
 CONTINUE = 75
+# EX_CONFIG: of several machines, the others end with 75 when one has an error; its own
+# is told from that by a code above it.
+ERROR_OF_ONE_MACHINE = 78
 
 
 def train(name: str) -> None:
     """Run every method asked for and show what came out."""
-    strategy = prepare()
     folder = Path(FLAGS.output_dir or f"runs/{name}-seed{FLAGS.seed}")
     # A folder each, unless one was asked for by name for one method alone.
     together = FLAGS.output_dir is None or len(FLAGS.method) > 1
+    folders = {
+        method: folder / method if together else folder for method in FLAGS.method
+    }
+    is_complete = all((one / "result.json").exists() for one in folders.values())
+    # What is complete is shown without waiting for other machines.
+    strategy = tf.distribute.get_strategy() if is_complete else prepare()
     # All folders are looked at before the first hour is spent.
     runs = {
         method: Run(
             experiment_from_flags(FLAGS, method),
-            folder / method if together else folder,
+            folders[method],
             files_from_flags(FLAGS),
             execution_from_flags(FLAGS),
             strategy,
@@ -196,7 +204,10 @@ def main(
         except tf.errors.OpError as error:
             reason = lost_machine(error)
             if reason is None:
-                raise
+                if FLAGS.strategy != "multi_worker":
+                    raise
+                traceback.print_exc()
+                sys.exit(ERROR_OF_ONE_MACHINE)
             if FLAGS.traceback:
                 traceback.print_exc()
             print(
@@ -208,7 +219,15 @@ def main(
         except (ValueError, OSError, ImportError) as error:
             if FLAGS.traceback:
                 raise
-            sys.exit(f"error: {error}")
+            if FLAGS.strategy != "multi_worker":
+                sys.exit(f"error: {error}")
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(ERROR_OF_ONE_MACHINE)
+        except Exception:
+            if FLAGS.strategy != "multi_worker":
+                raise
+            traceback.print_exc()
+            sys.exit(ERROR_OF_ONE_MACHINE)
 
     app.run(run, argv=argv)
 

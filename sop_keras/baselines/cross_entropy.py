@@ -124,9 +124,7 @@ class CrossEntropyModel(SavedSeeds, DistributedModel):
             scaled_loss = self.optimizer.scale_loss(batch.share(loss))
         if self.trainable_weights:
             gradients = tape.gradient(scaled_loss, self.trainable_weights)
-            self.optimizer.apply_gradients(
-                zip(gradients, self.trainable_weights, strict=True)
-            )
+            self._apply_gradients(gradients, batch)
         return self.compute_metrics(x, y, y_pred, sample_weight)
 
     def compute_loss(

@@ -33,7 +33,8 @@ class BadImages:
             `0.0`.
 
     Attributes:
-        error: the TooManyBadImagesError that ended the reading, or None.
+        error: what ended the reading, a TooManyBadImagesError or an OSError of the
+            file, or None.
     """
 
     def __init__(self, path: Path | None = None, max_fraction: float = 0.0):
@@ -42,7 +43,7 @@ class BadImages:
                 "`max_bad_fraction` must be in [0, 1]: the share of the images that "
                 f"may be left out. Received: {max_fraction}."
             )
-        self.error: TooManyBadImagesError | None = None
+        self.error: TooManyBadImagesError | OSError | None = None
         self._path = path
         self._max_fraction = max_fraction
         self._lock = threading.Lock()
@@ -79,7 +80,11 @@ class BadImages:
             if identity in met:
                 return
             met.add(identity)
-            self._list((part, str(identity), image, reason))
+            try:
+                self._list((part, str(identity), image, reason))
+            except OSError as error:
+                self.error = error  # such as a full disk
+                raise
             if len(met) > self._max_fraction * num_images:
                 self.refuse(
                     f"{len(met)} of the {num_images} images of the {part} examples "

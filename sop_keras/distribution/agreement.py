@@ -6,6 +6,9 @@ must call it, in the same order. On one machine it is nothing.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from sop_keras.distribution.strategies import is_multi_worker
@@ -18,13 +21,24 @@ def on_any_worker(strategy: tf.distribute.Strategy, condition: bool) -> bool:
     return _sum(strategy, float(condition)) > 0
 
 
-def on_all_workers(strategy: tf.distribute.Strategy, value: int) -> bool:
-    """Whether all machines have the same value; told to one of the others at least."""
+def is_common(strategy: tf.distribute.Strategy, value: int) -> bool:
+    """Whether all machines have the same value, of at most 40 bits; all are told."""
     if not is_multi_worker(strategy):
         return True
-    return _sum(strategy, float(value)) == value * strategy.num_replicas_in_sync
+    mean = _sum(strategy, float(value)) / strategy.num_replicas_in_sync
+    return not on_any_worker(strategy, mean != value)
 
 
 def _sum(strategy: tf.distribute.Strategy, value: float) -> float:
-    values = strategy.run(lambda: tf.constant(value, tf.float64))
-    return float(strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None))
+    return float(_sum_function(strategy)(tf.constant(value, tf.float64)))
+
+
+@functools.cache
+def _sum_function(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
+    # Compiled: TensorFlow warns of collective operations that are not.
+    @tf.function
+    def total(value: tf.Tensor) -> tf.Tensor:
+        values = strategy.run(tf.identity, args=(value,))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
+
+    return total

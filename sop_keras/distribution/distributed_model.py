@@ -13,6 +13,7 @@ from sop_keras.distribution.compile_options import (
     check_scope,
     warn_of_unsynchronized,
 )
+from sop_keras.distribution.global_batch import GlobalBatch
 from sop_keras.distribution.multi_worker import reducible_logs
 from sop_keras.distribution.strategies import check_strategy, scope
 from sop_keras.indexing.training_data import peek, unpack
@@ -100,7 +101,9 @@ class DistributedModel(keras.Model):
         In the step of several replicas, their variables would have to be made in all
         replicas at once.
         """
-        if self.distribute_strategy.num_replicas_in_sync > 1:
+        metrics = self._compile_metrics
+        is_built = metrics is None or metrics.built
+        if self.distribute_strategy.num_replicas_in_sync > 1 and not is_built:
             inputs, labels, x = peek(x, y)
             if training:
                 inputs = self._one_view(inputs)
@@ -149,6 +152,14 @@ class DistributedModel(keras.Model):
         # Keras would find nothing to restore its state into, and drop it silently.
         if self.compiled and self.built and not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
+
+    def _apply_gradients(self, gradients: list[Any], batch: GlobalBatch) -> None:
+        """Step the network by the sum of all replicas' gradients."""
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            gradients = batch.agree_on_overflow(gradients)
+        self.optimizer.apply_gradients(
+            zip(gradients, self.trainable_weights, strict=True)
+        )
 
     def _track_loss(self, loss: Any, batch_size: Any) -> None:
         """Count a mean over `batch_size` examples, this replica's, in `loss`."""

@@ -79,5 +79,21 @@ class GlobalBatch:
                 values = tf.identity(values)
         return self._context.all_gather(values, axis=0)
 
+    def agree_on_overflow(self, gradients: list[Any]) -> list[Any]:
+        """The gradients, all NaN on every replica if they are not finite on one.
+
+        Keras' LossScaleOptimizer looks at one replica's gradients before it sums them,
+        to skip the step where float16 overflowed (Keras 3.15).
+        """
+        if self.num_replicas == 1:
+            return gradients
+        gradients = [None if g is None else tf.convert_to_tensor(g) for g in gradients]
+        finite = [
+            tf.reduce_all(tf.math.is_finite(g)) for g in gradients if g is not None
+        ]
+        count = self._sum(tf.cast(tf.reduce_all(finite), "float32"))
+        marker = tf.where(count < self.num_replicas, float("nan"), 0.0)
+        return [None if g is None else g + tf.cast(marker, g.dtype) for g in gradients]
+
     def _sum(self, value: Any) -> Any:
         return self._context.all_reduce(tf.distribute.ReduceOp.SUM, value)

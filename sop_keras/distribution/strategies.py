@@ -39,7 +39,14 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
         return tf.distribute.get_strategy()
     if name == "multi_worker":
         check_cluster(os.environ.get("TF_CONFIG"))
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except tf.errors.UnknownError as error:
+            raise ValueError(
+                f"TensorFlow cannot join the machines of TF_CONFIG: {error.message} Is "
+                "the port of this machine's own entry free? Received: TF_CONFIG="
+                f"{os.environ['TF_CONFIG']}"
+            ) from None
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     devices = [device.name for device in tf.config.list_logical_devices(kind)]
     return tf.distribute.MirroredStrategy(devices)
@@ -80,7 +87,11 @@ def check_cluster(tf_config: str | None) -> None:
             "All machines must be workers, the first of them is the chief. Received: "
             f"TF_CONFIG={tf_config}. {expected}"
         )
-    if not isinstance(workers, list) or not 0 <= index < len(workers):
+    if not isinstance(workers, list):
+        raise ValueError(
+            f"TF_CONFIG's workers must be a list. Received: {tf_config}. {expected}"
+        )
+    if not 0 <= index < len(workers):
         raise ValueError(
             f"TF_CONFIG's task has the index {index}, but the cluster has "
             f"{len(workers)} workers. {expected}"

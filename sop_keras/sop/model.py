@@ -263,9 +263,7 @@ class SOPModel(SavedSeeds, IndexedModel):
             scaled_loss = self.optimizer.scale_loss(batch.share(loss))
         if self.trainable_weights:
             gradients = tape.gradient(scaled_loss, self.trainable_weights)
-            self.optimizer.apply_gradients(
-                zip(gradients, self.trainable_weights, strict=True)
-            )
+            self._apply_gradients(gradients, batch)
 
         # The rows of u and v: a step each, then the projection.
         predictions = self._one_hot(ops.argmax(outputs[0], axis=-1))

@@ -109,14 +109,11 @@ class Checkpoints:
             CheckpointError: if there are checkpoints and none of them is whole.
         """
         found = self._found()
-        if found and not model.optimizer.built:
-            # Keras would load everything but its momentum, with no more than a warning.
-            model.optimizer.build(model.trainable_variables)
         damages = []
         for path in reversed(found):
             try:
                 progress = _read(path)
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
                 damages.append(f"{path.name}: {error}")
                 self._damaged.append(path)
                 logger.warning("Damaged, left out: %s: %s", path, error)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
 from keras import ops
 
 from sop_keras.data import batch_ids
+from sop_keras.sop import sparse_variable
 from sop_keras.training.checkpoint import Checkpoints
 from sop_keras.training.experiment import Experiment, ExperimentData
 from sop_keras.training.output import write_atomically
 
 _MAX_IDS_IN_MESSAGE = 10
+_ROWS_AT_ONCE = 65_536
 
 
 class DivergenceError(ValueError):
@@ -36,6 +39,7 @@ class Guard:
         experiment: the run's settings.
         data: the run's data.
         checkpoints: of the run, for the message.
+        writes: whether this process writes the file: of several machines, one does.
     """
 
     def __init__(
@@ -44,11 +48,13 @@ class Guard:
         experiment: Experiment,
         data: ExperimentData,
         checkpoints: Checkpoints,
+        writes: bool,
     ):
         self._path = folder / "non_finite_batch.csv"
         self._experiment = experiment
         self._data = data
         self._checkpoints = checkpoints
+        self._writes = writes
 
     def check_loss(self, loss: float, epoch: int, steps: range) -> None:
         """Check the loss after some batches.
@@ -80,8 +86,7 @@ class Guard:
         for variable in (*model.weights, *model.optimizer.variables):
             if not keras.backend.is_float_dtype(variable.dtype):
                 continue
-            # Neither NaN nor infinity is lost in a sum, and it needs no memory.
-            if not bool(ops.isfinite(ops.sum(variable))):
+            if not all(map(_is_finite, _pieces(variable))):
                 self._stop(f"{variable.path} is not finite", epoch, steps)
 
     def _stop(self, what: str, epoch: int, steps: range) -> NoReturn:
@@ -120,5 +125,24 @@ class Guard:
         for place, (identity, label) in enumerate(zip(ids, labels, strict=True)):
             step = steps.start + place // experiment.batch_size
             writer.writerow((epoch + 1, step + 1, identity, label))
-        write_atomically(self._path, text.getvalue())
+        if self._writes:
+            write_atomically(self._path, text.getvalue())
         return ids
+
+
+def _pieces(variable: keras.Variable) -> Iterator[Any]:
+    """The variable's values; of a large table, so many rows at a time.
+
+    The whole of one may not fit where it is computed with, beside itself.
+    """
+    if len(variable.shape) != 2 or variable.shape[0] <= _ROWS_AT_ONCE:
+        yield variable
+        return
+    for start in range(0, variable.shape[0], _ROWS_AT_ONCE):
+        stop = min(start + _ROWS_AT_ONCE, variable.shape[0])
+        yield sparse_variable.gather(variable, np.arange(start, stop))
+
+
+def _is_finite(values: Any) -> bool:
+    # Neither NaN nor infinity is lost in a sum, and it needs no memory.
+    return bool(ops.isfinite(ops.sum(values)))

@@ -91,6 +91,9 @@ def check_room(path: Path, model: keras.Model) -> None:
         try:
             with path.open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, needed)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise  # others mean that this disk cannot tell
         finally:
             path.unlink(missing_ok=True)
 

@@ -35,18 +35,6 @@ class Preemption:
         if self._previous is not None:
             signal.signal(signal.SIGTERM, self._previous)
 
-    def check(self, where: str) -> None:
-        """Stop here, if there was a SIGTERM.
-
-        Args:
-            where: what was done last, such as "after epoch 3".
-
-        Raises:
-            Preempted: if there was one.
-        """
-        if self.is_requested:
-            self.stop(where)
-
     def stop(self, where: str) -> NoReturn:
         """Stop here, for a SIGTERM here or on another machine.
 

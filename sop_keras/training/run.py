@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import itertools
+import json
 import logging
 import os
 import platform
@@ -29,7 +31,7 @@ from sop_keras.data import (
     training_batches,
 )
 from sop_keras.distribution import is_chief, make_strategy
-from sop_keras.distribution.agreement import on_all_workers, on_any_worker
+from sop_keras.distribution.agreement import is_common, on_any_worker
 from sop_keras.distribution.strategies import scope
 from sop_keras.training.checkpoint import CheckpointError, Checkpoints
 from sop_keras.training.execution import Execution
@@ -40,7 +42,7 @@ from sop_keras.training.output import OutputError, check_room, replacing
 from sop_keras.training.preemption import Preemption
 from sop_keras.training.progress import Progress
 from sop_keras.training.recorder import Recorder, evaluation_input
-from sop_keras.training.run_folder import RunFolder
+from sop_keras.training.run_folder import RunFolder, RunFolderError
 from sop_keras.training.stretches import Stretch, stretches
 from sop_keras.training.summary import summarize
 
@@ -140,12 +142,15 @@ class Run:
                 synchronize_batch_norm(backbone)
             model = compile_model(experiment, backbone, data, steps, self.execution)
         self._own.check_data(data)
+        self._check_machines(data)
         progress = self._restore(model)
         bad_images = BadImages(
             self.folder / self._name_of_bad_images(), self.files.max_bad_fraction
         )
         pipelines = self._pipelines(data, progress, steps, bad_images)
         first = list(itertools.islice(pipelines, 1))
+        for _, batches in first:
+            batches(tf.distribute.InputContext())  # which refuses what it cannot give
         # Only now: nothing is written before all that can be wrong has been looked at.
         if self._writes:
             self._own.begin(data)
@@ -156,12 +161,12 @@ class Run:
             progress,
             steps_per_epoch=steps,
             checkpoint_minutes=self.execution.checkpoint_minutes,
-            guard=Guard(self.folder, experiment, data, self.checkpoints),
+            guard=Guard(self.folder, experiment, data, self.checkpoints, self._writes),
             preemption=preemption,
             bad_images=bad_images,
             strategy=self.strategy,
         )
-        preemption.check("before its first batch")
+        self._check_preemption(preemption, "before its first batch")
         with _clear_messages(bad_images):
             validation = None
             if len(data.validation):
@@ -181,12 +186,31 @@ class Run:
                 )
             return self._finish(model, data, recorder, preemption, flags)
 
+    def _check_machines(self, data: ExperimentData) -> None:
+        """Check that all machines train the same on the same."""
+        settings = (
+            self.experiment.settings(),
+            self.execution.steps_per_execution,
+            data.description(),
+        )
+        text = json.dumps(settings, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:10]  # 40 bits
+        if not is_common(self.strategy, int(digest, 16)):
+            raise RunFolderError(
+                "The machines were not started with the same flags on the same data: "
+                "give all of them the same command, and the same files."
+            )
+
+    def _check_preemption(self, preemption: Preemption, where: str) -> None:
+        if on_any_worker(self.strategy, preemption.is_requested):
+            preemption.stop(where)
+
     def _restore(self, model: keras.Model) -> Progress:
         """Load the last checkpoint; gives the place to go on from."""
         seed = self.experiment.seed
         progress = self.checkpoints.restore(model) or Progress(seed)
         place = progress.epoch * 1_000_000 + progress.step
-        if not on_all_workers(self.strategy, place):
+        if not is_common(self.strategy, place):
             raise CheckpointError(
                 f"The machines find other checkpoints in {self.checkpoints.folder} "
                 "than each other. They must share that folder: put the output where "
@@ -265,13 +289,13 @@ class Run:
         started = time.monotonic()
         parts = {"model.keras": model, "backbone.keras": model.backbone}
         for name, part in parts.items():
-            preemption.check("after the last epoch")
+            self._check_preemption(preemption, "after the last epoch")
             if not self._writes:
                 continue
             with replacing(self.folder / name) as partial:
                 check_room(partial, part)
                 part.save(partial)
-        preemption.check("after the last epoch")
+        self._check_preemption(preemption, "after the last epoch")
         figures = summarize(model, data, recorder.progress.history, recorder.bad_images)
         result = {
             **figures,

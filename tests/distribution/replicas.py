@@ -341,6 +341,33 @@ def global_batch(replicas: Replicas) -> None:
             replicas.results[f"global batch/{name} {replica}"] = local.numpy()
 
 
+def overflow(replicas: Replicas) -> None:
+    """A float16 network that overflows on one example, the first or the last."""
+    for place in (0, -1):
+        with replicas.scope():
+            policy = keras.DTypePolicy("mixed_float16")
+            options = {"dtype": policy, "kernel_initializer": "ones"}
+            backbone = keras.Sequential(
+                [keras.Input((3,)), layers.Dense(10, **options)]
+            )
+            model = SOPModel(backbone, 8, 10, dtype=policy)
+            optimizer = keras.optimizers.LossScaleOptimizer(
+                keras.optimizers.SGD(0.1), initial_scale=1024.0
+            )
+            model.compile(optimizer, metrics=["accuracy"])
+        x = np.ones((8, 3), np.float32)
+        x[place] = 3e4  # the sum of three is beyond float16
+        before = backbone.get_weights()[0]
+        data = {"label": np.zeros(8, np.int64), "index": np.arange(8)}
+        dataset = tf.data.Dataset.from_tensor_slices((x, data)).batch(8)
+        model.fit(dataset, shuffle=False, verbose=0)
+        copies = replicas.strategy.experimental_local_results(backbone.weights[0].value)
+        after = np.stack([copy.numpy() for copy in copies])
+        scale = keras.ops.convert_to_numpy(optimizer.dynamic_scale)
+        replicas.results[f"overflow at {place}/moved"] = np.abs(after - before).max()
+        replicas.results[f"overflow at {place}/scale"] = scale
+
+
 def refusals(replicas: Replicas) -> None:
     """The messages about what cannot be had on several replicas."""
 
@@ -372,6 +399,7 @@ def main(number: int, folder: Path) -> None:
         dropout(replicas)
         operations_on_tables(replicas)
         refusals(replicas)
+        overflow(replicas)
     np.savez(folder / f"{number}.npz", **replicas.results)
 
 

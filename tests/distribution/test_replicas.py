@@ -141,3 +141,12 @@ def test_dropout_runs_and_replicas_stay_equal(results):
 )
 def test_what_cannot_be_had_with_several_replicas(results, what, message):
     assert re.search(message, str(results[2][f"refused {what}"]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", [0, -1])
+def test_an_overflow_on_any_replica_skips_the_step_on_all(results, place):
+    # Keras asks the first replica alone: the others' NaN would be summed in.
+    found = results[2]
+    assert found[f"overflow at {place}/moved"] == 0.0
+    assert found[f"overflow at {place}/scale"] == 512.0  # 1024 before

@@ -12,13 +12,13 @@ from sop_keras.training.preemption import Preemption
 def test_it_stops_where_it_is_asked_to_look():
     handler = signal.getsignal(signal.SIGTERM)
     with Preemption() as preemption:
-        preemption.check("too early")
+        assert not preemption.is_requested
         os.kill(os.getpid(), signal.SIGTERM)
         assert preemption.is_requested
         # The next one is not taken note of.
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
         with pytest.raises(Preempted, match=r"SIGTERM after epoch 3; .* same command"):
-            preemption.check("after epoch 3")
+            preemption.stop("after epoch 3")
     assert signal.getsignal(signal.SIGTERM) == handler
 
 
