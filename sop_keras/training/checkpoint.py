@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from sop_keras.distribution.strategies import scope
 from sop_keras.training.output import (
     check_room,
     explained,
@@ -109,6 +110,10 @@ class Checkpoints:
             CheckpointError: if there are checkpoints and none of them is whole.
         """
         found = self._found()
+        if found and not model.optimizer.built:
+            # Keras would load everything but its momentum, with no more than a warning.
+            with scope(model.distribute_strategy):
+                model.optimizer.build(model.trainable_variables)
         damages = []
         for path in reversed(found):
             try:
