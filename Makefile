@@ -22,11 +22,11 @@ train: $(READY)
 # Two processes, a file of tests each at a time: most of what a test does is done by one
 # core.
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 # Without the tests marked slow: while working.
 test-fast: $(READY)
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile -m "not slow"
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .
