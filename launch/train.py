@@ -201,40 +201,31 @@ def main(
         except Preempted as stopped:
             print(stopped, file=sys.stderr)
             sys.exit(CONTINUE)
-        except tf.errors.OpError as error:
-            reason = lost_machine(error)
-            if reason is None:
-                if FLAGS.strategy != "multi_worker":
-                    raise
-                traceback.print_exc()
+        except Exception as error:
+            if (reason := lost_machine(error)) is not None:
+                if FLAGS.traceback:
+                    traceback.print_exc()
+                print(
+                    "A machine was lost: start the same command on all machines again; "
+                    f"it goes on from the last checkpoint. TensorFlow says: {reason}",
+                    file=sys.stderr,
+                )
+                sys.exit(CONTINUE)
+            is_plain = isinstance(error, (ValueError, OSError, ImportError))
+            text = f"error: {error}" if is_plain and not FLAGS.traceback else None
+            if FLAGS.strategy == "multi_worker":
+                print(text or traceback.format_exc(), file=sys.stderr)
                 sys.exit(ERROR_OF_ONE_MACHINE)
-            if FLAGS.traceback:
-                traceback.print_exc()
-            print(
-                "A machine was lost: start the same command on all machines again; it "
-                f"goes on from the last checkpoint. TensorFlow says: {reason}",
-                file=sys.stderr,
-            )
-            sys.exit(CONTINUE)
-        except (ValueError, OSError, ImportError) as error:
-            if FLAGS.traceback:
+            if text is None:
                 raise
-            if FLAGS.strategy != "multi_worker":
-                sys.exit(f"error: {error}")
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(ERROR_OF_ONE_MACHINE)
-        except Exception:
-            if FLAGS.strategy != "multi_worker":
-                raise
-            traceback.print_exc()
-            sys.exit(ERROR_OF_ONE_MACHINE)
+            sys.exit(text)
 
     app.run(run, argv=argv)
 
 
-def lost_machine(error: tf.errors.OpError) -> str | None:
+def lost_machine(error: Exception) -> str | None:
     """What TensorFlow says of a machine that was lost; None if none was."""
-    if FLAGS.strategy != "multi_worker":
+    if FLAGS.strategy != "multi_worker" or not isinstance(error, tf.errors.OpError):
         return None
     # The text before it is a traceback.
     found = re.search(r"(?s)Collective ops is aborted by: (.+)|NCCL: .+", error.message)
