@@ -156,6 +156,23 @@ class IndexedModel(DistributedModel):
         x, y, sample_weight = self._training_data.for_evaluation(x, y, sample_weight)
         return super().test_on_batch(x, y, sample_weight, return_dict=return_dict)
 
+    def indexed_data(self, x: Any, y: Any = None) -> tuple[Any, Any]:
+        """Check data that are to be looked at by id, not trained on.
+
+        Args:
+            x: as of `fit`, but with the inputs that `predict` takes.
+            y: as of `fit`.
+
+        Returns:
+            For arrays x and `{"label": labels, "index": ids}`; for a stream, one of
+            such batches, and None.
+
+        Raises:
+            ValueError: as in `fit`; and for arrays without ids that are not as many as
+                there are examples, whose positions would be the ids of others.
+        """
+        return self._training_data.for_lookup(x, y)
+
     def _check_inputs(self, x: Any, training: bool) -> Any:
         """Give back inputs that the model can take; a DataError for others.
 

@@ -107,8 +107,36 @@ class TrainingData:
         batch = self._check_evaluation_batch((x, y, sample_weight))
         return keras.utils.unpack_x_y_sample_weight(batch)
 
+    def for_lookup(self, x: Any, y: Any = None) -> tuple[Any, Any]:
+        """Check data to be looked at by id; inputs are those of evaluation.
+
+        Returns:
+            `(x, y)`, as of `for_fit`.
+        """
+        check = functools.partial(
+            self._check_training_batch, class_weights=None, training=False
+        )
+        if is_stream(x):
+            return _check_stream(x, y, None, check)[:2]
+        _check_arrays(x, y)
+        if not isinstance(y, Mapping):
+            labels = label_checks.check_labels(y, self.num_classes)
+            if len(labels) != self.num_examples:
+                raise DataError(
+                    f"{len(labels)} examples without ids, where the model has "
+                    f"num_examples={self.num_examples}: whose rows of the noise table "
+                    "are they? Pass all that was trained on, in the same order, or "
+                    'their ids: y={"label": labels, "index": ids}.'
+                )
+            y = {"label": labels, "index": np.arange(len(labels))}
+        return keras.utils.unpack_x_y_sample_weight(check((x, y)))[:2]
+
     def _check_training_batch(
-        self, batch: Any, class_weights: np.ndarray | None, may_be_empty: bool = False
+        self,
+        batch: Any,
+        class_weights: np.ndarray | None,
+        may_be_empty: bool = False,
+        training: bool = True,
     ) -> tuple[Any, ...]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         _check_structure(y)
@@ -121,7 +149,7 @@ class TrainingData:
                     "Multiply the class weights into the sample weights."
                 )
             sample_weight = label_checks.weights_of_classes(labels, class_weights)
-        x = self._check_inputs(x, True)
+        x = self._check_inputs(x, training)
         return _pack(x, labels, indices, sample_weight, may_be_empty)
 
     def _check_evaluation_batch(

@@ -12,13 +12,13 @@ import tensorflow as tf
 from keras import ops
 
 from sop_keras.distribution.global_batch import GlobalBatch
-from sop_keras.indexing import label_checks
 from sop_keras.indexing.after_data import after_data
 from sop_keras.indexing.data_errors import DataError
 from sop_keras.indexing.indexed_model import IndexedModel
 from sop_keras.indexing.training_data import unpack
 from sop_keras.randomness.saved_seeds import SavedSeeds
 from sop_keras.sop import arguments, objective
+from sop_keras.sop.gradient_norms import global_norm, unscaled
 from sop_keras.sop.inputs import (
     VIEWS_ARE_FOR,
     check_view,
@@ -29,6 +29,8 @@ from sop_keras.sop.inputs import (
 )
 from sop_keras.sop.noise_table import NoiseTable
 from sop_keras.sop.row_optimizer import row_optimizer
+from sop_keras.sop.training_record import TrainingRecord
+from sop_keras.sop.wrong_labels import FindsWrongLabels
 
 
 def _fixed(name: str) -> property:
@@ -49,7 +51,7 @@ def _fixed(name: str) -> property:
 
 
 @keras.saving.register_keras_serializable(package="sop_keras")
-class SOPModel(SavedSeeds, IndexedModel):
+class SOPModel(FindsWrongLabels, SavedSeeds, IndexedModel):
     """Trains a classifier on wrongly labelled data (SOP, SOP+), as a Keras model.
 
     Beside the backbone f, every training example i owns small variables u_i, v_i;
@@ -85,6 +87,8 @@ class SOPModel(SavedSeeds, IndexedModel):
         seed: seeds u and v. Defaults to `None`: Keras' global seed.
         table_device: `"cpu"` keeps u and v in the host's memory, for tables larger than
             the GPU's. Defaults to `None`: beside the network.
+        gradient_norms: whether the norms of gradients are metrics of `fit`. Defaults to
+            `False`.
 
     Example:
     ```python
@@ -114,6 +118,9 @@ class SOPModel(SavedSeeds, IndexedModel):
     lambda_B L_B, plus the backbone's own regularisation losses); its parts are
     `ce_loss`, `mse_loss` (which trains v) and, where used, `consistency_loss` and
     `balance_loss`. Of two views, the metrics of `compile` are those of the weak one.
+    With `gradient_norms`, `u_gradient_norm`, `v_gradient_norm` and, on one device,
+    `gradient_norm` (the network's) are means over batches of a norm of each; steps that
+    float16 overflows in are left out.
     `evaluate` takes one view and reports the network's plain cross entropy as `loss`.
 
     Under a strategy of `tf.distribute` (`MirroredStrategy`,
@@ -142,6 +149,7 @@ class SOPModel(SavedSeeds, IndexedModel):
         init_std: float = 1e-8,
         seed: int | None = None,
         table_device: str | None = None,
+        gradient_norms: bool = False,
         **kwargs: Any,
     ):
         num_examples = arguments.check_integer("num_examples", num_examples, least=1)
@@ -181,9 +189,16 @@ class SOPModel(SavedSeeds, IndexedModel):
             device=table_device,
             name="noise_table",
         )
+        self.training_record = TrainingRecord(
+            num_examples, table_device, name="training_record"
+        )
         parts = ["ce_loss", "mse_loss"]
         parts += ["consistency_loss"] * (self.consistency_weight > 0)
         parts += ["balance_loss"] * (self.balance_weight > 0)
+        self.gradient_norms = bool(gradient_norms)
+        parts += ["u_gradient_norm", "v_gradient_norm"] * self.gradient_norms
+        if self._made_under.num_replicas_in_sync == 1:  # else: known to no replica
+            parts += ["gradient_norm"] * self.gradient_norms
         self._trained_inputs: int | None = None
         self._parts = {name: keras.metrics.Mean(name=name) for name in parts}
         self.built = backbone.built
@@ -263,6 +278,7 @@ class SOPModel(SavedSeeds, IndexedModel):
             scaled_loss = self.optimizer.scale_loss(batch.share(loss))
         if self.trainable_weights:
             gradients = tape.gradient(scaled_loss, self.trainable_weights)
+            self._track_norm("gradient_norm", gradients, is_scaled=True)
             self._apply_gradients(gradients, batch)
 
         # The rows of u and v: a step each, then the projection.
@@ -271,8 +287,14 @@ class SOPModel(SavedSeeds, IndexedModel):
             (u, v), probs, noise, labels, predictions, weights, batch
         )
         rates = (self.u_optimizer.learning_rate, self.v_optimizer.learning_rate)
-        indices, gradients = batch.gather(indices), map(batch.gather, gradients)
-        self.noise_table.step(indices, tuple(gradients), rates)
+        indices, gradients = batch.gather(indices), tuple(map(batch.gather, gradients))
+        self._track_norm("u_gradient_norm", gradients[:1])
+        self._track_norm("v_gradient_norm", gradients[1:])
+        self.noise_table.step(indices, gradients, rates)
+        given_probs = ops.sum(probs * labels, axis=-1)
+        self.training_record.write(
+            indices, *map(batch.gather, (ops.argmax(predictions, -1), given_probs))
+        )
         self.u_optimizer.iterations.assign_add(1)
         self.v_optimizer.iterations.assign_add(1)
 
@@ -297,30 +319,6 @@ class SOPModel(SavedSeeds, IndexedModel):
         results = self.compute_metrics(x, observed_labels, outputs, sample_weight)
         return {k: value for k, value in results.items() if k not in self._parts}
 
-    def estimate_noise(self, indices: Any, labels: Any) -> np.ndarray:
-        """The estimated label noise s of some training examples.
-
-        Args:
-            indices: their ids, shape `(n,)`.
-            labels: their observed labels, integers `(n,)` or one-hot.
-
-        Returns:
-            float32 array `(n, num_classes)`, values in [-1, 1]: positive at the label,
-            negative elsewhere. The larger, the likelier the label is wrong.
-
-        Raises:
-            ValueError: for ids or labels out of range, or not as many of each.
-        """
-        indices = label_checks.check_indices(indices, self.num_examples)
-        labels = self._one_hot(label_checks.check_labels(labels, self.num_classes))
-        if len(indices) != len(labels):
-            raise DataError(
-                f"There are {len(labels)} labels for {len(indices)} indices."
-            )
-        u, v = self.noise_table.rows(indices)
-        noise = objective.estimated_noise(u, v, labels, self.variant)
-        return ops.convert_to_numpy(noise)
-
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
         given = isinstance(self.class_prior, np.ndarray)
@@ -337,6 +335,7 @@ class SOPModel(SavedSeeds, IndexedModel):
             "init_std": self.init_std,
             "seed": self.seed,
             "table_device": self.table_device,
+            "gradient_norms": self.gradient_norms,
         }
 
     @classmethod
@@ -481,6 +480,17 @@ class SOPModel(SavedSeeds, IndexedModel):
         self._track_loss(loss, batch_size)
         for name, value in parts.items():
             self._parts[name].update_state(value, sample_weight=batch_size)
+
+    def _track_norm(self, name: str, gradients: Any, is_scaled: bool = False) -> None:
+        if name not in self._parts:
+            return
+        norm = global_norm(gradients)
+        if is_scaled:
+            norm = unscaled(norm, self.optimizer)
+        is_finite = ops.cast(ops.isfinite(norm), "float32")
+        self._parts[name].update_state(
+            ops.where(ops.isfinite(norm), norm, 0.0), sample_weight=is_finite
+        )
 
 
 def _column(sample_weight: Any) -> Any:

@@ -296,7 +296,9 @@ class Run:
                 check_room(partial, part)
                 part.save(partial)
         self._check_preemption(preemption, "after the last epoch")
-        figures = summarize(model, data, recorder.progress.history, recorder.bad_images)
+        figures, issues = summarize(
+            model, data, recorder.progress.history, recorder.bad_images
+        )
         result = {
             **figures,
             "seconds": round(recorder.seconds + time.monotonic() - started, 1),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from sop_keras.data import BadImages, evaluation_batches
+from sop_keras.distribution.prediction import batch_predictor
+from sop_keras.label_issues import LabelScores, auroc, detection_figures
 from sop_keras.sop import SOPModel
 from sop_keras.training.experiment import ExperimentData
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Rows of u, v at a time: those of a million examples and a thousand classes fill 4 GB.
 _ROWS_AT_ONCE = 65_536
@@ -22,13 +26,14 @@ def summarize(
     data: ExperimentData,
     history: list[dict[str, Any]],
     bad_images: BadImages | None = None,
-) -> dict[str, Any]:
-    """The figures of a complete run.
+) -> tuple[dict[str, Any], pd.DataFrame | None]:
+    """The figures of a complete run, and its label issues.
 
     Accuracies are fractions in [0, 1], those of the training examples without
     augmentation. `noise_auroc` says how well the method's noise score ranks the wrong
-    labels above the right ones; None where there are none of either. What needs clean
-    labels is None where they are not known.
+    labels above the right ones; None where there are none of either. `detection` has
+    the figures of `label_quality` and `is_label_issue` (`detection_figures`). What
+    needs clean labels is None where they are not known.
 
     Args:
         model: trained.
@@ -36,10 +41,15 @@ def summarize(
         history: a row an epoch, with the accuracy on each test set.
         bad_images: what training images that cannot be read are reported to. Defaults
             to `None`: they are an error.
+
+    Returns:
+        The figures, and for SOP and SOP+ the table that `SOPModel.label_issues` gives;
+        None for cross entropy.
     """
-    positions, predictions, losses = predict_train(model, data, bad_images)
+    train = predict_train(model, data, bad_images)
+    positions, predictions = train.positions, train.predictions
     given = data.train.labels[positions]
-    kind, scores = noise_scores(model, data, positions, losses)
+    kind, scores = noise_scores(model, data, positions, train.losses)
     figures = {
         **_test_figures(data, history),
         "final_validation_accuracy": history[-1].get("val_accuracy"),
@@ -48,18 +58,30 @@ def summarize(
         "noise_rate": None,
         "noise_score": kind,
         "noise_auroc": None,
+        "num_label_issues": None,
+        "detection": None,
         "num_train": len(data.train),
         "num_validation": len(data.validation),
     }
     figures.update({f"num_{name}": len(part) for name, part in data.tests.items()})
     if bad_images is not None:
         figures["num_bad_images"] = bad_images.counts()
+    if train.issues is not None:
+        figures["num_label_issues"] = int(train.issues["is_label_issue"].sum())
     if data.train.clean_labels is not None:
         clean = data.train.clean_labels[positions]
         figures["train_accuracy_clean_labels"] = float((predictions == clean).mean())
         figures["noise_rate"] = float((given != clean).mean())
         figures["noise_auroc"] = auroc(scores, given != clean)
-    return figures
+        if train.issues is not None:
+            quality = train.issues["label_quality"].to_numpy()
+            is_known = np.isfinite(quality)
+            figures["detection"] = detection_figures(
+                quality[is_known],
+                train.issues["is_label_issue"].to_numpy()[is_known],
+                (given != clean)[is_known],
+            )
+    return figures, train.issues
 
 
 def _test_figures(
@@ -77,15 +99,27 @@ def _test_figures(
     return figures
 
 
-def predict_train(
-    model: keras.Model, data: ExperimentData, bad_images: BadImages | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class TrainPredictions:
     """What the network says of the training examples, without augmentation.
 
-    Returns:
-        The positions of those that can be read, ascending; the class predicted for
-        each; and the cross entropy of its given label.
+    Args:
+        positions: places of those that can be read, ascending, shape `(n,)`.
+        predictions: the class predicted for each.
+        losses: the cross entropy of its given label.
+        issues: their table of label issues; None for cross entropy.
     """
+
+    positions: np.ndarray
+    predictions: np.ndarray
+    losses: np.ndarray
+    issues: pd.DataFrame | None
+
+
+def predict_train(
+    model: keras.Model, data: ExperimentData, bad_images: BadImages | None
+) -> TrainPredictions:
+    """Have the network look at all training examples once."""
     batches = evaluation_batches(
         data.train,
         data.source,
@@ -93,27 +127,22 @@ def predict_train(
         bad_images=bad_images,
         with_positions=True,
     )
-    predict = _predict_function(model)
+    predict = batch_predictor(model)
+    scores = LabelScores(model) if isinstance(model, SOPModel) else None
     positions, predictions, losses = [], [], []
     for images, batch in batches.as_numpy_iterator():
-        logits = predict(images)
+        logits, labels = predict(images), data.train.labels[batch]
         positions.append(batch)
         predictions.append(logits.argmax(axis=-1))
-        losses.append(cross_entropy(logits, data.train.labels[batch]))
-    return (
+        losses.append(cross_entropy(logits, labels))
+        if scores is not None:
+            scores.add(logits, data.train.ids[batch], labels)
+    return TrainPredictions(
         np.concatenate(positions),
         np.concatenate(predictions),
         np.concatenate(losses),
+        None if scores is None else scores.table(),
     )
-
-
-def _predict_function(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from images to logits."""
-    if model.distribute_strategy.num_replicas_in_sync == 1:
-        return model.predict_on_batch
-    # Keras would have every replica predict the whole batch, and give all they say.
-    network = tf.function(model.backbone, reduce_retracing=True)
-    return lambda images: network(images, training=False).numpy()
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -148,15 +177,3 @@ def noise_scores(
         noise = model.estimate_noise(train.ids[rows], train.labels[rows])
         pieces.append(np.abs(noise).sum(axis=-1))
     return "estimated noise ||s||_1", np.concatenate(pieces)
-
-
-def auroc(scores: np.ndarray, is_wrong: np.ndarray) -> float | None:
-    """Area under the ROC curve of `scores` for finding `is_wrong`; ties count half.
-
-    None where all or none are wrong, or a score is not finite.
-    """
-    if is_wrong.all() or not is_wrong.any() or not np.isfinite(scores).all():
-        return None
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(is_wrong, scores))

@@ -9,27 +9,10 @@ from sop_keras import SOPModel
 from sop_keras.data import Examples
 from sop_keras.training import summary
 from sop_keras.training.summary import (
-    auroc,
     cross_entropy,
     noise_scores,
     summarize,
 )
-
-
-def test_auroc_by_hand():
-    # Wrong ones score 3 and 1, right ones 2 and 1: of the 4 pairs, 3 > 2 and 3 > 1 are
-    # won, 1 > 2 is lost, 1 = 1 is half: 2.5 / 4.
-    scores = np.array([3.0, 1.0, 2.0, 1.0])
-    assert auroc(scores, np.array([True, True, False, False])) == 0.625
-
-
-@pytest.mark.parametrize("value", [True, False])
-def test_auroc_needs_both_kinds(value):
-    assert auroc(np.arange(3.0), np.full(3, value)) is None
-
-
-def test_auroc_of_scores_that_are_not_finite_is_none():
-    assert auroc(np.array([np.nan, 1.0]), np.array([True, False])) is None
 
 
 @pytest.fixture
@@ -81,7 +64,7 @@ def test_summary_by_hand(data):
     ]
     for row, accuracy in zip(history, (0.2, 0.3, 0.5), strict=True):
         row["ilsvrc12_accuracy"] = accuracy
-    figures = summarize(network(), data, history)
+    figures, _ = summarize(network(), data, history)
     # Predictions 0, 1, 1: right for 2 of 3 given labels, for all 3 clean ones. The loss
     # of the third, the only wrong label, is the highest: AUROC 1.
     assert figures["final_test_accuracy"] == 0.7
@@ -99,7 +82,7 @@ def test_summary_by_hand(data):
 def test_what_needs_clean_labels_or_tests_is_not_made_up(data):
     data.train = replace(data.train, clean_labels=None)
     data.tests = {}
-    figures = summarize(network(), data, [{"epoch": 1}])
+    figures, _ = summarize(network(), data, [{"epoch": 1}])
     assert figures["train_accuracy_given_labels"] == pytest.approx(2 / 3)
     for name in ("noise_rate", "noise_auroc", "train_accuracy_clean_labels"):
         assert figures[name] is None

@@ -1,0 +1,199 @@
+"""The table of label issues, from a trained model and its training data."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from sop_keras.distribution.prediction import batch_predictor
+from sop_keras.indexing.data_errors import DataError, clear_data_errors
+from sop_keras.indexing.training_data import unpack
+from sop_keras.label_issues.scores import check_choice, label_issues, score_labels
+from sop_keras.sop.objective import log_probabilities
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sop_keras.sop import SOPModel
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = (
+    "id",
+    "given_label",
+    "suggested_label",
+    "label_quality",
+    "noise_score",
+    "given_label_prob",
+    "suggested_label_prob",
+    "is_label_issue",
+)
+
+# Entries of predictions that are scored together; more examples than a batch has.
+_ENTRIES_AT_ONCE = 1_000_000
+
+
+class LabelScores:
+    """The scores of labels, added up batch by batch: O(1) memory an example.
+
+    Args:
+        model: trained.
+
+    Raises:
+        ValueError: if the model has not been trained.
+    """
+
+    def __init__(self, model: SOPModel):
+        if model.training_record.is_empty():
+            raise ValueError(
+                "The model has not been trained: u and v of all examples are where "
+                "they started, and say nothing about labels. Call fit() first, or load "
+                "the weights of a trained model."
+            )
+        self._model = model
+        self._columns: list[dict[str, np.ndarray]] = []
+        self._waiting: list[tuple[np.ndarray, ...]] = []
+        self._num_examples = 0
+        self._at_once = -(-_ENTRIES_AT_ONCE // model.num_classes)
+
+    def add(self, outputs: np.ndarray, ids: np.ndarray, labels: np.ndarray) -> None:
+        """Take a batch into account.
+
+        Args:
+            outputs: the network's, shape `(n, num_classes)`.
+            ids: integers `(n,)`.
+            labels: the given labels, integers `(n,)`.
+        """
+        self._num_examples += len(ids)
+        self._waiting.append((outputs, ids, labels))
+        if self._num_examples > self._model.num_examples:  # maybe without an end
+            self._score()
+            _check_unique(np.concatenate([piece["id"] for piece in self._columns]))
+        if sum(len(ids) for _, ids, _ in self._waiting) >= self._at_once:
+            self._score()
+
+    def table(
+        self, num_issues: int | None = None, issue_rate: float | None = None
+    ) -> pd.DataFrame:
+        """All that were added, in that order, with the columns `COLUMNS`.
+
+        Args:
+            num_issues: as of `label_issues`.
+            issue_rate: as of `label_issues`.
+
+        Raises:
+            ValueError: if an id came twice, or for a wrong number of issues.
+        """
+        import pandas as pd
+
+        if self._waiting:
+            self._score()
+        if not self._columns:
+            raise ValueError("There are no examples: the data gave no batch.")
+        columns = {
+            name: np.concatenate([piece[name] for piece in self._columns])
+            for name in self._columns[0]
+        }
+        _check_unique(columns["id"])
+        columns["is_label_issue"] = label_issues(
+            columns["label_quality"], num_issues, issue_rate
+        )
+        num_unknown = int(np.isnan(columns["label_quality"]).sum())
+        if num_unknown:
+            logger.warning(
+                "%d of %d examples have never been in a training batch: nothing is "
+                "known of their labels (label_quality and noise_score are NaN).",
+                *(num_unknown, len(columns["id"])),
+            )
+        return pd.DataFrame({name: columns[name] for name in COLUMNS})
+
+    def _score(self) -> None:
+        outputs, ids, labels = map(np.concatenate, zip(*self._waiting, strict=True))
+        self._waiting = []
+        if not np.isfinite(outputs).all():
+            raise ValueError(
+                "The network gives outputs that are NaN or infinite; nothing can be "
+                "said about labels. Did its training diverge?"
+            )
+        model = self._model
+        log_probs = log_probabilities(
+            ops.cast(outputs, "float32"), from_logits=model.from_logits
+        )
+        noise = model.estimate_noise(ids, labels)
+        columns = {"id": ids.astype(np.int64)}
+        columns |= score_labels(ops.convert_to_numpy(log_probs), noise, labels)
+        is_known = model.training_record.is_written(ids)
+        for name in ("label_quality", "noise_score"):
+            columns[name] = np.where(is_known, columns[name], np.nan)
+        self._columns.append(columns)
+
+
+def find_label_issues(
+    model: SOPModel,
+    x: Any,
+    y: Any = None,
+    batch_size: int = 128,
+    num_issues: int | None = None,
+    issue_rate: float | None = None,
+) -> pd.DataFrame:
+    """As `SOPModel.label_issues`."""
+    check_choice(num_issues, issue_rate)
+    scores = LabelScores(model)
+    predict = batch_predictor(model)
+    with clear_data_errors():
+        for inputs, labels, ids in _batches(model, x, y, batch_size):
+            if labels.ndim == 2:
+                labels = labels.argmax(axis=-1)
+            scores.add(np.asarray(predict(inputs)), ids, labels)
+    return scores.table(num_issues, issue_rate)
+
+
+def _batches(
+    model: SOPModel, x: Any, y: Any, batch_size: int
+) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+    """Inputs, labels and ids, batch by batch."""
+    x, y = model.indexed_data(x, y)
+    if y is not None:
+        for start in range(0, len(y["index"]), batch_size):
+            part = slice(start, start + batch_size)
+            inputs = keras.tree.map_structure(lambda a, part=part: a[part], x)
+            yield inputs, y["label"][part], y["index"][part]
+        return
+    for batch in _elements(x):
+        inputs, labels, ids, _ = unpack(batch)
+        yield inputs, np.asarray(labels), np.asarray(ids)
+
+
+def _elements(x: Any) -> Iterator[Any]:
+    if callable(x):  # gives the parts of replicas: of one, the whole batches
+        x = x(tf.distribute.InputContext())
+    if isinstance(x, tf.data.Dataset):
+        if x.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise DataError(
+                "The data set has no end. Pass each example once: leave repeat() out."
+            )
+        yield from x
+    elif isinstance(x, keras.utils.PyDataset):
+        if x.num_batches is None:
+            raise DataError(
+                "The PyDataset has no end: its num_batches is None. Pass one that "
+                "gives each example once."
+            )
+        yield from (x[place] for place in range(x.num_batches))
+    else:  # a generator
+        yield from x
+
+
+def _check_unique(ids: np.ndarray) -> None:
+    unique, counts = np.unique(ids, return_counts=True)
+    if len(unique) < len(ids):
+        raise ValueError(
+            f"Each example must come once, but the index {unique[counts > 1][0]} came "
+            f"{counts.max()} times. Leave out repeat() and batches drawn at random."
+        )

@@ -1,0 +1,148 @@
+"""How likely a label is wrong, as functions of arrays.
+
+With p the network's prediction, y the given label and s the estimated noise, the
+probability that the label is right is taken to be
+
+    label_quality = p_y / (p_y + ||s||_1 (1 - p_y)).
+
+That is Bayes' rule: p says which class is the true one before the label is looked at;
+a true class is given as y with probability 1 if it is y, and ||s||_1 if it is another,
+for this much of the label is what the noise explains. Below 1/2, another class with
+noise is the likelier story. Either part alone ranks worse: docs/label_issues.md.
+
+All is computed in logarithms: u and v start at 1e-8, so that s starts at 1e-16 and says
+something long before it is large enough to change a loss.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+LEAST_NOISE = 1e-300
+"""The floor of ||s||_1 where its logarithm is taken; it is 0 where u and v are."""
+
+
+def noise_norm(noise: np.ndarray) -> np.ndarray:
+    """||s||_1, float64 of shape `(n,)`, of s, shape `(n, num_classes)`."""
+    return np.abs(noise.astype(np.float64)).sum(axis=-1)
+
+
+def label_quality(
+    log_given: np.ndarray, log_others: np.ndarray, noise: np.ndarray
+) -> np.ndarray:
+    """The probability that a label is right.
+
+    Args:
+        log_given: log p_y, shape `(n,)`.
+        log_others: log(1 - p_y), likewise.
+        noise: ||s||_1, likewise, not negative.
+
+    Returns:
+        float64, shape `(n,)`, in [0, 1]: the higher, the cleaner.
+    """
+    log_noise = np.log(np.maximum(noise, LEAST_NOISE))
+    odds = np.clip(log_noise + log_others - log_given, -700, 700)
+    return 1.0 / (1.0 + np.exp(odds))
+
+
+def score_labels(
+    log_probs: np.ndarray, noise: np.ndarray, labels: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What is said of some labels, by column of the table of label issues.
+
+    The suggested label is the class other than the given one with the largest
+    p_j sqrt|v_j|: |v_j| grows by a factor each time the network predicts j, so that it
+    remembers all of the training where p_j is its last word.
+
+    Args:
+        log_probs: log p, shape `(n, num_classes)`, at least 2 classes.
+        noise: s of the same examples, shape `(n, num_classes)`.
+        labels: the given labels, integers `(n,)`.
+
+    Returns:
+        Arrays `(n,)`: `given_label`, `suggested_label`, `label_quality`, `noise_score`
+        (log10 of ||s||_1), `given_label_prob`, `suggested_label_prob`.
+    """
+    log_probs = log_probs.astype(np.float64)
+    rows = np.arange(len(labels))
+    log_given = log_probs[rows, labels]
+    others = log_probs.copy()
+    others[rows, labels] = -np.inf
+    norm = noise_norm(noise)
+    log_v = np.log(np.maximum(np.abs(noise.astype(np.float64)), LEAST_NOISE)) / 2
+    suggested = (others + log_v / 2).argmax(axis=-1)
+    return {
+        "given_label": labels.astype(np.int64),
+        "suggested_label": suggested,
+        "label_quality": label_quality(log_given, _log_sum(others), norm),
+        "noise_score": np.log10(np.maximum(norm, LEAST_NOISE)),
+        "given_label_prob": np.exp(log_given),
+        "suggested_label_prob": np.exp(others[rows, suggested]),
+    }
+
+
+def label_issues(
+    quality: np.ndarray,
+    num_issues: int | None = None,
+    issue_rate: float | None = None,
+) -> np.ndarray:
+    """Which labels count as wrong: those of quality below 1/2, or the lowest ones.
+
+    Args:
+        quality: `label_quality`, shape `(n,)`; NaN for what is not known, which is no
+            issue.
+        num_issues: how many to take, from 0 to n. Defaults to `None`.
+        issue_rate: the share to take, in [0, 1]. Defaults to `None`; with neither, the
+            rule above decides.
+
+    Returns:
+        bool, shape `(n,)`.
+
+    Raises:
+        ValueError: for a number out of range, or both.
+    """
+    check_choice(num_issues, issue_rate)
+    if issue_rate is not None:
+        num_issues = round(issue_rate * len(quality))
+    if num_issues is None:
+        return quality < 0.5  # NaN is not
+    if num_issues > len(quality):
+        raise ValueError(
+            f"`num_issues` must be at most {len(quality)}, the number of examples. "
+            f"Received: num_issues={num_issues}."
+        )
+    chosen = np.zeros(len(quality), bool)
+    chosen[np.argsort(quality, kind="stable")[:num_issues]] = True
+    return chosen & ~np.isnan(quality)
+
+
+def check_choice(num_issues: int | None, issue_rate: float | None) -> None:
+    """Check what `label_issues` is asked for, before quality is known.
+
+    Raises:
+        ValueError: for both, or a number out of range.
+    """
+    if num_issues is not None and issue_rate is not None:
+        raise ValueError(
+            "`num_issues` and `issue_rate` say the same in two ways: give one. "
+            f"Received: num_issues={num_issues}, issue_rate={issue_rate}."
+        )
+    if issue_rate is not None and not 0 <= issue_rate <= 1:
+        raise ValueError(
+            f"`issue_rate` must be in [0, 1]. Received: issue_rate={issue_rate}."
+        )
+    if num_issues is not None and not (
+        isinstance(num_issues, (int, np.integer)) and num_issues >= 0
+    ):
+        raise ValueError(
+            "`num_issues` must be an integer of at least 0. Received: "
+            f"num_issues={num_issues!r}."
+        )
+
+
+def _log_sum(values: np.ndarray) -> np.ndarray:
+    """Log sum exp over the last axis."""
+    largest = np.maximum(values.max(axis=-1), np.log(LEAST_NOISE))
+    return largest + np.log(
+        np.maximum(np.exp(values - largest[:, None]).sum(axis=-1), LEAST_NOISE)
+    )
