@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 LEAST_NOISE = 1e-300
-"""The floor of ||s||_1 where its logarithm is taken; it is 0 where u and v are."""
+"""The floor of what logarithms are taken of: s is 0 where u and v are."""
 
 
 def noise_norm(noise: np.ndarray) -> np.ndarray:
@@ -63,7 +63,7 @@ def score_labels(
         Arrays `(n,)`: `given_label`, `suggested_label`, `label_quality`, `noise_score`
         (log10 of ||s||_1), `given_label_prob`, `suggested_label_prob`.
     """
-    log_probs = log_probs.astype(np.float64)
+    log_probs = np.maximum(log_probs.astype(np.float64), np.log(LEAST_NOISE))
     rows = np.arange(len(labels))
     log_given = log_probs[rows, labels]
     others = log_probs.copy()
@@ -141,8 +141,6 @@ def check_choice(num_issues: int | None, issue_rate: float | None) -> None:
 
 
 def _log_sum(values: np.ndarray) -> np.ndarray:
-    """Log sum exp over the last axis."""
-    largest = np.maximum(values.max(axis=-1), np.log(LEAST_NOISE))
-    return largest + np.log(
-        np.maximum(np.exp(values - largest[:, None]).sum(axis=-1), LEAST_NOISE)
-    )
+    """The logarithm of the sum of exponentials, over the last axis."""
+    largest = values.max(axis=-1)
+    return largest + np.log(np.exp(values - largest[:, None]).sum(axis=-1))

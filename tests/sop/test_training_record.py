@@ -1,0 +1,48 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sop_keras import SOPModel
+from sop_keras.sop.training_record import TrainingRecord
+
+
+def test_what_is_written_is_read():
+    record = TrainingRecord(5)
+    assert record.is_empty()
+    record.write(tf.constant([3, 0]), tf.constant([7, 1]), tf.constant([0.25, 0.5]))
+    predictions, probs = record.read(np.array([0, 3]))
+    assert predictions.tolist() == [1, 7]
+    assert probs.tolist() == [0.5, 0.25]
+    assert record.is_written(np.arange(5)).tolist() == [True, False, False, True, False]
+    assert not record.is_empty()
+
+
+def test_of_equal_ids_the_first_counts():
+    record = TrainingRecord(3)
+    ids = tf.constant([2, 0, 2, 0], tf.int64)
+    record.write(ids, tf.constant([4, 5, 6, 7]), tf.constant([0.1, 0.2, 0.3, 0.4]))
+    predictions, probs = record.read(np.array([0, 2]))
+    assert predictions.tolist() == [5, 4]
+    np.testing.assert_allclose(probs, [0.2, 0.1])
+
+
+def test_a_probability_that_is_not_finite_is_written_as_0():
+    record = TrainingRecord(2)
+    record.write(tf.constant([0]), tf.constant([1]), tf.constant([float("nan")]))
+    assert record.read(np.array([0]))[1].tolist() == [0.0]
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_training_writes_what_the_network_said_before_the_step(device):
+    # Logits are the inputs: softmax(log 1, log 3) = 1/4, 3/4 whatever the step does.
+    x = np.log(np.array([[1, 3], [3, 1], [1, 1]], "float32"))
+    backbone = keras.Sequential([keras.Input((2,)), keras.layers.Identity()])
+    model = SOPModel(backbone, 4, 2, table_device=device)
+    model.compile("sgd")
+    model.fit(x, {"label": np.array([0, 0, 1]), "index": np.array([3, 1, 0])}, verbose=0)
+    np.testing.assert_allclose(
+        model.training_record.table.numpy(),
+        [[0, 0.5], [0, 0.75], [-1, -1], [1, 0.25]],
+        rtol=1e-6,
+    )
