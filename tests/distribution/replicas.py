@@ -65,6 +65,7 @@ class Replicas:
             "v_optimizer": model.v_optimizer.variables,
             "u": [model.noise_table.u],
             "v": [model.noise_table.v],
+            "record": [model.training_record.table],
         }
         for group, variables in groups.items():
             for place, variable in enumerate(variables):
@@ -299,8 +300,13 @@ def operations_on_tables(replicas: Replicas) -> None:
         return replicas.strategy.run(model.train_step, args=(batch,))
 
     graph = step.get_concrete_function(batch).graph
-    for name in ("u", "v"):
-        table = getattr(model.noise_table, name).value
+    variables = {
+        "u": model.noise_table.u,
+        "v": model.noise_table.v,
+        "record": model.training_record.table,
+    }
+    for name, variable in variables.items():
+        table = variable.value
         copies = replicas.strategy.experimental_local_results(table)
         handles = {id(copy.handle) for copy in copies}
         inner = [inner for outer, inner in graph.captures if id(outer) in handles]

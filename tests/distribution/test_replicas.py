@@ -54,7 +54,7 @@ def test_what_is_compared(results):
     # A kernel, 4 of BatchNormalization, a kernel and a bias, an SGD's steps and rate;
     # of the network's, also a momentum for each of its 5 trainable ones.
     sizes = {"network": 7, "optimizer": 7, "u_optimizer": 2, "v_optimizer": 2}
-    for group, size in {**sizes, "u": 1, "v": 1}.items():
+    for group, size in {**sizes, "u": 1, "v": 1, "record": 1}.items():
         assert sum(f"/{group} " in name for name in state) == size
     assert {name.split("/")[1] for name in values_of(two, "reference sop+ plain")} == {
         "state",
@@ -95,7 +95,7 @@ def test_a_table_in_the_hosts_memory_is_one_for_all(results, number):
 def test_saved_and_loaded_with_the_strategy_and_without(results, number, kind):
     found = results[number]
     names = [name for name in found if name.startswith(f"{kind} saved/")]
-    assert len(names) == 20
+    assert len(names) == 21
     for name in names:
         for scope in ("with the strategy", "without", "with it again"):
             loaded = found[name.replace("saved", f"loaded {scope}")]

@@ -188,6 +188,8 @@ def test_a_training_step_reads_and_writes_rows_of_the_table_and_nothing_else(
     for variable in (model.noise_table.u, model.noise_table.v):
         used = graphs.operations_on(variable, step.graph)
         assert used == {"ResourceGather", "ResourceScatterUpdate"}
+    record = model.training_record.table
+    assert graphs.operations_on(record, step.graph) == {"ResourceScatterUpdate"}
     # And no tensor of the table's length comes about by another way.
     outputs = [tensor for op in step.graph.get_operations() for tensor in op.outputs]
     assert not any(tensor.shape.rank and tensor.shape[0] == N for tensor in outputs)
