@@ -3,12 +3,13 @@
 With p the network's prediction, y the given label and s the estimated noise, the
 probability that the label is right is taken to be
 
-    label_quality = p_y / (p_y + ||s||_1 (1 - p_y)).
+    label_quality = p_y / (p_y + a (1 - p_y)),    a = sqrt(||s||_1).
 
 That is Bayes' rule: p says which class is the true one before the label is looked at;
-a true class is given as y with probability 1 if it is y, and ||s||_1 if it is another,
-for this much of the label is what the noise explains. Below 1/2, another class with
-noise is the likelier story. Either part alone ranks worse: docs/label_issues.md.
+a true class is given as y with probability 1 if it is y, and a if it is another. a is
+the length of the example's row, ||(u_y, v_j for j != y)||_2: near 0 as it starts, near
+1 where noise explains the label. Below 1/2, another class with noise is the likelier
+story. Either part alone ranks worse: docs/label_issues.md.
 
 All is computed in logarithms: u and v start at 1e-8, so that s starts at 1e-16 and says
 something long before it is large enough to change a loss.
@@ -40,8 +41,8 @@ def label_quality(
     Returns:
         float64, shape `(n,)`, in [0, 1]: the higher, the cleaner.
     """
-    log_noise = np.log(np.maximum(noise, LEAST_NOISE))
-    odds = np.clip(log_noise + log_others - log_given, -700, 700)
+    log_length = np.log(np.maximum(noise, LEAST_NOISE)) / 2
+    odds = np.clip(log_length + log_others - log_given, -700, 700)
     return 1.0 / (1.0 + np.exp(odds))
 
 

@@ -70,7 +70,7 @@ class FindsWrongLabels:
             - `given_label`, `suggested_label`: the likeliest other class is suggested,
               whether or not the label is an issue.
             - `label_quality`: in [0, 1], higher is cleaner: the probability that the
-              given label is right, p_y / (p_y + ||s||_1 (1 - p_y)).
+              given label is right, p_y / (p_y + sqrt(||s||_1) (1 - p_y)).
             - `noise_score`: log10 of ||s||_1, higher is noisier: u and v alone.
             - `given_label_prob`, `suggested_label_prob`: the network's.
             - `is_label_issue`: bool.

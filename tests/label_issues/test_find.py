@@ -27,7 +27,7 @@ def expected_quality():
     """By the formula, in float64: the second example alone has noise, 0.81 + 0.09."""
     probs = np.exp(PIXELS.astype(float))
     own = (probs / probs.sum(axis=1, keepdims=True))[np.arange(4), LABELS]
-    return own / (own + np.array([0, 0.9, 0, 0]) * (1 - own))
+    return own / (own + np.sqrt([0, 0.9, 0, 0]) * (1 - own))
 
 
 def test_table_of_arrays():
@@ -47,8 +47,8 @@ def test_probabilities_and_one_hot_labels():
     model.training_record.table.assign([[0.0, 0.0]])
     model.noise_table.u.assign([[0.5]])
     issues = model.label_issues(probs, np.eye(3)[[0]])
-    # 0.25 / (0.25 + 0.25 * 0.75)
-    assert issues["label_quality"][0] == pytest.approx(4 / 7, rel=1e-6)
+    # 0.25 / (0.25 + 0.5 * 0.75)
+    assert issues["label_quality"][0] == pytest.approx(0.4, rel=1e-6)
 
 
 class Batches(keras.utils.PyDataset):

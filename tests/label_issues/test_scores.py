@@ -18,12 +18,12 @@ def test_noise_norm_by_hand():
 
 
 def test_quality_is_the_posterior_of_a_right_label():
-    # p_y = 0.2, ||s||_1 = 0.5: 0.2 / (0.2 + 0.5 * 0.8) = 1/3. Without noise the label is
+    # p_y = 0.2, ||s||_1 = 0.25: 0.2 / (0.2 + 0.5 * 0.8) = 1/3. Without noise the label is
     # right, with full noise as likely as the network says; of p_y = 1 nothing is left.
     quality = label_quality(
         np.log([0.2, 0.2, 0.2, 1.0]),
         np.log([0.8, 0.8, 0.8, 1e-300]),
-        np.array([0.5, 0.0, 1.0, 1.0]),
+        np.array([0.25, 0.0, 1.0, 1.0]),
     )
     np.testing.assert_allclose(quality, [1 / 3, 1.0, 0.2, 1.0], rtol=1e-12)
 
@@ -31,12 +31,12 @@ def test_quality_is_the_posterior_of_a_right_label():
 def test_quality_in_exact_fractions():
     rng = np.random.default_rng(0)
     for p, s in zip(rng.integers(1, 999, 50), rng.integers(0, 2000, 50), strict=True):
-        given, noise = Fraction(int(p), 1000), Fraction(int(s), 1000)
-        exact = given / (given + noise * (1 - given))
+        given, length = Fraction(int(p), 1000), Fraction(int(s), 1000)
+        exact = given / (given + length * (1 - given))
         found = label_quality(
             np.array([math.log(p / 1000)]),
             np.array([math.log(1 - p / 1000)]),
-            np.array([s / 1000]),
+            np.array([(s / 1000) ** 2]),
         )
         assert found[0] == pytest.approx(float(exact), rel=1e-9)
 
@@ -74,8 +74,9 @@ def test_columns_by_hand():
     assert scores["given_label"].tolist() == [0, 2]
     np.testing.assert_allclose(scores["given_label_prob"], [0.5, 0.8])
     np.testing.assert_allclose(scores["suggested_label_prob"], [0.2, 0.1])
-    # ||s||_1 = 0.5 and 0.2: 0.5 / (0.5 + 0.5 * 0.5), 0.8 / (0.8 + 0.2 * 0.2).
-    np.testing.assert_allclose(scores["label_quality"], [2 / 3, 20 / 21], rtol=1e-6)
+    # ||s||_1 = 0.5 and 0.2: 0.5 / (0.5 + 0.5 sqrt(0.5)), 0.8 / (0.8 + 0.2 sqrt(0.2)).
+    expected = [1 / (1 + 0.5**0.5), 4 / (4 + 0.2**0.5)]
+    np.testing.assert_allclose(scores["label_quality"], expected, rtol=1e-6)
     np.testing.assert_allclose(scores["noise_score"], np.log10([0.5, 0.2]), rtol=1e-6)
 
 
