@@ -74,7 +74,7 @@ class LabelScores:
         self._waiting.append((outputs, ids, labels))
         if self._num_examples > self._model.num_examples:  # maybe without an end
             self._score()
-            _check_unique(np.concatenate([piece["id"] for piece in self._columns]))
+            check_unique(np.concatenate([piece["id"] for piece in self._columns]))
         if sum(len(ids) for _, ids, _ in self._waiting) >= self._at_once:
             self._score()
 
@@ -100,7 +100,7 @@ class LabelScores:
             name: np.concatenate([piece[name] for piece in self._columns])
             for name in self._columns[0]
         }
-        _check_unique(columns["id"])
+        check_unique(columns["id"])
         columns["is_label_issue"] = label_issues(
             columns["label_quality"], num_issues, issue_rate
         )
@@ -147,27 +147,44 @@ def find_label_issues(
     scores = LabelScores(model)
     predict = batch_predictor(model)
     with clear_data_errors():
-        for inputs, labels, ids in _batches(model, x, y, batch_size):
-            if labels.ndim == 2:
-                labels = labels.argmax(axis=-1)
+        for inputs, labels, ids in lookup_batches(model, x, y, batch_size):
             scores.add(np.asarray(predict(inputs)), ids, labels)
     return scores.table(num_issues, issue_rate)
 
 
-def _batches(
+def lookup_batches(
     model: SOPModel, x: Any, y: Any, batch_size: int
 ) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
-    """Inputs, labels and ids, batch by batch."""
+    """Inputs, labels and ids of data as `SOPModel.label_issues` takes them.
+
+    Args:
+        model: whose ids they are.
+        x: arrays or a stream.
+        y: for arrays, their labels, with ids or without.
+        batch_size: for arrays.
+
+    Yields:
+        A batch: the network's inputs, and labels and ids, integers `(n,)`.
+
+    Raises:
+        ValueError: for data that `SOPModel.label_issues` refuses. Ids that come twice
+            are not looked for: `check_unique`.
+    """
     x, y = model.indexed_data(x, y)
     if y is not None:
         for start in range(0, len(y["index"]), batch_size):
             part = slice(start, start + batch_size)
             inputs = keras.tree.map_structure(lambda a, part=part: a[part], x)
-            yield inputs, y["label"][part], y["index"][part]
+            yield inputs, _integers(y["label"][part]), y["index"][part]
         return
     for batch in _elements(x):
         inputs, labels, ids, _ = unpack(batch)
-        yield inputs, np.asarray(labels), np.asarray(ids)
+        yield inputs, _integers(np.asarray(labels)), np.asarray(ids)
+
+
+def _integers(labels: np.ndarray) -> np.ndarray:
+    """Labels `(n,)` of such ones, or of one-hot rows."""
+    return labels.argmax(axis=-1) if labels.ndim == 2 else labels
 
 
 def _elements(x: Any) -> Iterator[Any]:
@@ -190,7 +207,12 @@ def _elements(x: Any) -> Iterator[Any]:
         yield from x
 
 
-def _check_unique(ids: np.ndarray) -> None:
+def check_unique(ids: np.ndarray) -> None:
+    """Check that no id, of integers `(n,)`, is there twice.
+
+    Raises:
+        ValueError: if one is.
+    """
     unique, counts = np.unique(ids, return_counts=True)
     if len(unique) < len(ids):
         raise ValueError(

@@ -1,0 +1,237 @@
+"""Exports a run's training data under better labels, for a training anew.
+
+    python launch/correct_labels.py --run=RUN --action=relabel --output_dir=FOLDER
+    python launch/correct_labels.py --run=RUN --action=drop --output_dir=FOLDER \
+        --issue_rate=0.05
+
+RUN is the folder of a complete run of SOP or SOP+, with its label_issues.csv. FOLDER
+gets train.csv, and test.csv where there are test examples: manifests (docs/data.md)
+that launch/train.py reads. Images that are files stay where they are; those of CIFAR
+and the like become PNG files in FOLDER/images. The command for the new training is
+printed at the end.
+
+--action=relabel gives the label issues their suggested labels; --action=drop leaves
+them out. The label issues are those that the run found, or with --num_issues or
+--issue_rate the labels of the lowest quality.
+
+The data are looked for where they were when the run was trained. These flags of
+launch/train.py say that they are elsewhere: --data_dir, --manifest, --test_manifest,
+--human_labels, --imagenet_dir, --expect_full_size, --max_bad_fraction. Beside them
+--output_dir and --traceback count here, and no others.
+"""
+
+from __future__ import annotations
+
+import environment  # isort: skip  # noqa: F401
+
+import dataclasses
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import train
+from absl import flags
+from evaluation_files import shown_name
+
+from sop_keras.data import DataFiles, EncodedImages
+from sop_keras.label_issues import read_label_issues
+from sop_keras.label_issues.corrected import (
+    ACTIONS,
+    FORMATS,
+    Correction,
+    Manifests,
+    check_empty,
+    correct_labels,
+    write_manifests,
+)
+from sop_keras.label_issues.scores import check_choice, label_issues
+from sop_keras.training.run import LABEL_ISSUES
+from sop_keras.training.saved_run import SavedRun, load_run, recorded_files
+
+FLAGS = flags.FLAGS
+
+# Other launchers have a flag of this name, too; the tests load several of them.
+flags.DEFINE_string("run", None, "The folder of a complete run.", allow_override=True)
+flags.DEFINE_enum("action", None, ACTIONS, "What to do with the label issues.")
+flags.DEFINE_integer(
+    "num_issues",
+    None,
+    "Take this many labels, those of the lowest quality, for issues.",
+    lower_bound=0,
+    allow_override=True,
+)
+flags.DEFINE_float(
+    "issue_rate",
+    None,
+    "Take this share of the labels, those of the lowest quality, for issues.",
+    lower_bound=0,
+    upper_bound=1,
+    allow_override=True,
+)
+flags.DEFINE_enum("format", "csv", FORMATS, "Of the manifests.")
+
+# Settings that the new run takes over, and the flags that say them. The rest is about
+# the data, which are a manifest now, and validation examples, which are not in it.
+FLAG_OF = {
+    name: name
+    for name in (
+        *("method", "init_std", "variant", "consistency_weight", "strong_augment"),
+        *("balance_weight", "class_prior", "augment", "examples_per_class"),
+        *("backbone", "pretrained", "epochs", "batch_size", "momentum", "schedule"),
+        *("decay_epochs", "precision", "gradient_accumulation_steps", "seed"),
+    )
+} | {
+    "learning_rate": "lr",
+    "final_learning_rate": "final_lr",
+    "l2": "weight_decay",
+    "u_learning_rate": "u_lr",
+    "v_learning_rate": "v_lr",
+}
+
+NUM_SHOWN = 10
+
+
+def correct() -> None:
+    """Export the data as the flags say, and show what was changed."""
+    if None in (FLAGS.run, FLAGS.action, FLAGS.output_dir):
+        raise ValueError(
+            "Say what to export and where: --run=FOLDER --action=relabel (or drop) "
+            "--output_dir=FOLDER."
+        )
+    check_choice(FLAGS.num_issues, FLAGS.issue_rate)
+    folder = Path(FLAGS.output_dir)
+    check_empty(folder)
+    run = load_run(FLAGS.run, files_of_run())
+    issues = read_label_issues(issues_path(run))
+    if FLAGS.num_issues is not None or FLAGS.issue_rate is not None:
+        issues["is_label_issue"] = label_issues(
+            issues["label_quality"].to_numpy(), FLAGS.num_issues, FLAGS.issue_rate
+        )
+    correction = correct_labels(run.data.train, issues, FLAGS.action)
+    print(changes(run, correction), flush=True)
+    test = run.data.tests.get("test")
+    written = write_manifests(
+        folder, correction.after, test, run.class_names, FLAGS.format
+    )
+    print(next_step(run, written))
+
+
+def files_of_run() -> DataFiles:
+    """Where the data were when the run was trained, but for what the flags say."""
+    given = {
+        field.name: getattr(FLAGS, field.name)
+        for field in dataclasses.fields(DataFiles)
+        if not FLAGS[field.name].using_default_value
+    }
+    return dataclasses.replace(recorded_files(FLAGS.run), **given)
+
+
+def issues_path(run: SavedRun) -> Path:
+    """The run's table of label issues.
+
+    Raises:
+        FileNotFoundError: if it has none.
+    """
+    path = run.folder / LABEL_ISSUES
+    if path.is_file():
+        return path
+    reason = "it was removed, or an earlier version trained the run"
+    if run.experiment.method == "ce":
+        reason = "cross entropy finds no wrong labels; train with --method=sop"
+    raise FileNotFoundError(f"There is no {path}: {reason}.")
+
+
+def changes(run: SavedRun, correction: Correction) -> str:
+    """What was done, as text: how many examples, and which classes most."""
+    before, is_issue = correction.before, correction.is_issue
+    names = [shown_name(name) for name in run.class_names]
+    data, num_issues = run.data, int(is_issue.sum())
+    lines = ["", f"{data.source.name}: {len(data.train):,} training examples"]
+    if len(data.validation):
+        lines.append(
+            f"({len(data.validation):,} for validation are not among them, and not "
+            "exported)"
+        )
+    if left_out := len(data.train) - len(before):
+        lines.append(f"left out: {left_out:,} whose images could not be read")
+    given = before.labels[is_issue]
+    pairs = [names[label] for label in given]
+    verb = "dropped"
+    if correction.action == "relabel":
+        verb = "relabelled"
+        suggested = correction.after.labels[is_issue]
+        pairs = [
+            f"{one} -> {names[new]}" for one, new in zip(pairs, suggested, strict=True)
+        ]
+    share = 100 * num_issues / len(before)
+    lines.append(f"{verb}: {num_issues:,} ({share:.1f} %)")
+    found, counts = np.unique(pairs, return_counts=True)
+    most = np.argsort(-counts, kind="stable")[:NUM_SHOWN]
+    lines += [f"{counts[place]:>10,}  {found[place]}" for place in most]
+    if before.clean_labels is not None:
+        rights = [
+            100 * (part.labels == part.clean_labels).mean()
+            for part in (before, correction.after)
+        ]
+        lines.append("right labels: {:.2f} % before, {:.2f} % now".format(*rights))
+    return "\n".join(lines)
+
+
+def next_step(run: SavedRun, written: Manifests) -> str:
+    """What was written, and the command that trains on it."""
+    lines = ["", f"written: {written.train}"]
+    if written.test is not None:
+        lines.append(f"written: {written.test}")
+    source, images = run.data.source, run.data.train.images
+    if not written.has_names:
+        lines.append(
+            "Labels are the classes' numbers: not all classes occur, or some names "
+            "could not be read back, or be opened in a spreadsheet, as they are."
+        )
+    if not isinstance(images, EncodedImages):
+        height, width, channels = images.shape[1:]
+        notes = [f"with ImageNet's mean and deviation, not those of {source.name}"]
+        if channels == 1:
+            notes.append("as RGB, not grey")
+        if height != width:
+            notes.append("cut to squares")
+        lines.append(f"Images of a manifest are trained on {', '.join(notes)}.")
+    command = shlex.join(["python", "launch/train.py", *train_flags(run, written)])
+    return "\n".join([*lines, "", f"train:   {command}"])
+
+
+def train_flags(run: SavedRun, written: Manifests) -> list[str]:
+    """The flags of launch/train.py for the same run on the new data."""
+    values: dict[str, Any] = {"dataset": "manifest", "manifest": written.train}
+    if written.test is not None:
+        values["test_manifest"] = written.test
+    values["noise"] = "none"
+    if not written.has_names:
+        values["num_classes"] = run.data.source.num_classes
+    images = run.data.train.images
+    if isinstance(images, EncodedImages):
+        values |= {"resize": images.resize, "image_size": images.image_size}
+    else:
+        side = min(images.shape[1:3])  # as large as they are: nothing is resampled
+        values |= {"resize": side, "image_size": side}
+    settings = run.experiment.settings()
+    for name, flag in FLAG_OF.items():
+        if name in settings and _text(settings[name]) != _text(FLAGS[flag].default):
+            values[flag] = _text(settings[name])
+    values["output_dir"] = written.train.parent / "run"  # no other run's
+    return [f"--{flag}={value}" for flag, value in values.items()]
+
+
+def _text(value: Any) -> str:
+    """A value as a flag has it."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def main() -> None:
+    """Export the corrected labels of a run."""
+    train.main(lambda name: correct(), default_flagfile=None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""A data set under better labels, as manifests that a new training reads.
+
+Not imported with the package: it needs Pillow, as all of `sop_keras.data` does.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from sop_keras.data import EncodedImages, Examples, ImageFiles
+from sop_keras.label_issues.export import is_formula, pyarrow_for
+from sop_keras.training.output import explained, replacing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ACTIONS = ("relabel", "drop")
+FORMATS = ("csv", "parquet")
+
+# What a manifest takes for a number: of classes with such names, none may have another.
+_NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?")
+_LINE_BREAK = re.compile(r"[\r\n]")
+
+_SUFFIXES = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"GI": ".gif", b"BM": ".bmp"}
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What was done to some training examples.
+
+    Args:
+        before: those that the table of label issues has, in the order of the data.
+        is_issue: which of them are label issues, bool, shape `(n,)`.
+        after: what to train on now.
+        action: one of `ACTIONS`.
+    """
+
+    before: Examples
+    is_issue: np.ndarray
+    after: Examples
+    action: str
+
+
+@dataclass(frozen=True)
+class Manifests:
+    """What `write_manifests` wrote.
+
+    Args:
+        train: the manifest of the training examples.
+        test: that of the test examples; None where there are none.
+        has_names: whether labels are the classes' names there, not their numbers.
+    """
+
+    train: Path
+    test: Path | None
+    has_names: bool
+
+
+def correct_labels(examples: Examples, issues: pd.DataFrame, action: str) -> Correction:
+    """Relabel, or leave out, the examples that are label issues.
+
+    Args:
+        examples: training examples under the labels that were trained on.
+        issues: their table of label issues, in any order. Examples that it does not
+            have (their images cannot be read) are left out.
+        action: `"relabel"` gives each label issue its suggested label; `"drop"` leaves
+            them out.
+
+    Raises:
+        ValueError: for another action, a table of other examples, or if nothing would
+            be left.
+    """
+    if action not in ACTIONS:
+        raise ValueError(
+            f"`action` must be one of {', '.join(ACTIONS)}. Received: "
+            f"action={action!r}."
+        )
+    ids = issues["id"].to_numpy()
+    before = examples.take(np.isin(examples.ids, ids))
+    # Where each example is in the table.
+    order = np.argsort(ids)
+    rows = order[np.searchsorted(ids, before.ids, sorter=order)]
+    given = issues["given_label"].to_numpy()[rows]
+    if len(ids) != len(before) or (given != before.labels).any():
+        raise ValueError(
+            "The table of label issues is one of other examples, or of other labels: "
+            f"of its {len(ids)} rows, {int((given == before.labels).sum())} have an id "
+            "and a label of the data. Pass the data that the run was trained on."
+        )
+    is_issue = issues["is_label_issue"].to_numpy()[rows]
+    if action == "drop":
+        after = before.take(~is_issue)
+    else:
+        suggested = issues["suggested_label"].to_numpy()[rows]
+        after = before.with_labels(np.where(is_issue, suggested, before.labels))
+    if not len(after):
+        raise ValueError(
+            f"All {len(before)} examples are label issues: nothing would be left. Drop "
+            "fewer of them (`num_issues`, `issue_rate`), or relabel them."
+        )
+    return Correction(before, is_issue, after, action)
+
+
+def write_manifests(
+    folder: str | os.PathLike[str],
+    train: Examples,
+    test: Examples | None,
+    class_names: Sequence[str],
+    table_format: str = "csv",
+) -> Manifests:
+    """Write examples as manifests, as `sop_keras.data.load_manifest` reads them.
+
+    Their columns are `path`, `label`, `clean_label` where it is known, and `id`: that
+    of the data set, so that seeds and rows of the noise table keep their meaning.
+    Images that are files stay where they are and have absolute paths. Images in memory
+    become PNG files in `folder/images`, of the same pixels; those in records become
+    files of the same bytes.
+
+    Labels are the classes' names where the manifest gives exactly these back: all
+    classes occur, and their names are distinct texts that are no numbers, without line
+    breaks, NUL or blanks around them; in CSV also none that a spreadsheet would run as
+    a formula, for an apostrophe in front would make it another class. Else they are the
+    classes' numbers. In CSV all texts are quoted.
+
+    An interrupted call leaves no training manifest: it is written last, in one step.
+
+    Args:
+        folder: where they go; made if needed, otherwise empty.
+        train: training examples.
+        test: test examples; None for no test manifest.
+        class_names: one name a class, in label order.
+        table_format: `"csv"` or `"parquet"`. Defaults to `"csv"`.
+
+    Raises:
+        ValueError: for a folder that is not empty, or paths of images that a manifest
+            cannot hold.
+        ImportError: for Parquet without pyarrow.
+        OSError: if something cannot be read or written.
+    """
+    folder = Path(folder)
+    check_empty(folder)
+    if table_format not in FORMATS:
+        raise ValueError(
+            f"`table_format` must be one of {', '.join(FORMATS)}. Received: "
+            f"table_format={table_format!r}."
+        )
+    parts = {"train": train} if test is None else {"test": test, "train": train}
+    paths = {part: folder / f"{part}.{table_format}" for part in parts}
+    if table_format == "parquet":
+        pyarrow_for(paths["train"])
+    for part, examples in parts.items():
+        if isinstance(examples.images, ImageFiles):
+            _check_paths(_file_paths(examples.images), part, table_format)
+    has_names = _can_be_labels(train, class_names, table_format)
+    folder.mkdir(parents=True, exist_ok=True)
+    write = _write_csv if table_format == "csv" else _write_parquet
+    for part, examples in parts.items():
+        columns: dict[str, list[Any]] = {"path": _paths(examples, folder, part)}
+        labels = {"label": examples.labels, "clean_label": examples.clean_labels}
+        for name, values in labels.items():
+            if values is not None:
+                columns[name] = values.tolist()
+                if has_names:
+                    columns[name] = [class_names[label] for label in columns[name]]
+        columns["id"] = examples.ids.tolist()
+        write(paths[part], columns)
+    return Manifests(paths["train"], paths.get("test"), has_names)
+
+
+def check_empty(folder: Path) -> None:
+    """Check that manifests can be written to a folder.
+
+    Raises:
+        ValueError: if it is a file, or has files.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        what = "is not empty" if folder.is_dir() else "is a file"
+        raise ValueError(
+            f"{folder} {what}: manifests and images need a folder of their own. Choose "
+            "another, or remove it."
+        )
+
+
+def _can_be_labels(
+    train: Examples, class_names: Sequence[str], table_format: str
+) -> bool:
+    labels = [train.labels]
+    if train.clean_labels is not None:
+        labels.append(train.clean_labels)
+    if len(np.unique(np.concatenate(labels))) < len(class_names):
+        return False  # the classes of a manifest are those that occur
+    if len(set(class_names)) < len(class_names):
+        return False
+    return all(_can_be_label(name, table_format) for name in class_names)
+
+
+def _can_be_label(name: str, table_format: str) -> bool:
+    if not _is_kept(name, table_format) or _NUMBER.fullmatch(name):
+        return False
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # half of a pair
+        return False
+    return table_format != "csv" or not is_formula(name)
+
+
+def _is_kept(text: str, table_format: str) -> bool:
+    """Whether a manifest gives exactly this text back."""
+    if table_format == "csv" and _LINE_BREAK.search(text):
+        return False
+    return bool(text) and text == text.strip() and "\0" not in text
+
+
+def _file_paths(images: ImageFiles) -> list[str]:
+    """Absolute ones; bytes that are no text as Python's functions take them."""
+    folder = os.path.abspath(images.folder)
+    return [os.path.join(folder, os.fsdecode(name)) for name in images.names]
+
+
+def _check_paths(paths: list[str], part: str, table_format: str) -> None:
+    bad = [path for path in paths if not _is_kept(path, table_format)]
+    if bad:
+        raise ValueError(
+            f"The paths of {len(bad)} {part} images have line breaks, or blanks at the "
+            f"end, which a manifest cannot hold; the first is {bad[0]!r}. Rename the "
+            "files"
+            + (", or write Parquet, which holds line breaks." * (table_format == "csv"))
+        )
+
+
+def _paths(examples: Examples, folder: Path, part: str) -> list[str]:
+    """Where a manifest finds the images, which are files afterwards."""
+    images = examples.images
+    if isinstance(images, ImageFiles):
+        return _file_paths(images)
+    paths = []
+    (folder / "images" / part).mkdir(parents=True)
+    for position, one in enumerate(examples.ids.tolist()):
+        if isinstance(images, EncodedImages):
+            content = images.read(position)
+            suffix = _SUFFIXES.get(content[:2], "")
+        else:
+            content, suffix = _png(images[position]), ".png"
+        paths.append(f"images/{part}/{one}{suffix}")
+        with explained(folder / paths[-1]):
+            (folder / paths[-1]).write_bytes(content)
+    return paths
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    """A PNG file of uint8 pixels `(height, width, 1 or 3)`."""
+    stream = io.BytesIO()
+    grey = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+    Image.fromarray(grey).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _write_csv(path: Path, columns: dict[str, list[Any]]) -> None:
+    # Bytes of paths that are no text are what they were.
+    with (
+        replacing(path) as partial,
+        partial.open(
+            "w", encoding="utf-8", errors="surrogateescape", newline=""
+        ) as file,
+    ):
+        writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
+def _write_parquet(path: Path, columns: dict[str, list[Any]]) -> None:
+    arrow, parquet = pyarrow_for(path)
+    paths = [path.encode(errors="surrogateescape") for path in columns["path"]]
+    table = arrow.table({**columns, "path": arrow.array(paths, arrow.binary())})
+    with replacing(path) as partial:
+        parquet.write_table(table, partial)

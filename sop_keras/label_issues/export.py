@@ -1,0 +1,343 @@
+"""Tables of label issues as files: CSV, Parquet, JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sop_keras.label_issues.find import COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_DTYPES = {
+    "id": np.int64,
+    "given_label": np.int64,
+    "suggested_label": np.int64,
+    "label_quality": np.float64,
+    "noise_score": np.float64,
+    "given_label_prob": np.float64,
+    "suggested_label_prob": np.float64,
+    "is_label_issue": np.bool_,
+}
+_CLASS_COLUMNS = ("given_class", "suggested_class")
+
+# Rows that are made into text, or into Arrow's columns, together.
+_ROWS_AT_ONCE = 65_536
+
+# What a spreadsheet runs: a cell whose first character is one of these or a full-width
+# one of them, maybe after blanks and characters that are not seen.
+_FORMULA = re.compile(
+    r"[\t\r]|[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2060\ufeff]*[=+\-@＝＋－＠]"
+)
+
+# Columns by name, in the order of the file; those of texts are of objects.
+_Chunks = Iterator[dict[str, np.ndarray]]
+
+
+def write_label_issues(
+    issues: pd.DataFrame,
+    path: str | os.PathLike[str],
+    class_names: Sequence[str] | None = None,
+    files: Sequence[str] | None = None,
+) -> None:
+    """Write a table of label issues, the lowest quality first.
+
+    Rows of equal quality are in the order of their ids; those of unknown quality, NaN,
+    are the last. The file is whole or not there. Besides the table, a chunk of rows is
+    in memory.
+
+    Names may hold anything: what is no character (half of a pair, and NUL) is written
+    as a backslash escape. In CSV, texts that a spreadsheet would run as a formula get
+    an apostrophe in front. In JSON, a list of records, NaN is null.
+
+    Args:
+        issues: as `SOPModel.label_issues` gives it. Other columns than `COLUMNS` are
+            left out.
+        path: the file; it ends in .csv, .parquet or .json.
+        class_names: one name a class, in label order, for the columns `given_class` and
+            `suggested_class`. Defaults to `None`: without them.
+        files: one text a row of `issues`, for the column `file`. Defaults to `None`:
+            without it.
+
+    Raises:
+        ValueError: for another ending, a table that lacks columns, or names that are
+            not as many as there are classes or rows.
+        ImportError: for Parquet without pyarrow.
+        OSError: if it cannot be written. What was there is as it was.
+    """
+    # Runs write their label issues: their package imports this one.
+    from sop_keras.training.output import replacing
+
+    path = Path(path)
+    write = _by_suffix(path, _WRITERS)
+    _check_columns("`issues`", issues.columns)
+    _check_names(issues, class_names, files)
+    if write is _write_parquet:
+        pyarrow_for(path)
+    with replacing(path) as partial:
+        write(_chunks(issues, class_names, files), partial)
+
+
+def read_label_issues(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """A table that `write_label_issues` wrote, in the order of its rows.
+
+    Args:
+        path: the file; it ends in .csv, .parquet or .json.
+
+    Returns:
+        A DataFrame with the columns `COLUMNS`: the same values, to the last bit.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: for another ending, a file that lacks columns, or a damaged one.
+        ImportError: for Parquet without pyarrow.
+    """
+    path = Path(path)
+    read = _by_suffix(path, _READERS)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no table of label issues {path}. `write_label_issues` writes "
+            "one, and so does a run of SOP at its end."
+        )
+    return read(path)
+
+
+def _by_suffix(path: Path, functions: dict[str, Any]) -> Any:
+    if path.suffix.lower() not in functions:
+        raise ValueError(
+            "A table of label issues is a file that ends in "
+            f"{', '.join(functions)}. Received: {str(path)!r}."
+        )
+    return functions[path.suffix.lower()]
+
+
+def _check_columns(what: str, found: Any) -> None:
+    if missing := [name for name in COLUMNS if name not in found]:
+        raise ValueError(
+            f"{what} is no table of label issues: it has no column "
+            f"{', '.join(map(repr, missing))}. Columns found: "
+            f"{', '.join(map(repr, found)) or 'none'}. Write it again, with "
+            "`write_label_issues`."
+        )
+
+
+def _check_names(
+    issues: pd.DataFrame,
+    class_names: Sequence[str] | None,
+    files: Sequence[str] | None,
+) -> None:
+    if files is not None and len(files) != len(issues):
+        raise ValueError(
+            "`files` must have one text a row of `issues`. Received: "
+            f"{len(files)} texts for {len(issues)} rows."
+        )
+    if class_names is None or not len(issues):
+        return
+    largest = issues[["given_label", "suggested_label"]].to_numpy().max()
+    if largest >= len(class_names):
+        raise ValueError(
+            "`class_names` must have one name a class, in label order. Received: "
+            f"{len(class_names)} names, and the label {largest}."
+        )
+
+
+def _chunks(
+    issues: pd.DataFrame,
+    class_names: Sequence[str] | None,
+    files: Sequence[str] | None,
+) -> _Chunks:
+    """The columns of the file, a part of its rows at a time; one part at least."""
+    columns = {name: issues[name].to_numpy() for name in COLUMNS}
+    names = None if class_names is None else _texts(class_names)
+    # NaN sorts last.
+    order = np.lexsort((columns["id"], columns["label_quality"]))
+    for start in range(0, max(len(order), 1), _ROWS_AT_ONCE):
+        rows = order[start : start + _ROWS_AT_ONCE]
+        chunk = {}
+        for name, column in columns.items():
+            chunk[name] = column[rows]
+            if name == "suggested_label" and names is not None:
+                chunk["given_class"] = names[chunk["given_label"]]
+                chunk["suggested_class"] = names[chunk["suggested_label"]]
+        if files is not None:
+            chunk["file"] = _texts([files[row] for row in rows])
+        yield chunk
+
+
+def _texts(texts: Sequence[str]) -> np.ndarray:
+    """Texts that any file can hold, as an array of objects."""
+    clean = np.empty(len(texts), object)
+    clean[:] = [
+        text.encode(errors="backslashreplace").decode().replace("\0", r"\x00")
+        for text in texts
+    ]
+    return clean
+
+
+def _write_csv(chunks: _Chunks, path: Path) -> None:
+    import pandas as pd
+
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for number, chunk in enumerate(chunks):
+            safe = {
+                name: [f"'{text}" if is_formula(text) else text for text in column]
+                for name, column in chunk.items()
+                if column.dtype == object
+            }
+            pd.DataFrame({**chunk, **safe}).to_csv(
+                file,
+                header=number == 0,
+                index=False,
+                quoting=csv.QUOTE_NONNUMERIC,
+                lineterminator="\n",
+            )
+
+
+def is_formula(text: str) -> bool:
+    """Whether a spreadsheet would run a cell with this text."""
+    return _FORMULA.match(text) is not None
+
+
+def _write_json(chunks: _Chunks, path: Path) -> None:
+    with path.open("w", encoding="ascii") as file:
+        separator = "[\n"
+        for chunk in chunks:
+            for record in zip(*map(_json_values, chunk.values()), strict=True):
+                text = json.dumps(dict(zip(chunk, record, strict=True)))
+                file.write(separator + text)
+                separator = ",\n"
+        file.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def _json_values(column: np.ndarray) -> list[Any]:
+    values = column.tolist()
+    if column.dtype.kind == "f":
+        values = [value if math.isfinite(value) else None for value in values]
+    return values
+
+
+def _write_parquet(chunks: _Chunks, path: Path) -> None:
+    arrow, parquet = pyarrow_for(path)
+    with contextlib.ExitStack() as stack:
+        writer = None
+        for chunk in chunks:
+            # By its type alone, Arrow could not tell what no rows have.
+            types = {n: arrow.string() for n in chunk if chunk[n].dtype == object}
+            columns = {n: arrow.array(chunk[n], type=types.get(n)) for n in chunk}
+            table = arrow.table(columns)
+            if writer is None:
+                writer = parquet.ParquetWriter(path, table.schema)
+                stack.enter_context(writer)
+            writer.write_table(table)
+
+
+def pyarrow_for(path: Path) -> tuple[Any, Any]:
+    """Pyarrow and its module for Parquet.
+
+    Raises:
+        ImportError: if it is not installed; it names the file that needs it.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ImportError(
+            f"{path} needs pyarrow, which is not installed. Install this package with "
+            "its extra [parquet], or run: pip install pyarrow. Or take a file that "
+            "ends in .csv."
+        ) from error
+    return pyarrow, parquet
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    with _damage_explained(path):
+        found = list(pd.read_csv(path, nrows=0).columns)
+    _check_columns(str(path), found)
+    with _damage_explained(path):
+        table = pd.read_csv(
+            path, usecols=list(COLUMNS), dtype=_DTYPES, **_exact_floats(pd.__version__)
+        )
+    return table[list(COLUMNS)]
+
+
+def _exact_floats(version: str) -> dict[str, Any]:
+    """What has pandas read floats as they were written, to their last bit."""
+    # From 3.1 on it always does, and warns where it is asked to.
+    major, minor = map(int, version.split(".")[:2])
+    return {} if (major, minor) >= (3, 1) else {"float_precision": "round_trip"}
+
+
+def _read_json(path: Path) -> pd.DataFrame:
+    with _damage_explained(path):
+        records = json.loads(path.read_bytes())
+    if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
+        raise _damaged(path, "it is not a list of records")
+    _check_columns(str(path), set(COLUMNS).intersection(*records))  # each has them
+    columns = {name: [record[name] for record in records] for name in COLUMNS}
+    for column in columns.values():
+        column[:] = [math.nan if value is None else value for value in column]
+    return _typed(path, columns)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    arrow, parquet = pyarrow_for(path)
+    with _damage_explained(path, arrow.ArrowException, OSError):
+        file = parquet.ParquetFile(path)
+    with file:
+        _check_columns(str(path), file.schema_arrow.names)
+        with _damage_explained(path, arrow.ArrowException, OSError):
+            table = file.read(columns=list(COLUMNS))
+    return _typed(path, {name: table[name].to_numpy() for name in COLUMNS})
+
+
+@contextlib.contextmanager
+def _damage_explained(path: Path, *more: type[Exception]) -> Iterator[None]:
+    errors: tuple[type[Exception], ...] = (ValueError, OverflowError, *more)
+    try:
+        yield
+    except errors as error:
+        raise _damaged(path, error) from None
+
+
+def _typed(path: Path, columns: dict[str, Any]) -> pd.DataFrame:
+    import pandas as pd
+
+    arrays: dict[str, np.ndarray] = {}
+    for name, dtype in _DTYPES.items():
+        # Of an empty list, NumPy makes floats.
+        array = np.asarray(columns[name], None if len(columns[name]) else dtype)
+        if not np.can_cast(array.dtype, dtype, "same_kind"):
+            raise _damaged(path, f"its column {name!r} is of {array.dtype}")
+        arrays[name] = array.astype(dtype)
+    return pd.DataFrame(arrays)
+
+
+def _damaged(path: Path, reason: Any) -> ValueError:
+    return ValueError(
+        f"{path} cannot be read as a table of label issues: {reason}. Write it again, "
+        "with `write_label_issues`."
+    )
+
+
+_WRITERS: dict[str, Callable[[_Chunks, Path], None]] = {
+    ".csv": _write_csv,
+    ".parquet": _write_parquet,
+    ".json": _write_json,
+}
+_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+    ".json": _read_json,
+}

@@ -1,0 +1,257 @@
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from sop_keras.data import EncodedImages, Examples, ImageFiles, load_manifest
+from sop_keras.data.decoding import decode_windows
+from sop_keras.label_issues.corrected import correct_labels, write_manifests
+
+CLASSES = ("cat", "dog", "eel")
+FORMATS = ("csv", "parquet")
+
+
+def pixels(size, *shape):
+    return np.random.default_rng(0).integers(0, 256, (size, *shape), np.uint8)
+
+
+def examples(labels=(0, 1, 2, 0), clean=(0, 0, 2, 0), images=None):
+    images = pixels(4, 5, 5, 3) if images is None else images
+    clean = None if clean is None else np.array(clean)
+    return Examples(np.array([7, 3, 12, 5]), images, np.array(labels), clean)
+
+
+# Ids 3 and 5 are issues, in another order than that of the data.
+ISSUES = pd.DataFrame(
+    {
+        "id": [3, 5, 12, 7],
+        "given_label": [1, 0, 2, 0],
+        "suggested_label": [0, 2, 1, 1],
+        "is_label_issue": [True, True, False, False],
+    }
+)
+
+
+def test_relabel_by_hand():
+    correction = correct_labels(examples(), ISSUES, "relabel")
+    assert correction.before.labels.tolist() == [0, 1, 2, 0]
+    assert correction.is_issue.tolist() == [False, True, False, True]
+    assert correction.after.labels.tolist() == [0, 0, 2, 2]
+    assert correction.after.ids.tolist() == [7, 3, 12, 5]
+    assert correction.after.clean_labels.tolist() == [0, 0, 2, 0]
+
+
+def test_drop_by_hand():
+    correction = correct_labels(examples(), ISSUES, "drop")
+    assert correction.after.ids.tolist() == [7, 12]
+    assert correction.after.labels.tolist() == [0, 2]
+    np.testing.assert_array_equal(correction.after.images, pixels(4, 5, 5, 3)[[0, 2]])
+
+
+def test_examples_that_the_table_does_not_have_are_left_out():
+    correction = correct_labels(examples(), ISSUES[1:], "relabel")
+    assert correction.before.ids.tolist() == [7, 12, 5]
+    assert correction.after.labels.tolist() == [0, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "action", "message"),
+    [
+        ({}, "remove", r"one of relabel, drop\. Received: action='remove'"),
+        ({"id": [3, 5, 12, 8]}, "drop", "other examples.* of its 4 rows, 3 have"),
+        ({"id": [3, 5, 12, 12]}, "drop", "other examples"),
+        ({"given_label": [1, 0, 1, 0]}, "drop", "of its 4 rows, 3 have an id and a la"),
+        ({"is_label_issue": True}, "drop", "All 4 examples are .* nothing would be"),
+    ],
+)
+def test_what_cannot_be_corrected(changes, action, message):
+    with pytest.raises(ValueError, match=message):
+        correct_labels(examples(), ISSUES.assign(**changes), action)
+
+
+def window(images, position, side):
+    """The pixels that a network gets of an image."""
+    return decode_windows(images.read(position), side, side, [None])[0]
+
+
+@pytest.mark.parametrize("table_format", FORMATS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_in_memory_come_back_pixel_by_pixel(table_format, channels, tmp_path):
+    train = examples(images=pixels(4, 5, 5, channels))
+    test = Examples(np.array([7, 1]), pixels(2, 5, 5, channels), np.array([2, 1]))
+    folder = tmp_path / "some" / "folder"
+    written = write_manifests(folder, train, test, CLASSES, table_format)
+    assert written.train == folder / f"train.{table_format}"
+    assert written.has_names
+    source = load_manifest(
+        written.train, test_manifest=written.test, resize=5, image_size=5
+    )
+    assert source.class_names == CLASSES
+    for part, found in ((train, source.train), (test, source.test)):
+        np.testing.assert_array_equal(found.ids, part.ids)
+        np.testing.assert_array_equal(found.labels, part.labels)
+        for position in range(len(part)):
+            expected = np.broadcast_to(part.images[position], (5, 5, 3))
+            actual = window(found.images, position, 5)
+            np.testing.assert_array_equal(actual, expected)
+    assert source.train.clean_labels.tolist() == [0, 0, 2, 0]
+    assert source.train.images.names[1] == b"images/train/3.png"
+    assert source.test.images.names[0] == b"images/test/7.png"
+
+
+NAMES = [
+    *(b"=cmd|' /C calc'!A0.png", b"<script>alert(1)</script>.png", b'-1+1, "b".jpg'),
+    b" caf\xe9 \xff.jpg",
+]
+
+
+@pytest.mark.parametrize("table_format", FORMATS)
+def test_files_stay_and_their_names_come_through(table_format, tmp_path, monkeypatch):
+    folder = tmp_path / "=photos"
+    folder.mkdir()
+    for number, name in enumerate(NAMES):
+        path = os.path.join(os.fsencode(folder), name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)  # some have a slash
+        with open(path, "wb") as file:
+            file.write(b"%d" % number)
+    monkeypatch.chdir(tmp_path)
+    train = examples(images=ImageFiles("=photos", np.array(NAMES)), clean=None)
+    classes = ("<script>alert(1)</script>", 'a, "b"', "类别")
+    written = write_manifests("out", train, None, classes, table_format)
+    assert written.test is None
+    monkeypatch.chdir(tmp_path / "out")  # paths are absolute
+    source = load_manifest(tmp_path / written.train)
+    assert [source.train.images.read(place) for place in range(4)] == [
+        *(b"0", b"1", b"2", b"3"),
+    ]
+    assert source.class_names == classes
+    assert source.train.labels.tolist() == [0, 1, 2, 0]
+    assert source.train.clean_labels is None
+    assert [one.name for one in (tmp_path / "out").iterdir()] == [written.train.name]
+
+
+class Records(EncodedImages):
+    """Images in a list."""
+
+    def __init__(self, contents):
+        super().__init__(resize=9, image_size=7)
+        self.contents = contents
+
+    def __len__(self):
+        return len(self.contents)
+
+    def __getitem__(self, positions):
+        return Records([self.contents[place] for place in np.arange(4)[positions]])
+
+    def read(self, position):
+        return self.contents[position]
+
+    def name(self, position):
+        return f"record {position}"
+
+
+def test_records_become_files_of_the_same_bytes(tmp_path):
+    stream = io.BytesIO()
+    Image.fromarray(pixels(1, 9, 9, 3)[0]).save(stream, "JPEG")
+    contents = [stream.getvalue(), b"\x89PNG", b"RIFF", b""]
+    train = correct_labels(examples(images=Records(contents)), ISSUES, "drop").after
+    written = write_manifests(tmp_path, train, None, CLASSES)
+    images = load_manifest(written.train).train.images
+    assert images.names.tolist() == [b"images/train/7.jpg", b"images/train/12"]
+    assert [images.read(place) for place in range(2)] == [contents[0], b"RIFF"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels", "formats"),
+    [
+        (CLASSES, (0, 1, 2, 0), FORMATS),
+        # Another order than the sorted one, in which the manifest numbers them.
+        (("eel", "dog", "cat"), (0, 1, 2, 0), FORMATS),
+        # A class that is given to none; the manifest would not know it.
+        (CLASSES, (0, 1, 1, 0), ()),
+        (("0", "1", "2"), (0, 1, 2, 0), ()),
+        (("cat", "+3.", "eel"), (0, 1, 2, 0), ()),
+        (("cat", "cat", "eel"), (0, 1, 2, 0), ()),
+        (("cat", "", "eel"), (0, 1, 2, 0), ()),
+        (("cat", " dog", "eel"), (0, 1, 2, 0), ()),
+        (("cat", "dog\u3000", "eel"), (0, 1, 2, 0), ()),
+        (("cat", "d\0g", "eel"), (0, 1, 2, 0), ()),
+        (("cat", "\ud800", "eel"), (0, 1, 2, 0), ()),
+        # What CSV cannot hold, or should not.
+        (("cat", "d\ng", "eel"), (0, 1, 2, 0), ("parquet",)),
+        (("cat", "=cmd|' /C calc'!A0", "eel"), (0, 1, 2, 0), ("parquet",)),
+        (("cat", "-dog", "eel"), (0, 1, 2, 0), ("parquet",)),
+    ],
+)
+@pytest.mark.parametrize("table_format", FORMATS)
+def test_labels_are_names_where_these_come_back(
+    classes, labels, formats, table_format, tmp_path
+):
+    train = examples(labels, clean=None)
+    test = Examples(np.array([0]), pixels(1, 5, 5, 3), np.array([2]))
+    written = write_manifests(tmp_path, train, test, classes, table_format)
+    assert written.has_names is (table_format in formats)
+    number = None if written.has_names else 3
+    source = load_manifest(
+        written.train, test_manifest=written.test, num_classes=number
+    )
+    expected = classes if written.has_names else ("0", "1", "2")
+    assert sorted(source.class_names) == sorted(expected)
+    for found, given in ((source.train, labels), (source.test, (2,))):
+        names = [source.class_names[label] for label in found.labels]
+        assert names == [expected[label] for label in given]
+    text = written.train.read_bytes()
+    assert table_format != "csv" or b"=cmd" not in text
+
+
+def test_a_clean_label_is_enough_for_a_class_to_be_known(tmp_path):
+    train = examples((0, 1, 1, 0), (0, 1, 2, 0))
+    assert write_manifests(tmp_path, train, None, CLASSES).has_names
+
+
+@pytest.mark.parametrize("table_format", FORMATS)
+@pytest.mark.parametrize("name", [b"a\nb.png", b"a.png ", b"b\r.png"])
+def test_paths_that_cannot_be_read_back(name, table_format, tmp_path):
+    images = ImageFiles(tmp_path, np.array([b"a.png", name, b"c.png", b"d.png"]))
+    out = tmp_path / "out"
+    if table_format == "parquet" and b" " not in name:
+        written = write_manifests(
+            out, examples(images=images), None, CLASSES, table_format
+        )
+        path = load_manifest(written.train).train.images.names[1]
+        assert path == os.fsencode(tmp_path / os.fsdecode(name))
+        return
+    with pytest.raises(ValueError, match=r"paths of 1 train images .* Rename the"):
+        write_manifests(out, examples(images=images), None, CLASSES, table_format)
+    assert not out.exists()
+
+
+def test_folders_that_are_not_empty(tmp_path):
+    (tmp_path / "some").write_text("text")
+    with pytest.raises(ValueError, match=r"is not empty: .* of their own"):
+        write_manifests(tmp_path, examples(), None, CLASSES)
+    with pytest.raises(ValueError, match="some is a file"):
+        write_manifests(tmp_path / "some", examples(), None, CLASSES)
+    with pytest.raises(ValueError, match="one of csv, parquet"):
+        write_manifests(tmp_path / "new", examples(), None, CLASSES, "json")
+    assert [one.name for one in tmp_path.iterdir()] == ["some"]
+
+
+def test_an_interrupted_export_leaves_no_training_manifest(tmp_path, monkeypatch):
+    write_bytes, calls = Path.write_bytes, []
+
+    def fail_at_last(path, content):
+        calls.append(path)
+        if len(calls) == 6:
+            raise OSError(28, "No space left on device")
+        return write_bytes(path, content)
+
+    test = Examples(np.array([0, 1]), pixels(2, 5, 5, 3), np.array([2, 1]))
+    monkeypatch.setattr(Path, "write_bytes", fail_at_last)
+    with pytest.raises(OSError, match=r"5\.png could not be written"):
+        write_manifests(tmp_path, examples(), test, CLASSES)
+    assert not (tmp_path / "train.csv").exists()

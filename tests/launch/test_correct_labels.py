@@ -1,0 +1,263 @@
+import contextlib
+import dataclasses
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import correct_labels
+import evaluate
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from sop_keras.data import load_manifest
+from sop_keras.label_issues import read_label_issues, write_label_issues
+from sop_keras.training import Experiment, Run
+from sop_keras.training.saved_run import load_run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# What the images of a data set of arrays need in a manifest, to stay as they are.
+SIZES = {"resize": 8, "image_size": 8}
+
+
+@contextlib.contextmanager
+def flags_of(*arguments):
+    """The flags of a command line."""
+    with flagsaver.flagsaver():
+        flags.FLAGS.unparse_flags()
+        flags.FLAGS(["some.py", "--nodeterministic", *arguments])
+        yield
+
+
+def correct(*arguments):
+    with flags_of(*arguments):
+        correct_labels.correct()
+
+
+def printed_experiment(text):
+    """What the printed command trains, and its flags."""
+    command = shlex.split(text.split("train:   ")[1])
+    assert command[:2] == ["python", "launch/train.py"]
+    with flags_of(*command[2:]):
+        train = correct_labels.train
+        experiment = train.experiment_from_flags(flags.FLAGS, flags.FLAGS.method[0])
+        files = train.files_from_flags(flags.FLAGS)
+    return experiment, files
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A complete run on the digits, with 40% noise and a part for validation."""
+    folder = tmp_path_factory.mktemp("runs") / "sop"
+    settings = ["--noise_rate=0.4", "--augment=none", "--epochs=15", "--method=sop"]
+    settings += ["--batch_size=64", "--v_lr=100", "--init_std=1e-4"]
+    settings += ["--num_validation=180", "--seed=3"]
+    with flags_of(*settings):
+        experiment = correct_labels.train.experiment_from_flags(flags.FLAGS, "sop")
+    Run(experiment, folder).train(verbose=0)
+    return folder
+
+
+def rates(examples):
+    return (examples.labels == examples.clean_labels).mean()
+
+
+@pytest.mark.slow
+def test_relabel_and_train_again(run, tmp_path, capsys):
+    out = tmp_path / "a folder"
+    correct(f"--run={run}", "--action=relabel", f"--output_dir={out}")
+    text = capsys.readouterr().out
+    before = load_run(run).data
+    issues = read_label_issues(run / "label_issues.csv").set_index("id")
+    issues = issues.loc[before.train.ids]  # in the order of the data
+
+    source = load_manifest(
+        out / "train.csv", test_manifest=out / "test.csv", num_classes=10, **SIZES
+    )
+    after = source.train
+    # 1,437 digits; of the 1,797 ids, 180 are for validation, some of them the test's.
+    assert len(after) == len(before.train) == len(issues) < 1437
+    np.testing.assert_array_equal(after.ids, before.train.ids)
+    np.testing.assert_array_equal(after.clean_labels, before.train.clean_labels)
+    is_issue = issues["is_label_issue"].to_numpy()
+    np.testing.assert_array_equal(after.labels != before.train.labels, is_issue)
+    suggested = issues["suggested_label"].to_numpy()[is_issue]
+    np.testing.assert_array_equal(after.labels[is_issue], suggested)
+    # 64% are right before: 40% are redrawn, a tenth of them as they were.
+    assert rates(before.train) < 0.67
+    assert rates(after) > 0.9
+    right = f"{100 * rates(before.train):.2f} % before, {100 * rates(after):.2f} % now"
+    assert f"right labels: {right}" in text
+    assert f"relabelled: {is_issue.sum():,} (" in text
+    assert len(source.test) == 360
+    np.testing.assert_array_equal(source.test.labels, before.tests["test"].labels)
+
+    experiment, files = printed_experiment(text)
+    expected = load_run(run).experiment
+    changed = {"dataset": "manifest", "noise": "none", "num_classes": 10, **SIZES}
+    unused = ("consistency_weight", "balance_weight", "class_prior", "strong_augment")
+    changed |= {name: getattr(experiment, name) for name in unused}
+    changed |= {"num_validation": 0}
+    assert experiment == dataclasses.replace(expected, **changed)
+    result = Run(dataclasses.replace(experiment, epochs=8), tmp_path / "run", files)
+    figures = result.train(verbose=0)
+    assert figures["num_train"] == len(after)
+    assert figures["noise_rate"] == pytest.approx(1 - rates(after))
+    assert figures["final_test_accuracy"] > 0.85
+
+
+def test_drop_the_lowest(run, tmp_path, capsys):
+    arguments = [f"--run={run}", "--action=drop", f"--output_dir={tmp_path / 'out'}"]
+    correct(*arguments, "--num_issues=200", "--format=parquet")
+    text = capsys.readouterr().out
+    data = load_run(run).data
+    after = load_manifest(tmp_path / "out" / "train.parquet", num_classes=10).train
+    assert len(after) == len(data.train) - 200
+    # The file's first ones are of the lowest quality.
+    lowest = read_label_issues(run / "label_issues.csv")["id"][:200]
+    assert set(data.train.ids) - set(after.ids) == set(lowest)
+    assert "dropped: 200 (" in text
+    assert f"({len(data.validation)} for validation are not among them" in text
+    assert "with ImageNet's mean and deviation, not those of digits, as RGB" in text
+    assert "Labels are the classes' numbers" in text
+    _, files = printed_experiment(text)
+    assert files.manifest == str(tmp_path / "out" / "train.parquet")
+    assert files.test_manifest == str(tmp_path / "out" / "test.parquet")
+
+
+def test_a_share_and_both(run, tmp_path, capsys):
+    arguments = [f"--run={run}", "--action=drop", f"--output_dir={tmp_path / 'out'}"]
+    with pytest.raises(ValueError, match="say the same in two ways: give one"):
+        correct(*arguments, "--num_issues=3", "--issue_rate=0.1")
+    correct(*arguments[:2], f"--output_dir={tmp_path / 'all'}", "--num_issues=0")
+    assert "dropped: 0 (0.0 %)" in capsys.readouterr().out
+    correct(*arguments, "--issue_rate=0.25")
+    after = load_manifest(tmp_path / "out" / "train.csv", num_classes=10).train
+    num_train = len(load_run(run).data.train)
+    assert len(after) == num_train - round(num_train / 4)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A run on a table of files, of two classes, one of which is a piece of HTML."""
+    from PIL import Image
+
+    folder, rng = tmp_path / "photos", np.random.default_rng(0)
+    folder.mkdir()
+    names = ["=cmd|' ,C calc'!A0.png", *(f"{i}.png" for i in range(1, 12))]
+    lines = ["path,label,id"]
+    for number, name in enumerate(names):
+        pixels = rng.integers(0, 256, (20, 24, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+        label = "<script>alert(1)</script>" if number % 2 else "cat"
+        lines.append(f'"{name}",{label},{3 * number}')
+    (folder / "train.csv").write_text("\n".join(lines))
+    (folder / "5.png").write_bytes(b"no image")
+    arguments = ["--dataset=manifest", f"--manifest={folder / 'train.csv'}"]
+    arguments += ["--noise=none", "--resize=12", "--image_size=8", "--epochs=1"]
+    arguments += ["--max_bad_fraction=0.1", "--augment=flip", "--batch_size=4"]
+    with flags_of(*arguments):
+        train = correct_labels.train
+        experiment = train.experiment_from_flags(flags.FLAGS, "sop")
+        files = train.files_from_flags(flags.FLAGS)
+    Run(experiment, tmp_path / "run", files).train(verbose=0)
+    return tmp_path
+
+
+def test_files_of_any_name(photos, capsys):
+    run, out = photos / "run", photos / "out"
+    path = run / "label_issues.csv"
+    issues = read_label_issues(path)
+    issues["is_label_issue"] = issues["id"] == 0  # what decides is in the file
+    write_label_issues(issues, path)
+    correct(f"--run={run}", "--action=relabel", f"--output_dir={out}")
+    text = capsys.readouterr().out
+    source = load_manifest(out / "train.csv")
+    # The one that is no image is left out; the first one is now of the other class.
+    assert source.class_names == ("<script>alert(1)</script>", "cat")
+    assert source.train.ids.tolist() == [3 * i for i in range(12) if i != 5]
+    assert source.train.labels.tolist() == [0, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0]
+    content = (photos / "photos" / "=cmd|' ,C calc'!A0.png").read_bytes()
+    assert source.train.images.read(0) == content
+    assert "left out: 1 whose images could not be read" in text
+    assert "cat -> <script>alert(1)</scr..." in text
+    assert "right labels" not in text
+    assert [one.name for one in out.iterdir()] == ["train.csv"]
+    experiment, files = printed_experiment(text)
+    sizes = (experiment.resize, experiment.image_size, experiment.num_classes)
+    assert sizes == (12, 8, None)
+    assert experiment.augment == "flip"
+    assert files.test_manifest is None
+
+
+def test_the_data_may_have_moved(photos):
+    (photos / "photos").rename(photos / "moved")
+    arguments = [f"--run={photos / 'run'}", "--action=drop", "--num_issues=1"]
+    arguments.append(f"--output_dir={photos / 'out'}")
+    with pytest.raises(FileNotFoundError, match="--manifest"):
+        correct(*arguments)
+    # The share of bad images that the run allowed still is.
+    correct(*arguments, f"--manifest={photos / 'moved' / 'train.csv'}")
+    assert (photos / "out" / "train.csv").is_file()
+
+
+def test_errors_come_before_anything_is_written(run, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match="Say what to export and where"):
+        correct(f"--run={run}", f"--output_dir={out}")
+    arguments = ["--action=drop", f"--output_dir={out}"]
+    with pytest.raises(FileNotFoundError, match=r"no config\.json"):
+        correct(f"--run={tmp_path}", *arguments)
+    copy = tmp_path / "run"
+    copy.mkdir()
+    for name in ("config.json", "data.json", "history.csv"):
+        shutil.copy(run / name, copy / name)
+    with pytest.raises(ValueError, match="run is not complete"):
+        correct(f"--run={copy}", *arguments)
+    shutil.copy(run / "result.json", copy / "result.json")
+    with pytest.raises(FileNotFoundError, match=r"label_issues\.csv: it was removed"):
+        correct(f"--run={copy}", *arguments)
+    settings = json.loads((copy / "config.json").read_text())
+    cross_entropy = Experiment.from_settings(settings | {"method": "ce"})
+    (copy / "config.json").write_text(json.dumps(cross_entropy.settings()))
+    with pytest.raises(FileNotFoundError, match="cross entropy finds no wrong labels"):
+        correct(f"--run={copy}", *arguments)
+    with pytest.raises(ValueError, match="must be at most"):
+        correct(f"--run={run}", *arguments, "--num_issues=9999")
+    with pytest.raises(ValueError, match="is not empty"):
+        correct(f"--run={run}", "--action=drop", f"--output_dir={run}")
+    assert not out.exists()
+
+
+def test_run_is_a_flag_of_both_launchers():
+    with flags_of("--run=RUN"):
+        assert (correct_labels.FLAGS.run, evaluate.FLAGS.run) == ("RUN", "RUN")
+
+
+@pytest.mark.slow
+def test_the_command_line(run, tmp_path):
+    command = [sys.executable, str(ROOT / "launch" / "correct_labels.py")]
+    command += [f"--run={run}", "--action=relabel", "--output_dir=out"]
+
+    def launch(arguments):
+        return subprocess.run(
+            arguments, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    done = launch(command)
+    assert done.returncode == 0, done.stderr
+    again = shlex.split(done.stdout.split("train:   ")[1])
+    script = str(ROOT / "launch" / "train.py")
+    trained = launch([sys.executable, script, *again[2:], "--epochs=2"])
+    assert trained.returncode == 0, trained.stderr
+    result = json.loads((tmp_path / "out" / "run" / "result.json").read_text())
+    assert result["noise_rate"] < 0.1
+    failed = launch(command)
+    assert failed.returncode == 1
+    assert "error: out is not empty" in failed.stderr
+    assert "Traceback" not in failed.stderr
