@@ -50,6 +50,7 @@ from sop_keras.training.evaluation import (
     input_shape,
     load_classifier,
 )
+from sop_keras.training.saved_run import run_settings
 
 FLAGS = flags.FLAGS
 
@@ -96,26 +97,6 @@ def evaluate() -> None:
         write(folder, part, evaluations[part], source, path)
     print(table(evaluations, source))
     print(f"\nfigures: {folder}")
-
-
-def run_settings(folder: Path) -> dict[str, Any]:
-    """What a run's config.json says.
-
-    Raises:
-        FileNotFoundError: if the folder does not have it.
-        ValueError: if it is damaged.
-    """
-    path = folder / "config.json"
-    if not path.is_file():
-        runs = sorted(one.parent.name for one in folder.glob("*/config.json"))
-        raise FileNotFoundError(
-            f"{folder} is not the folder of a run: it has no config.json. "
-            + (f"It holds runs, choose one: {', '.join(runs)}." if runs else "")
-        )
-    try:
-        return dict(json.loads(path.read_text()))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no JSON object: {error}.") from None
 
 
 def model_path() -> Path:

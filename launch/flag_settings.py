@@ -70,6 +70,7 @@ def execution_from_flags(values: Any) -> Execution:
         jit_compile=values.jit_compile,
         steps_per_execution=values.steps_per_execution,
         checkpoint_minutes=values.checkpoint_minutes,
+        noise_monitor=values.noise_monitor,
     )
 
 

@@ -48,6 +48,7 @@ from flag_settings import (
 
 from sop_keras.distribution import is_chief, make_strategy
 from sop_keras.training import Preempted, Run
+from sop_keras.training.run import LABEL_ISSUES
 
 FLAGS = flags.FLAGS
 
@@ -171,13 +172,17 @@ def next_commands(folder: Path, first: Path) -> str:
         f"curves:  tensorboard --logdir={folder}",
         f"figures: {first}/result.json",
     ]
+    if (first / LABEL_ISSUES).exists():
+        lines.append(f"wrong labels: {first / LABEL_ISSUES}")
+        lines.append(f"report:  python launch/report.py {first}")
     lines.append(f"network: keras.saving.load_model({str(first / 'backbone.keras')!r})")
     return "\n".join(lines)
 
 
 def main(
-    command: Callable[[str], None] = train,
+    command: Callable[..., None] = train,
     default_flagfile: str | None = flagfiles.DEFAULT,
+    argument: str | None = None,
 ) -> None:
     """Parse the command line, run the command, and show its errors as one line.
 
@@ -186,8 +191,11 @@ def main(
             data set's where there is none.
         default_flagfile: the flagfile where none is given; None for none. Defaults to
             the digits'.
+        argument: what the one argument that is no flag is called; the command is given
+            it after the name. Defaults to `None`: there is none.
     """
     show_messages()
+    FLAGS.set_gnu_getopt(argument is not None)  # flags may come after it
     try:
         argv, name = flagfiles.resolve(sys.argv, default_flagfile)
     except ValueError as error:
@@ -195,9 +203,12 @@ def main(
 
     def run(rest: list[str]) -> None:
         try:
-            if len(rest) > 1:
-                raise ValueError(f"arguments that are no flags: {' '.join(rest[1:])}")
-            command(name or re.sub(r"\W", "_", FLAGS.dataset))
+            if argument is not None and len(rest) == 1:
+                raise ValueError(f"Say what it is about: {rest[0]} {argument}")
+            extra = rest[1 if argument is None else 2 :]
+            if extra:
+                raise ValueError(f"arguments that are no flags: {' '.join(extra)}")
+            command(name or re.sub(r"\W", "_", FLAGS.dataset), *rest[1:])
         except Preempted as stopped:
             print(stopped, file=sys.stderr)
             sys.exit(CONTINUE)

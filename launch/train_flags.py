@@ -248,6 +248,11 @@ flags.DEFINE_float(
     "whole epochs alone.",
     lower_bound=0,
 )
+flags.DEFINE_bool(
+    "noise_monitor",
+    True,
+    "sop, sop_plus: whether TensorBoard shows what they find out about the labels.",
+)
 
 # The run
 flags.DEFINE_integer(

@@ -30,6 +30,9 @@ class Execution:
             many. Defaults to `1`.
         checkpoint_minutes: how long after a checkpoint the next one is written inside
             an epoch. Defaults to `30.0`; with `0`, only after each epoch.
+        noise_monitor: whether TensorBoard is shown what SOP and SOP+ find out about the
+            labels, after each epoch (`sop_keras.monitoring.NoiseMonitor`). Defaults to
+            `True`.
 
     Raises:
         ValueError: for a value out of range.
@@ -40,6 +43,7 @@ class Execution:
     jit_compile: bool | None = None
     steps_per_execution: int = 1
     checkpoint_minutes: float = 30.0
+    noise_monitor: bool = True
 
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:

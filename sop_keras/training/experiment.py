@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,17 @@ _OF_SOP_PLUS = ("consistency_weight", "strong_augment", "balance_weight", "class
 _OF_SOP = ("u_learning_rate", "v_learning_rate", "init_std", "variant")
 _OF_SOURCES = ("label_set", "num_classes", "resize", "image_size")
 _IGNORED_BY = {"sop_plus": (), "sop": _OF_SOP_PLUS, "ce": (*_OF_SOP, *_OF_SOP_PLUS)}
+# What stands for a setting that the method ignores, and that `settings` leaves out.
+_UNUSED: dict[str, Any] = {
+    "u_learning_rate": 0.0,
+    "v_learning_rate": 0.0,
+    "init_std": 0.0,
+    "variant": "paper",
+    "consistency_weight": 0.0,
+    "strong_augment": "none",
+    "balance_weight": 0.0,
+    "class_prior": "uniform",
+}
 
 
 @dataclass(frozen=True)
@@ -161,6 +172,34 @@ class Experiment:
         for name in _IGNORED_BY[self.method]:
             del settings[name]
         return settings
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any]) -> Experiment:
+        """The experiment that `settings` describes.
+
+        Args:
+            settings: as `settings()` gives them, or JSON made of that. Those that the
+                method ignores are 0, `"none"` and the like in the experiment.
+
+        Raises:
+            ValueError: if one is missing or unknown, or has a value that cannot be.
+        """
+        ignored = _IGNORED_BY.get(settings.get("method", ""), ())
+        values = {**{name: _UNUSED[name] for name in ignored}, **settings}
+        known = {one.name: one.default is MISSING for one in fields(cls)}
+        missing = [name for name in known if known[name] and name not in values]
+        unknown = [name for name in values if name not in known]
+        if missing or unknown:
+            raise ValueError(
+                "These are not the settings of an experiment: "
+                + "; ".join(
+                    f"{what} {', '.join(names)}"
+                    for what, names in (("missing", missing), ("unknown", unknown))
+                    if names
+                )
+                + ". Were they written by another version?"
+            )
+        return cls(**{**values, "decay_epochs": tuple(values["decay_epochs"])})
 
     def source_options(self) -> dict[str, Any]:
         """What `load_source` is told of these settings."""

@@ -68,6 +68,7 @@ def compile_model(
         variant=experiment.variant,
         init_std=experiment.init_std,
         seed=experiment.seed,
+        gradient_norms=True,
         **_regularizers(experiment, data),
         **table,
     )

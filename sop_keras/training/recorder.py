@@ -22,6 +22,7 @@ from sop_keras.data import (
 )
 from sop_keras.distribution.agreement import on_any_worker
 from sop_keras.distribution.strategies import is_chief, is_multi_worker
+from sop_keras.monitoring import NoiseMonitor
 from sop_keras.training.checkpoint import Checkpoints
 from sop_keras.training.experiment import ExperimentData
 from sop_keras.training.guard import Guard
@@ -37,10 +38,10 @@ _STEPS_BETWEEN_QUESTIONS = 10
 class Recorder(keras.callbacks.Callback):
     """Counts batches and epochs, and writes all that is written while they pass.
 
-    After each epoch it evaluates on the test sets, writes a checkpoint, then a row of
-    `history.csv` and the same for TensorBoard; within an epoch it writes checkpoints as
-    time passes. After each batch it looks whether the loss is finite and whether the
-    training is to stop.
+    After each epoch it evaluates on the test sets, has the monitor write its pages,
+    writes a checkpoint, then a row of `history.csv` and the same for TensorBoard;
+    within an epoch it writes checkpoints as time passes. After each batch it looks
+    whether the loss is finite and whether the training is to stop.
 
     The checkpoint holds the rows up to it, so that the file is made right again when a
     run continues after a kill between the two. An epoch that was interrupted is given
@@ -58,13 +59,15 @@ class Recorder(keras.callbacks.Callback):
         preemption: what knows of a SIGTERM.
         bad_images: what test images that cannot be read are reported to.
         strategy: what the run trains under. Of several machines, the first one writes.
+        monitor: what looks at the noise table after each epoch, on that machine.
+            Defaults to `None`: nothing does.
 
     Attributes:
         progress: how far the run has come, at the last checkpoint. `history` in it has
             one dict an epoch: `epoch` (from 1), `seconds` (of that epoch, with its
             evaluation), `learning_rate` (of the network, at its end) and Keras' logs,
-            with `test_loss` and `test_accuracy`, and the same of each further test set
-            under its name.
+            with `test_loss` and `test_accuracy`, the same of each further test set
+            under its name, and the monitor's scalars.
         bad_images: as given.
     """
 
@@ -81,6 +84,7 @@ class Recorder(keras.callbacks.Callback):
         preemption: Preemption,
         bad_images: BadImages,
         strategy: tf.distribute.Strategy,
+        monitor: NoiseMonitor | None = None,
     ):
         super().__init__()
         self.progress = progress
@@ -90,6 +94,7 @@ class Recorder(keras.callbacks.Callback):
         self._guard = guard
         self._preemption = preemption
         self._strategy = strategy
+        self._monitor = monitor
         self._writes = is_chief(strategy)
         self._scalars = Scalars(folder / "tensorboard")
         self._num_classes = data.source.num_classes
@@ -111,6 +116,12 @@ class Recorder(keras.callbacks.Callback):
     def seconds(self) -> float:
         """Seconds of training and evaluation in all epochs, interruptions left out."""
         return sum(row["seconds"] for row in self.progress.history)
+
+    def set_model(self, model: keras.Model) -> None:
+        """Take the model, for the monitor too."""
+        super().set_model(model)
+        if self._monitor is not None:
+            self._monitor.set_model(model)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Start the clock and the metrics, where the last checkpoint has them."""
@@ -136,6 +147,7 @@ class Recorder(keras.callbacks.Callback):
             return  # saved once it is evaluated
         is_preempted = self._agreed(self._preemption.is_requested, done)
         if is_preempted or self._agreed(self._is_time_to_save(), done):
+            self._guard.check_weights(self.model, epoch, self._steps)
             progress = replace(
                 self.progress,
                 step=done,
@@ -162,8 +174,17 @@ class Recorder(keras.callbacks.Callback):
             ),
             **{name: float(value) for name, value in logs.items()},
         }
-        seconds = round(time.monotonic() - self._started, 3)
-        row = {"epoch": epoch + 1, "seconds": seconds, **figures}
+        self._guard.check_weights(self.model, epoch, self._steps)
+        monitored = dict(logs)
+        # No callback beside this one: it would miss an epoch that ends in a stop.
+        if self._monitor is not None:
+            self._monitor.on_epoch_end(epoch, monitored)
+        row = {
+            "epoch": epoch + 1,
+            "seconds": round(time.monotonic() - self._started, 3),
+            **figures,
+            **{name: monitored[name] for name in monitored if name not in logs},
+        }
         history = [*self.progress.history, row]
         self._save(Progress(self.progress.seed, epoch + 1, history=history))
         if self._writes:
@@ -183,7 +204,6 @@ class Recorder(keras.callbacks.Callback):
         return 0 < self._checkpoint_seconds <= since
 
     def _save(self, progress: Progress) -> None:
-        self._guard.check_weights(self.model, self.progress.epoch, self._steps)
         self._checkpoints.save(self.model, progress)
         self.progress = progress
         self._saved = time.monotonic()

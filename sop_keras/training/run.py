@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -26,6 +26,7 @@ from sop_keras.data import (
     BadImages,
     BatchParts,
     DataFiles,
+    EncodedImages,
     num_in_epoch,
     steps_per_epoch,
     training_batches,
@@ -33,6 +34,9 @@ from sop_keras.data import (
 from sop_keras.distribution import is_chief, make_strategy
 from sop_keras.distribution.agreement import is_common, on_any_worker
 from sop_keras.distribution.strategies import scope
+from sop_keras.label_issues.export import write_label_issues
+from sop_keras.monitoring import NoiseMonitor
+from sop_keras.monitoring.of_run import monitor_of_run
 from sop_keras.training.checkpoint import CheckpointError, Checkpoints
 from sop_keras.training.execution import Execution
 from sop_keras.training.experiment import Experiment, ExperimentData, load_data
@@ -46,7 +50,12 @@ from sop_keras.training.run_folder import RunFolder, RunFolderError
 from sop_keras.training.stretches import Stretch, stretches
 from sop_keras.training.summary import summarize
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 logger = logging.getLogger(__name__)
+
+LABEL_ISSUES = "label_issues.csv"
 
 
 class Run:
@@ -55,10 +64,11 @@ class Run:
     Files: `config.json` (the settings), `data.json` (what the data are: a run goes on
     with those it began with), `history.csv` (a row an epoch), `checkpoints/` (while it
     trains), `tensorboard/`, and at the end `model.keras` (everything), `backbone.keras`
-    (what is deployed) and `result.json`. The folder of an interrupted run is continued
-    after the batch of its last checkpoint, and the end is the same to the last bit
-    where the computation is deterministic. Image files that cannot be used are left out
-    and listed in `bad_images.csv`.
+    (what is deployed), `label_issues.csv` (SOP and SOP+: which training labels look
+    wrong, as of `SOPModel.label_issues`) and `result.json`. The folder of an
+    interrupted run is continued after the batch of its last checkpoint, and the end is
+    the same to the last bit where the computation is deterministic. Image files that
+    cannot be used are left out and listed in `bad_images.csv`.
 
     Args:
         experiment: the settings.
@@ -147,6 +157,7 @@ class Run:
         bad_images = BadImages(
             self.folder / self._name_of_bad_images(), self.files.max_bad_fraction
         )
+        monitor = self._monitor(data, flags)
         pipelines = self._pipelines(data, progress, steps, bad_images)
         first = list(itertools.islice(pipelines, 1))
         for _, batches in first:
@@ -165,6 +176,7 @@ class Run:
             preemption=preemption,
             bad_images=bad_images,
             strategy=self.strategy,
+            monitor=monitor,
         )
         self._check_preemption(preemption, "before its first batch")
         with _clear_messages(bad_images):
@@ -272,6 +284,13 @@ class Run:
             parts=BatchParts.of_pipeline(context),
         )
 
+    def _monitor(self, data: ExperimentData, flags: str) -> NoiseMonitor | None:
+        experiment = self.experiment
+        is_wanted = self.execution.noise_monitor and experiment.method != "ce"
+        if not (is_wanted and self._writes):
+            return None
+        return monitor_of_run(experiment, data, self.folder / "tensorboard", flags)
+
     def _name_of_bad_images(self) -> str:
         if self._writes:
             return "bad_images.csv"
@@ -308,6 +327,8 @@ class Run:
             "flags": flags,
         }
         if self._writes:
+            if issues is not None:
+                _write_issues(self.folder / LABEL_ISSUES, issues, data)
             self._own.write_result(result)
         self.checkpoints.remove()
         on_any_worker(self.strategy, False)  # no machine leaves before the others
@@ -328,6 +349,14 @@ class Run:
                 "again."
             )
             raise OutputError(f"{error} {intact}") from None
+
+
+def _write_issues(path: Path, issues: pd.DataFrame, data: ExperimentData) -> None:
+    images, files = data.train.images, None
+    if isinstance(images, EncodedImages):
+        position_of = {one: place for place, one in enumerate(data.train.ids.tolist())}
+        files = [images.name(position_of[one]) for one in issues["id"].tolist()]
+    write_label_issues(issues, path, data.source.class_names, files)
 
 
 @contextlib.contextmanager

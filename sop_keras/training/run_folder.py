@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from sop_keras.training.output import write_atomically
 
 # Of `data.json`: values that say nothing to a reader.
 _DIGESTS = ("ids", "labels", "file_names")
+# Of `DataFiles`: what names a file or a folder, and what lists the examples.
+_PATHS = ("data_dir", "human_labels", "imagenet_dir", "manifest", "test_manifest")
+_TABLES = ("manifest", "test_manifest")
 
 
 class RunFolderError(ValueError):
@@ -36,7 +40,7 @@ class RunFolder:
     @property
     def result(self) -> dict[str, Any] | None:
         """What `result.json` says, or None while the run is not complete."""
-        return _read_json(self.path / "result.json")
+        return read_json(self.path / "result.json")
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Write `result.json`: the run is complete."""
@@ -51,7 +55,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         contents = {
             "config.json": self._experiment.settings(),
-            "data.json": {**data.description(), "files": self._tables()},
+            "data.json": {**data.description(), "files": recorded(self._files)},
         }
         for name, content in contents.items():
             write_atomically(self.path / name, json.dumps(content, indent=2))
@@ -64,7 +68,7 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"{self.path} is a file; a run needs a folder.")
-        config = _read_json(self.path / "config.json")
+        config = read_json(self.path / "config.json")
         if config is None:
             leftovers = [
                 name
@@ -91,18 +95,8 @@ class RunFolder:
         Raises:
             RunFolderError: for other data.
         """
-        there = _read_json(self.path / "data.json")
-        if there is None:
-            return
-        there.pop("files", None)  # as long as they say the same, they may have moved
-        now = data.description()
-        # Of other examples, the ids and labels are others as well.
-        digests = {name: (there.pop(name, None), now.pop(name)) for name in _DIGESTS}
-        changed = _differences(there, now) or [
-            f"other {name.replace('_', ' ')}"
-            for name, (one, other) in digests.items()
-            if one != other
-        ]
+        there = read_json(self.path / "data.json")
+        changed = [] if there is None else data_differences(there, data)
         if changed:
             raise RunFolderError(
                 f"{self.path} holds a run on other data ({'; '.join(changed)}). Choose "
@@ -115,18 +109,44 @@ class RunFolder:
         Raises:
             RunFolderError: for another table.
         """
-        there = (_read_json(self.path / "data.json") or {}).get("files", {})
-        for name, path in self._tables().items():
+        there = (read_json(self.path / "data.json") or {}).get("files", {})
+        now = recorded(self._files)
+        for name in _TABLES:
+            path = now[name]
             if there and there.get(name) != path:
                 raise RunFolderError(
                     f"{self.path} holds a complete run on another table ({name}: "
                     f"{there.get(name)} there, {path} now). Choose another folder."
                 )
 
-    def _tables(self) -> dict[str, str | None]:
-        paths = (self._files.manifest, self._files.test_manifest)
-        absolute = (None if path is None else os.path.abspath(path) for path in paths)
-        return dict(zip(("manifest", "test_manifest"), absolute, strict=True))
+
+def recorded(files: DataFiles) -> dict[str, Any]:
+    """Where the data are, as `data.json` has it: the same from any directory."""
+    options = asdict(files)
+    for name in _PATHS:
+        path = options[name]
+        if path is not None and (name, path) != ("imagenet_dir", "none"):
+            options[name] = os.path.abspath(path)
+    return options
+
+
+def data_differences(there: dict[str, Any], data: ExperimentData) -> list[str]:
+    """What of `data` is not as a run's `data.json` says; empty for the run's data.
+
+    Args:
+        there: the content of `data.json`.
+        data: what was loaded now.
+    """
+    # As long as they say the same, they may have moved.
+    there = {name: value for name, value in there.items() if name != "files"}
+    now = data.description()
+    # Of other examples, the ids and labels are others as well.
+    digests = {name: (there.pop(name, None), now.pop(name)) for name in _DIGESTS}
+    return _differences(there, now) or [
+        f"other {name.replace('_', ' ')}"
+        for name, (one, other) in digests.items()
+        if one != other
+    ]
 
 
 def _differences(there: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -150,7 +170,12 @@ def _class_difference(there: list[str], now: list[str]) -> str:
     return f"class {number}: {there[number]!r} there, {now[number]!r} now"
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file of a run's folder; None where there is no file.
+
+    Raises:
+        RunFolderError: if it is damaged.
+    """
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:

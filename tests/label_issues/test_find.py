@@ -14,7 +14,10 @@ def make_model(trained=True, num_examples=4, **kwargs):
     """Logits are the inputs; u and v are as set."""
     backbone = keras.Sequential([keras.Input((3,)), keras.layers.Identity()])
     model = SOPModel(backbone, num_examples, 3, init_std=0.0, **kwargs)
-    u, v = np.zeros((num_examples, 1), "float32"), np.zeros((num_examples, 3), "float32")
+    u, v = (
+        np.zeros((num_examples, 1), "float32"),
+        np.zeros((num_examples, 3), "float32"),
+    )
     u[1], v[1, 2] = 0.9, 0.3
     model.noise_table.u.assign(u)
     model.noise_table.v.assign(v)

@@ -40,7 +40,9 @@ def test_training_writes_what_the_network_said_before_the_step(device):
     backbone = keras.Sequential([keras.Input((2,)), keras.layers.Identity()])
     model = SOPModel(backbone, 4, 2, table_device=device)
     model.compile("sgd")
-    model.fit(x, {"label": np.array([0, 0, 1]), "index": np.array([3, 1, 0])}, verbose=0)
+    model.fit(
+        x, {"label": np.array([0, 0, 1]), "index": np.array([3, 1, 0])}, verbose=0
+    )
     np.testing.assert_allclose(
         model.training_record.table.numpy(),
         [[0, 0.5], [0, 0.75], [-1, -1], [1, 0.25]],

@@ -15,6 +15,7 @@ def test_the_defaults_are_one_device_and_half_an_hour():
         "jit_compile": None,
         "steps_per_execution": 1,
         "checkpoint_minutes": 30.0,
+        "noise_monitor": True,
     }
 
 

@@ -36,6 +36,38 @@ def test_settings_that_a_method_ignores_are_not_among_its_own():
     assert digits(method="ce").settings().keys() == full - of_sop_plus - of_sop
 
 
+@pytest.mark.parametrize("method", ["sop", "sop_plus", "ce"])
+def test_an_experiment_is_made_of_its_settings(method):
+    original = digits(method=method, label_set="worst", u_learning_rate=3.0)
+    settings = json.loads(json.dumps(original.settings()))
+    again = experiment.Experiment.from_settings(settings)
+    assert again.settings() == original.settings()
+    assert again.decay_epochs == (1, 2)
+    # What the method ignores is nothing; the rest is what it was.
+    assert again.u_learning_rate == (0.0 if method == "ce" else 3.0)
+    assert again.balance_weight == (0.1 if method == "sop_plus" else 0.0)
+    assert again.second_view == original.second_view
+
+
+def test_settings_of_earlier_versions_lack_what_has_a_default():
+    settings = digits().settings()
+    del settings["precision"]
+    assert experiment.Experiment.from_settings(settings) == replace(
+        experiment.Experiment.from_settings(digits().settings()), precision="float32"
+    )
+
+
+def test_settings_that_are_none_are_refused_by_name():
+    settings = {**digits().settings(), "colour": "red"}
+    del settings["seed"], settings["noise"]
+    text = r"settings of an experiment: missing noise, seed; unknown colour\."
+    with pytest.raises(ValueError, match=text):
+        experiment.Experiment.from_settings(settings)
+    settings = {**digits(method="sop_plus").settings(), "method": "sop+"}
+    with pytest.raises(ValueError, match=r"one of sop, sop_plus, ce.*'sop\+'"):
+        experiment.Experiment.from_settings(settings)
+
+
 def test_the_parts_are_disjoint_and_keep_their_ids(data):
     # 1,797 digits: 360 test. Of 180 validation ids over the full range, some are
     # test examples, which never become validation.

@@ -3,6 +3,7 @@ import sys
 from dataclasses import replace
 
 import keras
+import numpy as np
 import pytest
 from PIL import Image
 from runs import InterruptionError, assert_same_end, history, interrupt_at
@@ -35,6 +36,7 @@ def test_what_a_run_leaves(complete):
         "result.json",
         "model.keras",
         "backbone.keras",
+        "label_issues.csv",
         "tensorboard",
     }
     assert json.loads((folder / "result.json").read_text()) == result
@@ -43,6 +45,32 @@ def test_what_a_run_leaves(complete):
     assert set(result["versions"]) >= {"keras", "tensorflow", "sop_keras"}
     assert result["seconds"] > 0
     assert list((folder / "tensorboard").rglob("events.out.tfevents.*"))
+
+
+def test_the_label_issues_are_those_of_the_saved_model(complete):
+    from sop_keras.label_issues.export import read_label_issues
+    from sop_keras.training.experiment import load_data
+
+    folder, result = complete
+    written = read_label_issues(folder / "label_issues.csv")
+    assert written["label_quality"].is_monotonic_increasing
+    assert result["num_label_issues"] == written["is_label_issue"].sum()
+    data = load_data(digits())
+    model = keras.saving.load_model(folder / "model.keras")
+    x = (data.train.images / 255 - data.source.mean) / data.source.std
+    y = {"label": data.train.labels, "index": data.train.ids}
+    issues = model.label_issues(x.astype("float32"), y)
+    issues = issues.set_index("id").loc[written["id"]]
+    np.testing.assert_allclose(
+        written["label_quality"], issues["label_quality"], rtol=1e-3, atol=1e-9
+    )
+    # By hand from the table: how many of the lowest are wrong.
+    clean = dict(zip(data.train.ids, data.train.clean_labels, strict=True))
+    is_wrong = np.array(
+        [clean[row.id] != row.given_label for row in written.itertuples()]
+    )
+    found = result["detection"]["precision_at_k"]
+    assert found == pytest.approx(is_wrong[: is_wrong.sum()].mean())
 
 
 def test_the_history_has_a_row_an_epoch(complete):

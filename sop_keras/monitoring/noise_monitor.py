@@ -1,0 +1,244 @@
+"""NoiseMonitor: what SOP finds out about its labels, in TensorBoard."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from sop_keras.label_issues import noise_matrix
+from sop_keras.monitoring import pictures
+from sop_keras.monitoring.figures import figures_by_clean_labels, noise_figures
+from sop_keras.monitoring.monitored_examples import MonitoredExamples
+from sop_keras.monitoring.summaries import Summaries
+from sop_keras.monitoring.table_scan import TableScan, scan_table
+
+
+class NoiseMonitor(keras.callbacks.Callback):
+    """Writes pages for TensorBoard about the label noise, after each epoch of `fit`.
+
+    Scalars: `noise/` has the mean, quantiles and sparsity of s, the share of labels
+    that count as wrong (`label_quality` below 1/2, by the predictions that were made in
+    training) and of rows of u, v that have left their first values; `rates/` the
+    learning rates. Where clean labels are known, `detection/` says how well wrong ones
+    are found, and `memorization/` how many of the right and of the wrong labels the
+    network predicts, and for how many wrong ones the clean label. Histograms: log10 of
+    |u| at the label and of |v| off the label. Images: the estimated class-to-class
+    noise, beside the true one where that is known, and the examples whose labels look
+    worst. HParams and text, where they are given.
+
+    The noise table is read once an epoch, a chunk of rows at a time; pictures are drawn
+    after epochs 1, 3, 10, 30, 100, ... and the last one. Nothing is drawn at random,
+    and no state is kept: a training is the same with it and without, and may be
+    interrupted.
+
+    Args:
+        log_dir: where TensorBoard's files go.
+        labels: the given labels of the training examples, integers `(n,)` or one-hot.
+        ids: their rows of the noise table, integers `(n,)`. Defaults to `None`: their
+            positions, as in `fit` on arrays.
+        clean_labels: like `labels`. Defaults to `None`: not known.
+        class_names: one a class. Defaults to `None`: their numbers.
+        images: an array `(n, height, width, 1 or 3)`, uint8 or in [0, 1], in the order
+            of `labels`; or a function from positions, integers `(k,)`, to such images,
+            called for those that are shown alone. Defaults to `None`: no gallery.
+        hparams: settings by name. Defaults to `None`.
+        text: shown as it is, such as the flags of a command. Defaults to `None`.
+        num_suspicious: how many examples the gallery shows, at least 1. Defaults to
+            `36`.
+        write_logs: whether the losses and metrics of `fit` are written as well, where
+            and as `keras.callbacks.TensorBoard` would. Defaults to `True`.
+        epochs: after how many epochs the training ends, where it is more than one call
+            of `fit`. Defaults to `None`: `epochs` of `fit`.
+
+    Raises:
+        ValueError: for lengths that differ; before training, for a model that is no
+            SOPModel, and ids or labels that are out of its range.
+        ImportError: without Pillow, or scikit-learn where clean labels are given.
+        OutputError: where something cannot be written.
+
+    Example:
+    ```python
+    monitor = NoiseMonitor("logs", y_noisy, images=x_train)
+    model.fit(x_train, y_noisy, epochs=20, callbacks=[monitor])
+    ```
+
+    and `tensorboard --logdir=logs`. On several machines, give it to `fit` on the first
+    one alone.
+    """
+
+    def __init__(
+        self,
+        log_dir: str | os.PathLike[str],
+        labels: Any,
+        *,
+        ids: Any = None,
+        clean_labels: Any = None,
+        class_names: Sequence[str] | None = None,
+        images: np.ndarray | Callable[[np.ndarray], np.ndarray] | None = None,
+        hparams: Mapping[str, Any] | None = None,
+        text: str | None = None,
+        num_suspicious: int = 36,
+        write_logs: bool = True,
+        epochs: int | None = None,
+    ):
+        super().__init__()
+        if num_suspicious < 1:
+            raise ValueError(
+                "`num_suspicious` must be at least 1; without `images` there is no "
+                f"gallery. Received: num_suspicious={num_suspicious}."
+            )
+        self._examples = MonitoredExamples(
+            labels, ids, clean_labels, images, class_names
+        )
+        _import_extras(["PIL.ImageFont", "tensorboard.summary"])
+        if self._examples.clean_labels is not None:
+            _import_extras(["sklearn.metrics"])
+        self._folder = Path(log_dir)
+        self._summaries = Summaries(self._folder)
+        self._hparams = hparams
+        self._text = text
+        self._num_suspicious = num_suspicious
+        self._epochs = epochs
+        self._logs: Any = None
+        if write_logs:
+            from sop_keras.training.scalars import Scalars  # which uses this package
+
+            self._logs = Scalars(self._folder)
+
+    def set_model(self, model: keras.Model) -> None:
+        """Check that the model and the examples belong together."""
+        from sop_keras.sop import SOPModel
+
+        if not isinstance(model, SOPModel):
+            raise ValueError(
+                "NoiseMonitor shows u and v, which SOPModel alone has. Received: a "
+                f"model of type {type(model).__name__}."
+            )
+        self._examples.check(model)
+        super().set_model(model)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Look at the table once, and write; later callbacks find the scalars in logs.
+
+        So does the history that `fit` gives.
+        """
+        logs = {} if logs is None else logs
+        examples, summaries = self._examples, self._summaries
+        if not summaries.is_begun:
+            self._write_settings(epoch, logs)
+        scan = scan_table(self.model, examples.labels, examples.ids)
+        figures = {**noise_figures(scan), **self._rates()}
+        if examples.clean_labels is not None:
+            figures |= figures_by_clean_labels(
+                scan, examples.labels, examples.clean_labels
+            )
+        summaries.scalars(epoch, figures)
+        summaries.histogram(epoch, "log10_u_at_the_label", scan.log_u.buckets())
+        summaries.histogram(epoch, "log10_v_off_the_label", scan.log_v.buckets())
+        last = self.params["epochs"] if self._epochs is None else self._epochs
+        if has_pictures(epoch + 1) or epoch + 1 == last:
+            self._write_pictures(epoch, scan)
+        if self._logs is not None:
+            self._logs.write(epoch, logs)
+        logs.update(figures)
+
+    def _rates(self) -> dict[str, float]:
+        model: Any = self.model
+        optimizers = {
+            "learning_rate": model.optimizer,
+            "alpha_u": model.u_optimizer,
+            "alpha_v": model.v_optimizer,
+        }
+        return {
+            f"rates/{name}": float(ops.convert_to_numpy(optimizer.learning_rate))
+            for name, optimizer in optimizers.items()
+        }
+
+    def _write_settings(self, epoch: int, logs: Mapping[str, Any]) -> None:
+        if self._text:
+            self._summaries.text(epoch, "flags", self._text)
+        if self._hparams is None:
+            return
+        metrics = {
+            name: (
+                f"epoch_{name.removeprefix('val_')}",
+                "validation" if name.startswith("val_") else "train",
+            )
+            for name in logs
+            if name.endswith("accuracy")
+        }
+        metrics["estimated noise rate"] = ("noise/estimated_rate", "")
+        if self._examples.clean_labels is not None:
+            metrics["AUROC"] = ("detection/auroc", "")
+            metrics["average precision"] = ("detection/average_precision", "")
+        self._summaries.hparams(self._hparams, metrics)
+
+    def _write_pictures(self, epoch: int, scan: TableScan) -> None:
+        examples = self._examples
+        names, labels = examples.class_names or (), examples.labels
+        matrices = {"estimated": scan.likely_labels(labels)}
+        if examples.clean_labels is not None:
+            matrices["true"] = examples.clean_labels
+        counts = {
+            title: noise_matrix(true, labels, len(names))
+            for title, true in matrices.items()
+        }
+        self._summaries.image(
+            epoch, "noise_matrix", pictures.noise_matrices(counts, names)
+        )
+        if examples.have_images and scan.is_known.any():
+            suspects = self._suspects(scan, names)
+            title = f"The {len(suspects)} labels of lowest quality, epoch {epoch + 1}"
+            self._summaries.image(
+                epoch, "suspicious_labels", pictures.gallery(suspects, title)
+            )
+
+    def _suspects(
+        self, scan: TableScan, names: Sequence[str]
+    ) -> list[pictures.Suspect]:
+        """The examples of lowest quality, the lowest first."""
+        examples = self._examples
+        order = np.argsort(scan.quality, kind="stable")  # NaN comes last
+        positions = order[: min(self._num_suspicious, int(scan.is_known.sum()))]
+        clean = examples.clean_labels
+        return [
+            pictures.Suspect(
+                image=image,
+                title=f"id {examples.ids[position]}, {scan.quality[position]:.2g}",
+                given=names[examples.labels[position]],
+                suggested=names[scan.suggested[position]],
+                clean=None if clean is None else names[clean[position]],
+            )
+            for position, image in zip(
+                positions, examples.images_at(positions), strict=True
+            )
+        ]
+
+
+def has_pictures(epoch: int) -> bool:
+    """Whether an epoch, counted from 1, is one of 1, 3, 10, 30, 100, ...
+
+    Pictures cost five times what all else does, and TensorBoard shows ten of a kind.
+    """
+    return str(epoch).rstrip("0") in ("1", "3")
+
+
+def _import_extras(modules: Sequence[str]) -> None:
+    """Import what is needed later, where its absence is an early error."""
+    for module in modules:
+        package = module.partition(".")[0]
+        try:
+            importlib.import_module(package)
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ImportError(
+                f"NoiseMonitor needs {package}: pip install 'sop-keras[monitor]' "
+                "installs all that it needs."
+            ) from error

@@ -1,0 +1,137 @@
+"""The settings and the figures at the head of a report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sop_keras.report.run_labels import RunLabels
+from sop_keras.training.saved_run import SavedRun
+
+METHOD_NAMES = {"sop": "SOP", "sop_plus": "SOP+"}
+
+# Settings of `config.json` under the names that people know them by.
+_SETTINGS = {
+    "backbone": "Network",
+    "pretrained": "First weights",
+    "epochs": "Epochs",
+    "batch_size": "Batch size",
+    "learning_rate": "Learning rate",
+    "schedule": "Schedule",
+    "u_learning_rate": "alpha_u",
+    "v_learning_rate": "alpha_v",
+    "init_std": "Standard deviation u, v start at",
+    "consistency_weight": "lambda_C",
+    "balance_weight": "lambda_B",
+    "strong_augment": "Second view",
+    "augment": "Augmentation",
+    "precision": "Precision",
+    "seed": "Seed",
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number at the head of the page.
+
+    Args:
+        name: what it is.
+        value: as text, with its unit.
+        note: what is to be said beside it; may be empty.
+    """
+
+    name: str
+    value: str
+    note: str = ""
+
+
+def settings_of(run: SavedRun) -> dict[str, str]:
+    """What was trained on what, by name."""
+    settings, data = run.experiment.settings(), run.data
+    label_set = settings["label_set"]
+    noise = settings["noise"]
+    facts = {
+        "Data set": settings["dataset"] + (f", {label_set}" if label_set else ""),
+        "Classes": f"{data.source.num_classes:,}",
+        "Noise drawn": noise,
+        "Method": METHOD_NAMES[settings["method"]],
+    }
+    if noise != "none":
+        facts["Noise drawn"] = f"{noise}, {percent(settings['noise_rate'])}"
+    for part, examples in data.parts.items():
+        if len(examples):
+            facts[f"Examples, {part}"] = f"{len(examples):,}"
+    for name, shown in _SETTINGS.items():
+        if name in settings:
+            facts[shown] = str(settings[name])
+    facts["Time"] = f"{run.result['seconds']:,.0f} s"
+    versions = run.result.get("versions", {})
+    facts["Versions"] = ", ".join(f"{name} {one}" for name, one in versions.items())
+    facts["Folder"] = str(run.folder)
+    facts["Flags"] = run.result.get("flags", "")
+    return {name: value for name, value in facts.items() if value}
+
+
+def figures_of(run: SavedRun, labels: RunLabels) -> list[Figure]:
+    """What came out: accuracies, label issues, and how right these are."""
+    return [*_accuracies(run.result), *_issues(labels), *_detection(run.result)]
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1] as text."""
+    return f"{100 * share:.1f} %"
+
+
+def _accuracies(result: dict[str, Any]) -> list[Figure]:
+    figures = []
+    if (final := result.get("final_test_accuracy")) is not None:
+        best = percent(result["best_test_accuracy"])
+        note = f"best {best}, after epoch {result['best_epoch']:.0f}"
+        figures.append(Figure("Test accuracy", percent(final), note))
+    elif (final := result.get("final_validation_accuracy")) is not None:
+        figures.append(Figure("Validation accuracy", percent(final), "given labels"))
+    given = percent(result["train_accuracy_given_labels"])
+    if (clean := result.get("train_accuracy_clean_labels")) is None:
+        figures.append(Figure("Training accuracy", given, "given labels"))
+    else:
+        note = f"clean labels; {given} of the given ones"
+        figures.append(Figure("Training accuracy", percent(clean), note))
+    return figures
+
+
+def _issues(labels: RunLabels) -> list[Figure]:
+    if not len(labels):
+        return [Figure("Label issues", "0", "no example was trained on")]
+    is_issue = labels.column("is_label_issue")
+    note = f"of {len(labels):,} training labels"
+    figures = [
+        Figure("Label issues", f"{is_issue.sum():,}", note),
+        Figure("Estimated noise rate", percent(is_issue.mean()), "share of issues"),
+    ]
+    if (is_wrong := labels.is_wrong) is not None:
+        note = f"{is_wrong.sum():,} wrong labels"
+        figures.append(Figure("True noise rate", percent(is_wrong.mean()), note))
+    return figures
+
+
+def _detection(result: dict[str, Any]) -> list[Figure]:
+    """How well wrong labels are found, where they are known."""
+    known = {
+        name: value
+        for name, value in (result.get("detection") or {}).items()
+        if value is not None
+    }
+    texts = {
+        "auroc": ("AUROC", "of label quality, for wrong labels"),
+        "average_precision": ("Average precision", "of label quality"),
+        "precision_at_k": ("Precision at k", "k: the number of wrong labels"),
+        "precision": ("Precision", "label issues that are wrong labels"),
+        "recall": ("Recall", "wrong labels that are label issues"),
+    }
+    figures = []
+    for name, (shown, note) in texts.items():
+        if name in known:
+            is_share = name not in ("auroc", "average_precision")
+            value = percent(known[name]) if is_share else f"{known[name]:.4f}"
+            figures.append(Figure(shown, value, note))
+    return figures

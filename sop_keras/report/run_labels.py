@@ -1,0 +1,124 @@
+"""The label issues of a run beside what is known of its labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sop_keras.label_issues import noise_matrix, transition_rates
+from sop_keras.label_issues.export import read_label_issues
+from sop_keras.training.run import LABEL_ISSUES
+from sop_keras.training.run_folder import RunFolderError
+from sop_keras.training.saved_run import SavedRun
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class RunLabels:
+    """The labels that a run judged, from the lowest `label_quality` on.
+
+    Those of examples that were never trained on are left out.
+
+    Args:
+        issues: their rows of the table of label issues, n of them.
+        positions: their places in the run's training examples, shape `(n,)`.
+        clean: their clean labels, shape `(n,)`; None where these are not known.
+        num_classes: K.
+    """
+
+    issues: pd.DataFrame
+    positions: np.ndarray
+    clean: np.ndarray | None
+    num_classes: int
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def column(self, name: str) -> np.ndarray:
+        """A column of the table, shape `(n,)`."""
+        return self.issues[name].to_numpy()
+
+    @property
+    def is_wrong(self) -> np.ndarray | None:
+        """Which labels are wrong, bool `(n,)`; None where nobody knows."""
+        return None if self.clean is None else self.column("given_label") != self.clean
+
+    @property
+    def estimated(self) -> np.ndarray:
+        """The labels with those suggested for issues, as given for the rest."""
+        return np.where(
+            self.column("is_label_issue"),
+            self.column("suggested_label"),
+            self.column("given_label"),
+        )
+
+    def matrices(self) -> dict[str, np.ndarray]:
+        """P(given label | true label), shape `(K, K)` each, estimated and as it is.
+
+        Where the clean labels are not known, the estimated one alone.
+        """
+        true_labels = {"estimated": self.estimated}
+        if self.clean is not None:
+            true_labels["true"] = self.clean
+        given = self.column("given_label")
+        return {
+            name: transition_rates(noise_matrix(labels, given, self.num_classes))
+            for name, labels in true_labels.items()
+        }
+
+    def frequent_changes(self, count: int) -> list[tuple[int, int, int]]:
+        """The most frequent issues: given label, suggested label, how many, at most."""
+        is_issue = self.column("is_label_issue")
+        given = self.column("given_label")[is_issue].astype(np.int64)
+        pairs = given * self.num_classes + self.column("suggested_label")[is_issue]
+        kinds, counts = np.unique(pairs, return_counts=True)
+        first = np.argsort(-counts, kind="stable")[:count]
+        return [
+            (int(kinds[i]) // self.num_classes, int(kinds[i]) % self.num_classes, n)
+            for i, n in zip(first, counts[first].tolist(), strict=True)
+        ]
+
+
+def labels_of(run: SavedRun) -> RunLabels:
+    """The labels of a run, with the verdicts in its label_issues.csv.
+
+    Raises:
+        FileNotFoundError: if the run has no such file.
+        ValueError: if that file is damaged, or that of other data.
+    """
+    path = run.folder / LABEL_ISSUES
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no {path}, which a run writes at its end. Write it with "
+            "`write_label_issues`, from what `label_issues` of the model in "
+            f"{run.folder / 'model.keras'} gives."
+        )
+    issues = read_label_issues(path)
+    train, num_classes = run.data.train, run.data.source.num_classes
+    ids = issues["id"].to_numpy()
+    order = np.argsort(train.ids, kind="stable")
+    places = np.searchsorted(train.ids[order], ids).clip(max=len(order) - 1)
+    positions = order[places]
+    is_own = train.ids[positions] == ids
+    is_own &= train.labels[positions] == issues["given_label"].to_numpy()
+    is_own &= issues["suggested_label"].between(0, num_classes - 1).to_numpy()
+    if not is_own.all():
+        raise RunFolderError(
+            f"{path} is not of this run: the run has no example of id "
+            f"{ids[~is_own][0]} with that given label, and {num_classes} classes. Put "
+            "the file back that the run wrote."
+        )
+    quality = issues["label_quality"].to_numpy()
+    by_quality = np.lexsort((ids, quality))  # NaN comes last
+    rows = by_quality[: np.isfinite(quality).sum()]
+    clean = train.clean_labels
+    return RunLabels(
+        issues.iloc[rows],
+        positions[rows],
+        None if clean is None else clean[positions[rows]],
+        num_classes,
+    )

@@ -1,0 +1,95 @@
+"""The report of a run, from its folder to the page."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sop_keras.data import DataFiles
+from sop_keras.report.drawings import draw_all
+from sop_keras.report.figures import METHOD_NAMES, figures_of, settings_of
+from sop_keras.report.gallery import gallery_rows
+from sop_keras.report.page import Page, render
+from sop_keras.report.run_labels import labels_of
+from sop_keras.training.output import explained, replacing
+from sop_keras.training.saved_run import load_run, run_settings
+
+_NUM_CHANGES = 10
+
+
+def write_report(
+    folder: str | os.PathLike[str],
+    files: DataFiles | None = None,
+    output: str | os.PathLike[str] | None = None,
+    num_examples: int = 200,
+) -> Path:
+    """Write the report of a complete run of SOP or SOP+.
+
+    That is one HTML page that needs no other file and no network, and its plots as PNG
+    in a folder of the same name beside it.
+
+    Args:
+        folder: the run's folder.
+        files: where its data set is. Defaults to `None`: where it was in training.
+        output: the page, `NAME.html`. Defaults to `None`: `report.html` in `folder`.
+        num_examples: how many labels the gallery shows, at least 1. Defaults to `200`.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        FileNotFoundError: if the folder is not that of a run, or lacks the table of
+            label issues, or the data set is not to be found.
+        ValueError: for a run of cross entropy, one that is not complete, other data, or
+            an argument that cannot be.
+        OutputError: if something cannot be written.
+    """
+    folder = Path(folder)
+    path = Path(output) if output is not None else folder / "report.html"
+    _check(folder, path, num_examples)
+    run = load_run(folder, files)
+    labels = labels_of(run)
+    drawn = draw_all(run, labels)
+    page = Page(
+        title=f"Label report: {run.data.source.name}",
+        summary=(
+            f"{METHOD_NAMES[run.experiment.method]} on {len(run.data.train):,} "
+            f"training examples of {run.data.source.name}: whose labels look wrong."
+        ),
+        figures=figures_of(run, labels),
+        settings=settings_of(run),
+        plots=drawn,
+        changes=labels.frequent_changes(_NUM_CHANGES),
+        class_names=run.class_names,
+        gallery=gallery_rows(labels, run.data.train, num_examples),
+    )
+    pictures = path.with_suffix("")
+    with explained(pictures):
+        pictures.mkdir(parents=True, exist_ok=True)
+    for plot in drawn:
+        _write(pictures / f"{plot.name}.png", plot.light)
+    # Half surrogates are no characters: names that have them are shown escaped.
+    _write(path, render(page).encode("utf-8", "backslashreplace"))
+    return path
+
+
+def _check(folder: Path, path: Path, num_examples: int) -> None:
+    """Find what is wrong before the data are loaded."""
+    if path.suffix != ".html":
+        raise ValueError(
+            f"The report is a page: its name must end in .html. Received: {path}."
+        )
+    if num_examples < 1:
+        raise ValueError(
+            f"`num_examples` must be at least 1. Received: num_examples={num_examples}."
+        )
+    if run_settings(folder).get("method") == "ce":
+        raise ValueError(
+            f"{folder} is a run of cross entropy, which has no noise table and says "
+            "nothing about single labels. Choose a run of --method=sop or sop_plus."
+        )
+
+
+def _write(path: Path, content: bytes) -> None:
+    with replacing(path) as partial:
+        partial.write_bytes(content)

@@ -1,0 +1,146 @@
+"""A complete run, read back from its folder, with the data it was trained on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sop_keras.data import DataFiles
+from sop_keras.training.experiment import Experiment, ExperimentData, load_data
+from sop_keras.training.run_folder import (
+    RunFolderError,
+    data_differences,
+    read_json,
+    recorded,
+)
+
+_SAY_WHERE = (
+    "Say where its data are now: --data_dir=FOLDER (and --manifest, --human_labels or "
+    "--imagenet_dir, if they are used) to a launcher, `files` to `load_run`."
+)
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A complete run and its data; made by `load_run`.
+
+    Args:
+        folder: the run's folder.
+        experiment: the settings. Those that the method ignores are 0, `"none"` and the
+            like.
+        data: what it was trained on.
+        history: a dict an epoch, of `history.csv`.
+        result: the content of `result.json`.
+    """
+
+    folder: Path
+    experiment: Experiment
+    data: ExperimentData
+    history: list[dict[str, float]]
+    result: dict[str, Any]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name a class, in label order."""
+        return self.data.source.class_names
+
+
+def load_run(
+    folder: str | os.PathLike[str], files: DataFiles | None = None
+) -> SavedRun:
+    """Read a complete run, and load the data it was trained on.
+
+    Args:
+        folder: the run's folder.
+        files: where the data set is. Defaults to `None`: where it was when the run was
+            trained (`recorded_files`).
+
+    Raises:
+        FileNotFoundError: if the folder is not that of a run, or the data set is not to
+            be found.
+        RunFolderError: if the run is not complete, its files are damaged, or the data
+            are not those that it was trained on.
+        ValueError: if the settings are not those of an experiment.
+    """
+    folder = Path(folder)
+    settings = run_settings(folder)
+    result = read_json(folder / "result.json")
+    history = _history(folder / "history.csv")
+    if result is None or history is None:
+        missing = "result.json" if result is None else "history.csv"
+        raise RunFolderError(
+            f"There is no {folder / missing}: the run is not complete. The command "
+            "that started it finishes it."
+        )
+    experiment = Experiment.from_settings(settings)
+    files = files or recorded_files(folder)
+    try:
+        data = load_data(experiment, files)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"The data of the run {folder} are not where they are looked for. {error} "
+            f"{_SAY_WHERE}"
+        ) from None
+    there = read_json(folder / "data.json")
+    changed = [] if there is None else data_differences(there, data)
+    if changed:
+        raise RunFolderError(
+            f"These are not the data that {folder} was trained on "
+            f"({'; '.join(changed)}). {_SAY_WHERE}"
+        )
+    return SavedRun(folder, experiment, data, history, result)
+
+
+def run_settings(folder: Path) -> dict[str, Any]:
+    """What a run's config.json says.
+
+    Raises:
+        FileNotFoundError: if the folder does not have it.
+        RunFolderError: if it is damaged.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        runs = sorted(one.parent.name for one in folder.glob("*/config.json"))
+        raise FileNotFoundError(
+            f"{folder} is not the folder of a run: it has no config.json. "
+            + (f"It holds runs, choose one: {', '.join(runs)}." if runs else "")
+        )
+    try:
+        return dict(json.loads(path.read_text()))
+    except (TypeError, ValueError) as error:
+        raise RunFolderError(f"{path} is no JSON object: {error}.") from None
+
+
+def recorded_files(folder: str | os.PathLike[str]) -> DataFiles:
+    """Where a run's data were when it was trained.
+
+    Args:
+        folder: the run's folder.
+
+    Raises:
+        RunFolderError: if its data.json is damaged.
+    """
+    there = (read_json(Path(folder) / "data.json") or {}).get("files", {})
+    # Folders of earlier versions do not have all of them.
+    known = recorded(DataFiles())
+    return DataFiles(**{name: there[name] for name in known if name in there})
+
+
+def _history(path: Path) -> list[dict[str, float]] | None:
+    """The rows of history.csv, without cells that an epoch left empty."""
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [
+            {name: float(cell) for name, cell in row.items() if cell} for row in rows
+        ]
+    except FileNotFoundError:
+        return None
+    except (OSError, TypeError, ValueError, csv.Error) as error:
+        raise RunFolderError(
+            f"{path} cannot be read: {error}. Put a good copy there."
+        ) from None

@@ -1,0 +1,252 @@
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny import IDS, LABELS, events, scalars, set_by_hand, settings_written, tiny_model
+
+from sop_keras import SOPModel
+from sop_keras.monitoring import NoiseMonitor
+from sop_keras.monitoring.noise_monitor import has_pictures
+from sop_keras.training.output import OutputError
+
+CLEAN = np.array([1, 1, 0, 0])
+IMAGES = np.zeros((4, 2, 2, 1), np.uint8)
+
+
+def at_the_end_of_an_epoch(monitor, model, epoch=0, epochs=1, logs=None):
+    monitor.set_params({"epochs": epochs})
+    monitor.set_model(model)
+    monitor.on_epoch_end(epoch, logs)
+
+
+def test_the_scalars_of_an_epoch(tmp_path):
+    monitor = NoiseMonitor(tmp_path, LABELS, ids=IDS, clean_labels=CLEAN)
+    logs = {"loss": 2.0, "val_loss": 4.0}
+    at_the_end_of_an_epoch(monitor, set_by_hand(tiny_model()), epoch=7, logs=logs)
+    found = scalars(tmp_path, 7)
+    # Those of test_figures.py and tiny.py.
+    assert found["noise/mean_s1"] == pytest.approx(0.4225240 / 4, rel=1e-5)
+    assert found["noise/estimated_rate"] == pytest.approx(1 / 3)
+    assert found["detection/auroc"] == 0.5
+    assert found["memorization/wrong_labels_corrected"] == 0.5
+    assert found["rates/alpha_u"] == 2.0
+    assert found["rates/alpha_v"] == 3.0
+    assert found["rates/learning_rate"] == 0.25
+    written = events(tmp_path)
+    assert written["train", "epoch_loss", 7] == 2
+    assert written["validation", "epoch_loss", 7] == 4
+    # |u| = 0.5, 0.05, 0.004, 0.001, in fifths of decades.
+    histogram = written[".", "log10_u_at_the_label", 7]
+    lefts = [left for left, _, count in histogram.tolist() if count]
+    assert lefts == pytest.approx([-3, -2.4, -1.4, -0.4])
+
+
+def test_one_hot_labels_without_anything_else(tmp_path):
+    model = set_by_hand(tiny_model())
+    labels = np.eye(3)[[1, 0, 0, 2, 0, 0]]
+    monitor = NoiseMonitor(tmp_path, labels, write_logs=False)
+    at_the_end_of_an_epoch(monitor, model, logs={"loss": 1.0})
+    assert {part for part, _, _ in events(tmp_path)} == {"."}
+    found = scalars(tmp_path, 0)
+    # Rows 1 and 4 are 0; row 2 is labelled 0 as in tiny.py, and the others are, too.
+    assert found["noise/mean_s1"] == pytest.approx(0.4225240 / 6, rel=1e-5)
+    assert not any(tag.startswith(("detection", "memor")) for tag in found)
+    tags = {tag for _, tag, _ in events(tmp_path)}
+    assert "noise_matrix" in tags
+    assert "suspicious_labels" not in tags
+
+
+def test_pictures_are_drawn_now_and_then():
+    chosen = [epoch for epoch in range(1, 1001) if has_pictures(epoch)]
+    assert chosen == [1, 3, 10, 30, 100, 300, 1000]
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(None, {0, 2, 3}), (7, {0, 2})])
+def test_pictures_are_drawn_after_the_last_epoch(tmp_path, epochs, steps):
+    monitor = NoiseMonitor(tmp_path, LABELS, ids=IDS, images=IMAGES, epochs=epochs)
+    for epoch in range(4):
+        at_the_end_of_an_epoch(monitor, set_by_hand(tiny_model()), epoch, epochs=4)
+    for name in ("noise_matrix", "suspicious_labels"):
+        assert {step for _, tag, step in events(tmp_path) if tag == name} == steps
+
+
+def test_images_are_asked_for_the_lowest_qualities_alone(tmp_path):
+    asked = []
+
+    def images(positions):
+        asked.extend(positions.tolist())
+        return IMAGES[positions] / 255.0
+
+    monitor = NoiseMonitor(tmp_path, LABELS, ids=IDS, images=images, num_suspicious=2)
+    at_the_end_of_an_epoch(monitor, set_by_hand(tiny_model()))
+    assert asked == [0, 1]  # 0.32, 0.92; then 0.9995 and what is not known
+
+
+def test_no_more_examples_are_shown_than_are_known(tmp_path):
+    asked = []
+    monitor = NoiseMonitor(
+        tmp_path,
+        LABELS,
+        ids=IDS,
+        images=lambda positions: asked.append(positions) or IMAGES[positions],
+    )
+    at_the_end_of_an_epoch(monitor, set_by_hand(tiny_model()))
+    assert asked[0].tolist() == [0, 1, 2]
+
+
+def test_hparams_have_the_figures_of_the_training(tmp_path):
+    hparams = {"rate": 0.5, "kind": "a", "epochs": [1, 2], "size": None, "fast": True}
+    monitor = NoiseMonitor(
+        tmp_path, LABELS, ids=IDS, clean_labels=CLEAN, hparams=hparams
+    )
+    logs = {"accuracy": 0.5, "val_accuracy": 0.5, "test_accuracy": 0.5, "loss": 1.0}
+    at_the_end_of_an_epoch(monitor, set_by_hand(tiny_model()), logs=logs)
+    expected = {"rate": 0.5, "kind": "a", "epochs": "[1, 2]", "size": "none"}
+    found, metrics = settings_written(tmp_path)
+    assert found == {**expected, "fast": True}
+    assert metrics == {
+        ("train", "epoch_accuracy"),
+        ("validation", "epoch_accuracy"),
+        ("train", "epoch_test_accuracy"),
+        ("", "noise/estimated_rate"),
+        ("", "detection/auroc"),
+        ("", "detection/average_precision"),
+    }
+    # They are where these say.
+    written = {(part.strip("."), tag) for part, tag, _ in events(tmp_path)}
+    assert metrics <= written
+
+
+def test_text_stays_text(tmp_path):
+    text = "--a=1\n```\n<script>alert(1)</script>\r# b\u2028c"
+    monitor = NoiseMonitor(tmp_path, LABELS, ids=IDS, text=text)
+    at_the_end_of_an_epoch(monitor, set_by_hand(tiny_model()), epoch=3)
+    (line,) = [a for (_, tag, _), a in events(tmp_path).items() if tag == "flags"]
+    # Markdown shows what is indented by four as it is.
+    lines = line.item().decode().split("\n")
+    expected = ["--a=1", "```", "<script>alert(1)</script>", "# b", "c"]
+    assert lines == [f"    {one}" for one in expected]
+
+
+def fit(model, monitor, **arguments):
+    x = np.arange(12.0, dtype="float32").reshape(6, 2)
+    y = np.array([0, 1, 2, 0, 1, 2])
+    model.fit(x, y, batch_size=4, verbose=0, callbacks=[monitor], **arguments)
+
+
+def test_several_calls_of_fit_are_one_training(tmp_path):
+    model = tiny_model()
+    monitor = NoiseMonitor(tmp_path, [0, 1, 2, 0, 1, 2], text="once")
+    fit(model, monitor, epochs=2)
+    fit(model, monitor, epochs=3, initial_epoch=2)
+    written = events(tmp_path)
+    assert {step for _, tag, step in written if tag == "noise/mean_s1"} == {0, 1, 2}
+    assert {step for _, tag, step in written if tag == "epoch_loss"} == {0, 1, 2}
+    assert {step for _, tag, step in written if tag == "flags"} == {0}
+    # All examples have been in a batch; alpha and the losses are there.
+    assert written["train", "epoch_ce_loss", 2].item() > 0
+    noise = model.estimate_noise(np.arange(6), [0, 1, 2, 0, 1, 2])
+    last = written[".", "noise/mean_s1", 2].item()
+    assert last == pytest.approx(np.abs(noise).sum(axis=-1).mean(), rel=1e-5)
+
+
+def test_training_is_the_same_with_it(tmp_path):
+    def trained(*monitors):
+        keras.utils.set_random_seed(0)
+        model = tiny_model()
+        for monitor in monitors or [keras.callbacks.Callback()]:
+            fit(model, monitor, epochs=2)
+        return [variable.numpy() for variable in model.variables]
+
+    with_it = trained(NoiseMonitor(tmp_path, np.zeros(6, int), images=IMAGES[[0] * 6]))
+    for one, other in zip(trained(), with_it, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_under_a_strategy(tmp_path):
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        model = tiny_model()
+    monitor = NoiseMonitor(tmp_path, [0, 1, 2, 0, 1, 2])
+    fit(model, monitor, epochs=1)
+    noise = model.estimate_noise(np.arange(6), [0, 1, 2, 0, 1, 2])
+    found = scalars(tmp_path, 0)["noise/mean_s1"]
+    assert found == pytest.approx(np.abs(noise).sum(axis=-1).mean(), rel=1e-5)
+
+
+def test_another_model_is_refused_before_training(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    model.compile(loss="mse")
+    monitor = NoiseMonitor(tmp_path / "logs", LABELS)
+    with pytest.raises(ValueError, match=r"SOPModel alone has.*Sequential"):
+        fit(model, monitor, epochs=1)
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"ids": [0, 1]}, "`ids` must have an entry for each of the 4.*Received: 2"),
+        ({"clean_labels": [0, 1]}, "`clean_labels`.*of the 4.*Received: 2"),
+        ({"images": IMAGES[:3]}, "`images`.*of the 4.*Received: 3"),
+        ({"images": IMAGES[..., 0]}, r"`images` must be.*shape \(4, 2, 2\).*\.\.\."),
+        ({"images": IMAGES.astype(int)}, "`images` must be uint8.*int64"),
+        ({"labels": [0.5, 1, 2, 0]}, "`labels` must be integers.*float64"),
+        ({"labels": np.full((4, 3), 0.5)}, "not one-hot"),
+        ({"labels": np.empty(0, int)}, "`labels` must be.*at least one.*none"),
+        ({"num_suspicious": 0}, "`num_suspicious` must be at least 1.*=0"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        NoiseMonitor(tmp_path, **{"labels": LABELS, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"ids": [0, 1, 2, 6]}, r"Index 6 is outside \[0, 6\)"),
+        ({"labels": [0, 1, 2, 3]}, r"Label 3 is not in \[0, 3\)"),
+        ({"clean_labels": [0, 1, 2, -1]}, r"Label -1 is not in \[0, 3\)"),
+        ({"class_names": ["a", "b"]}, "`class_names` must be 3.*Received: 2"),
+    ],
+)
+def test_what_the_model_does_not_have_is_refused(tmp_path, arguments, message):
+    monitor = NoiseMonitor(tmp_path, **{"labels": LABELS, **arguments})
+    with pytest.raises(ValueError, match=message):
+        monitor.set_model(tiny_model())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [("PIL", {}), ("tensorboard", {}), ("sklearn", {"clean_labels": CLEAN})],
+)
+def test_missing_extras_are_named(tmp_path, monkeypatch, module, arguments):
+    monkeypatch.setitem(sys.modules, module, None)  # an import of it fails
+    with pytest.raises(ImportError, match=rf"{module}.*sop-keras\[monitor\]"):
+        NoiseMonitor(tmp_path, LABELS, **arguments)
+
+
+def test_scikit_learn_is_for_clean_labels_alone(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    NoiseMonitor(tmp_path, LABELS)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    monitor = NoiseMonitor(tmp_path / "file" / "logs", LABELS, ids=IDS)
+    with pytest.raises(OutputError, match=r"logs could not be written: .*bytes free"):
+        at_the_end_of_an_epoch(monitor, set_by_hand(tiny_model()))
+
+
+def test_a_model_without_first_values(tmp_path):
+    # init_std=0: u and v are 0, and stay there.
+    backbone = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    model = SOPModel(backbone, num_examples=6, num_classes=3, init_std=0.0)
+    model.compile(keras.optimizers.SGD(0.1))
+    fit(model, NoiseMonitor(tmp_path, [0, 1, 2, 0, 1, 2]), epochs=1)
+    found = scalars(tmp_path, 0)
+    assert found["noise/mean_s1"] == found["noise/rows_moved"] == 0
+    assert found["noise/sparsity"] == 1

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+from tiny import IDS, LABELS, NORMS, QUALITY, set_by_hand, tiny_model
+
+from sop_keras.monitoring.table_scan import LogHistogram, scan_table
+
+
+@pytest.fixture(scope="module")
+def model():
+    return set_by_hand(tiny_model())
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 3, 4, 100])
+def test_a_table_by_hand(model, rows_at_once):
+    scan = scan_table(model, LABELS, IDS, rows_at_once)
+    np.testing.assert_allclose(scan.norms, NORMS, rtol=1e-5)
+    np.testing.assert_allclose(scan.quality, QUALITY, rtol=1e-6)
+    # Of s, by row: 0; 0.0025; all three; all three.
+    assert scan.sparsity == pytest.approx(8 / 12)
+    assert scan.rows_moved == 0.5
+    assert scan.predictions.tolist() == [1, 1, 2, -1]
+    assert scan.is_known.tolist() == [True, True, True, False]
+    assert scan.is_issue.tolist() == [True, False, False, False]
+    # 1 is predicted; elsewhere the given label is: the other class of the largest |v|.
+    assert scan.suggested[:3].tolist() == [1, 0, 1]
+    assert scan.likely_labels(LABELS).tolist() == [1, 1, 2, 0]
+    assert scan.log_u.counts.sum() == 4
+    # Off the label: 0; 0.001 three times and 0.002; 0.2 twice and 0.3.
+    counts = [row for row in scan.log_v.buckets().tolist() if row[2]]
+    assert [count for *_, count in counts] == [1, 3, 1, 2, 1]
+    lefts = [left for left, *_ in counts]
+    assert lefts == pytest.approx([-16, -3, -2.8, -0.8, -0.6])
+
+
+def test_the_bound_of_s_is_that_of_the_variant():
+    import keras
+
+    from sop_keras import SOPModel
+
+    backbone = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    model = SOPModel(backbone, 1, 2, variant="reference")
+    model.noise_table.u.assign([[1.5]])
+    model.noise_table.v.assign([[0.0, 0.5]])
+    # The reference clamps u^2 = 2.25 to 1; v^2 is 0.25.
+    scan = scan_table(model, np.array([0]), np.array([0]))
+    assert scan.norms.tolist() == [1.25]
+
+
+def test_probabilities_of_0_and_1_give_finite_qualities(model):
+    record = model.training_record.table.numpy()
+    try:
+        model.training_record.table.assign(np.array([[0, 0.0], [0, 1.0]] * 3))
+        quality = scan_table(model, np.array([1, 1]), np.array([0, 1])).quality
+    finally:
+        model.training_record.table.assign(record)
+    assert quality[0] == pytest.approx(0, abs=1e-30)
+    assert quality[1] == pytest.approx(1)
+
+
+def test_buckets_are_fifths_of_a_decade():
+    histogram = LogHistogram()
+    # log10: -3.9 twice, 0.699 and two that lie outside.
+    histogram.add(np.array([10**-3.9, -(10**-3.9), 5.0, 0.0, 100.0]))
+    found = [row for row in histogram.buckets().tolist() if row[2]]
+    expected = [[-16, -15.8, 1], [-4, -3.8, 2], [0.6, 0.8, 1], [0.8, 1, 1]]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert histogram.buckets().shape == (85, 3)  # 17 decades
+    histogram.add(np.array([0.0, 100.0, 5.0]), sign=-1)
+    np.testing.assert_allclose(histogram.buckets(), [[-4, -3.8, 2]])

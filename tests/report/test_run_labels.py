@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+from untrained_runs import Labels, table, write_run
+
+from sop_keras.label_issues.export import write_label_issues
+from sop_keras.report.run_labels import labels_of
+from sop_keras.training.saved_run import load_run
+
+CLEAN = (1, 1, 2, 2, 0, 2)
+
+
+@pytest.fixture
+def run(tmp_path):
+    return load_run(write_run(tmp_path / "run", CLEAN))
+
+
+def test_labels_come_from_the_lowest_quality_on_without_unknown_ones(run):
+    labels = labels_of(run)
+    # Of the qualities 0.01, 0.3, 0.9, 0.2, 0.6 and NaN.
+    assert labels.positions.tolist() == [0, 3, 1, 4, 2]
+    assert labels.column("id").tolist() == [0, 3, 1, 4, 2]
+    assert labels.clean.tolist() == [1, 2, 1, 0, 2]
+    # Given labels: 0, 3, 1, 0, 2.
+    assert labels.is_wrong.tolist() == [True, True, False, False, False]
+    # The first three are issues, of suggested labels 1, 2, 0.
+    assert labels.estimated.tolist() == [1, 2, 0, 0, 2]
+
+
+def test_the_matrices_by_hand(run):
+    matrices = labels_of(run).matrices()
+    # True classes 1, 2, 1, 0, 2 were given as 0, 3, 1, 0, 2.
+    expected = [[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5], [0, 0, 0, 0]]
+    np.testing.assert_array_equal(matrices["true"], expected)
+    # Estimated are 1, 2, 0, 0, 2.
+    expected = [[0.5, 0.5, 0, 0], [1, 0, 0, 0], [0, 0, 0.5, 0.5], [0, 0, 0, 0]]
+    np.testing.assert_array_equal(matrices["estimated"], expected)
+
+
+def test_the_frequent_changes_by_hand(tmp_path):
+    labels = Labels(
+        given=(3, 0, 2, 3, 1, 3),
+        suggested=(2, 1, 0, 2, 0, 0),
+        quality=(0.1, 0.2, 0.3, 0.4, 0.9, 0.1),
+    )
+    labels = labels_of(load_run(write_run(tmp_path / "run", labels=labels)))
+    # Twice 3 -> 2, once 0 -> 1, 2 -> 0 and 3 -> 0; 1 -> 0 is no issue.
+    assert labels.frequent_changes(10) == [(3, 2, 2), (0, 1, 1), (2, 0, 1), (3, 0, 1)]
+    assert labels.frequent_changes(1) == [(3, 2, 2)]
+    assert labels.is_wrong is None
+    assert list(labels.matrices()) == ["estimated"]
+
+
+@pytest.mark.parametrize(
+    ("column", "place", "value"),
+    [("id", 5, 6), ("given_label", 2, 3), ("suggested_label", 1, 4)],
+)
+def test_a_table_of_other_data_is_refused(run, column, place, value):
+    issues = table(Labels())
+    issues.loc[place, column] = value
+    write_label_issues(issues, run.folder / "label_issues.csv")
+    text = f"not of this run: .* no example of id {value if column == 'id' else place} "
+    with pytest.raises(ValueError, match=text):
+        labels_of(run)
+
+
+def test_a_run_without_a_table_says_how_to_make_one(run):
+    (run.folder / "label_issues.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"label_issues\.csv.*Write it with"):
+        labels_of(run)

@@ -1,0 +1,170 @@
+import json
+import os
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from settings import digits
+
+from sop_keras.data import DataFiles
+from sop_keras.training import RunFolderError
+from sop_keras.training.experiment import load_data
+from sop_keras.training.run_folder import RunFolder
+from sop_keras.training.saved_run import load_run, recorded_files, run_settings
+
+HISTORY = "epoch,seconds,loss,val_accuracy\n1,0.5,2.25,\n2,0.25,nan,0.5\n"
+
+
+def leave_run(folder, experiment, files=None):
+    """What a complete run of the experiment leaves, but for its figures."""
+    files = files or DataFiles()
+    run = RunFolder(folder, experiment, files)
+    run.begin(load_data(experiment, files))
+    (folder / "history.csv").write_text(HISTORY)
+    run.write_result({"seconds": 0.75})
+    return folder
+
+
+@pytest.mark.parametrize("method", ["sop", "sop_plus", "ce"])
+def test_a_run_is_read_back_with_its_data(tmp_path, method):
+    experiment = digits(method=method)
+    run = load_run(leave_run(tmp_path / "run", experiment))
+    assert run.folder == tmp_path / "run"
+    assert run.experiment.settings() == experiment.settings()
+    assert run.result == {"seconds": 0.75}
+    assert run.class_names == tuple("0123456789")
+    # 300 examples, by max_train_examples, under noisy labels.
+    expected = load_data(experiment).train
+    assert len(run.data.train) == 300
+    np.testing.assert_array_equal(run.data.train.ids, expected.ids)
+    np.testing.assert_array_equal(run.data.train.labels, expected.labels)
+
+
+def test_the_history_is_numbers_and_leaves_out_what_an_epoch_has_not(tmp_path):
+    first, second = load_run(leave_run(tmp_path / "run", digits())).history
+    assert first == {"epoch": 1.0, "seconds": 0.5, "loss": 2.25}
+    assert second.pop("loss") != second.get("loss")  # NaN
+    assert second == {"epoch": 2.0, "seconds": 0.25, "val_accuracy": 0.5}
+
+
+def test_a_folder_that_is_no_run_is_refused_by_name(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"is not the folder of a run.*json\. $"
+    ):
+        load_run(tmp_path)
+    leave_run(tmp_path / "b", digits())
+    leave_run(tmp_path / "a", digits())
+    with pytest.raises(FileNotFoundError, match="holds runs, choose one: a, b"):
+        run_settings(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["result.json", "history.csv"])
+def test_a_run_that_is_not_complete_is_refused(tmp_path, name):
+    folder = leave_run(tmp_path / "run", digits())
+    (folder / name).unlink()
+    text = rf"There is no .*{name}: the run is not complete\. The command that started"
+    with pytest.raises(RunFolderError, match=text):
+        load_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("config.json", "[1", r"config\.json is no JSON object"),
+        ("config.json", '{"method": "ce"}', "missing dataset, noise, noise_rate"),
+        ("result.json", "[]", r"result\.json is not a JSON object"),
+        ("data.json", "{", r"data\.json cannot be read as JSON"),
+        ("history.csv", "epoch,loss\n1,high\n", r"history\.csv cannot be read.*'high'"),
+        ("history.csv", "epoch,loss\n1,2,3\n", r"history\.csv cannot be read"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path, name, content, text):
+    folder = leave_run(tmp_path / "run", digits())
+    (folder / name).write_text(content)
+    with pytest.raises(ValueError, match=text):
+        load_run(folder)
+
+
+def own_data(folder, shade=0):
+    """Three images in a folder of their own, and a list of them."""
+    folder.mkdir()
+    lines = ["path,label"]
+    for number in range(3):
+        colour = (shade, number, 0)
+        Image.new("RGB", (8, 8), colour).save(folder / f"{number}.png")
+        lines.append(f"{number}.png,{number % 2}")
+    (folder / "list.csv").write_text("\n".join(lines))
+    return DataFiles(manifest=str(folder / "list.csv"))
+
+
+def own_experiment():
+    return digits(
+        dataset="manifest",
+        noise="none",
+        num_validation=0,
+        max_train_examples=0,
+        resize=8,
+        image_size=8,
+    )
+
+
+def test_data_that_moved_are_found_where_they_are_said_to_be(tmp_path):
+    files = own_data(tmp_path / "old")
+    folder = leave_run(tmp_path / "run", own_experiment(), files)
+    assert len(load_run(folder).data.train) == 3
+    (tmp_path / "old").rename(tmp_path / "new")
+    with pytest.raises(FileNotFoundError, match=r"old.*list\.csv.*--data_dir=FOLDER"):
+        load_run(folder)
+    moved = replace(files, manifest=str(tmp_path / "new" / "list.csv"))
+    assert len(load_run(folder, moved).data.train) == 3
+
+
+def test_other_data_are_refused(tmp_path):
+    files = own_data(tmp_path / "data")
+    folder = leave_run(tmp_path / "run", own_experiment(), files)
+    table = tmp_path / "data" / "list.csv"
+    table.write_text("path,label\n0.png,0\n1.png,1\n2.png,1\n")
+    text = r"not the data that .*run was trained on \(other labels\)\. Say where"
+    with pytest.raises(RunFolderError, match=text):
+        load_run(folder)
+    table.write_text("path,label\n0.png,0\n1.png,1\n")
+    with pytest.raises(RunFolderError, match="train: 3 there, 2 now"):
+        load_run(folder)
+
+
+def test_where_the_data_are_is_recorded_for_any_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = DataFiles(
+        data_dir="data",
+        imagenet_dir="none",
+        expect_full_size=False,
+        max_bad_fraction=0.25,
+    )
+    folder, here = tmp_path / "run", os.getcwd()
+    # The digits need no files: they are not asked to take these.
+    RunFolder(folder, digits(), files).begin(load_data(digits()))
+    expected = {
+        "data_dir": os.path.join(here, "data"),
+        "human_labels": None,
+        "imagenet_dir": "none",
+        "manifest": None,
+        "test_manifest": None,
+        "expect_full_size": False,
+        "max_bad_fraction": 0.25,
+    }
+    assert json.loads((folder / "data.json").read_text())["files"] == expected
+    monkeypatch.chdir("/")
+    assert asdict(recorded_files(folder)) == expected
+
+
+def test_runs_that_recorded_less_have_their_data_where_they_are_by_default(tmp_path):
+    folder = leave_run(tmp_path / "run", digits(), DataFiles(expect_full_size=False))
+    data = json.loads((folder / "data.json").read_text())
+    data["files"] = {"manifest": None, "test_manifest": None}
+    (folder / "data.json").write_text(json.dumps(data))
+    assert recorded_files(folder) == DataFiles()
+    del data["files"]
+    (folder / "data.json").write_text(json.dumps(data))
+    assert recorded_files(folder) == DataFiles()
+    assert len(load_run(folder).data.train) == 300
