@@ -18,8 +18,8 @@ def test_noise_norm_by_hand():
 
 
 def test_quality_is_the_posterior_of_a_right_label():
-    # p_y = 0.2, ||s||_1 = 0.25: 0.2 / (0.2 + 0.5 * 0.8) = 1/3. Without noise the label is
-    # right, with full noise as likely as the network says; of p_y = 1 nothing is left.
+    # p_y = 0.2, ||s||_1 = 0.25: 0.2 / (0.2 + 0.5 * 0.8) = 1/3. Without noise the label
+    # is right, with full noise as likely as the network says; p_y = 1 leaves no other.
     quality = label_quality(
         np.log([0.2, 0.2, 0.2, 1.0]),
         np.log([0.8, 0.8, 0.8, 1e-300]),
@@ -74,7 +74,7 @@ def test_columns_by_hand():
     assert scores["given_label"].tolist() == [0, 2]
     np.testing.assert_allclose(scores["given_label_prob"], [0.5, 0.8])
     np.testing.assert_allclose(scores["suggested_label_prob"], [0.2, 0.1])
-    # ||s||_1 = 0.5 and 0.2: 0.5 / (0.5 + 0.5 sqrt(0.5)), 0.8 / (0.8 + 0.2 sqrt(0.2)).
+    # ||s||_1 = 0.5 and 0.2: 0.5 / (0.5 + 0.5 sqrt 0.5), 0.8 / (0.8 + 0.2 sqrt 0.2).
     expected = [1 / (1 + 0.5**0.5), 4 / (4 + 0.2**0.5)]
     np.testing.assert_allclose(scores["label_quality"], expected, rtol=1e-6)
     np.testing.assert_allclose(scores["noise_score"], np.log10([0.5, 0.2]), rtol=1e-6)
