@@ -28,8 +28,10 @@ FLOAT, ID = 4, 8  # bytes
 # and in the backward pass the gradients of the first two.
 REDUCED_BY_BATCH_NORM = 5
 # The network's gradients, which TensorFlow packs into one; the batch's size; L_B's mean
-# and its gradient; and ids, rows of u and of v, each after the shapes of its parts.
-EXCHANGES = 1 + 1 + 2 + 3 * 2
+# and its gradient; and ids, and rows of u and v with what is recorded of each example
+# (prediction, probability of the label, label), both after the shapes of their parts.
+EXCHANGES = 1 + 1 + 2 + 2 * 2
+RECORDED = 3
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Communication:
 
     Args:
         network: bytes, of the network's gradients.
-        rows: bytes, of the ids and gradients of the batch's rows of u and v.
+        rows: bytes, of the batch's ids, gradients of u and v, and what is recorded.
         rest: bytes, of synchronized BatchNorm, L_B and the size of the batch.
         exchanges: how many there are, one after another at worst.
     """
@@ -89,7 +91,7 @@ def communication(
     balance = 2 * num_classes
     return Communication(
         network=reduced * FLOAT * network.parameters,
-        rows=gathered * batch_size * (ID + FLOAT * (num_classes + 1)),
+        rows=gathered * batch_size * (ID + FLOAT * (num_classes + 1 + RECORDED)),
         rest=reduced * FLOAT * (batch_norm + balance + 1),
         exchanges=EXCHANGES + REDUCED_BY_BATCH_NORM * len(network.channels),
     )

@@ -103,10 +103,15 @@ def trained(
     model = compile_model(settings, backbone, data, steps, Execution())
     cost = path.with_suffix(".json")
     if cost.exists():
+        known = json.loads(cost.read_text())
+        if known["settings"] != settings.settings():
+            sys.exit(
+                f"error: {path} was trained with other settings; use another folder"
+            )
         if not model.built:
             model.build((None, *part.image_shape))
         model.load_weights(path)
-        return model, json.loads(cost.read_text())["seconds"]
+        return model, known["seconds"]
     batches = training_batches(
         part,
         data.source,
@@ -126,7 +131,8 @@ def trained(
     seconds = time.process_time() - start
     path.parent.mkdir(parents=True, exist_ok=True)
     model.save_weights(path)
-    cost.write_text(json.dumps({"seconds": seconds}))
+    known = {"seconds": seconds, "settings": settings.settings()}
+    cost.write_text(json.dumps(known))
     print(f"{path}: {seconds:.0f} s", flush=True)
     return model, seconds
 
@@ -210,10 +216,14 @@ def rows(setting: str, args: argparse.Namespace) -> list[dict[str, object]]:
         ).items():
             chosen = np.zeros(len(quality), bool) if is_issue is None else is_issue
             figures = detection_figures(quality, chosen, is_wrong)
+            if is_issue is None:
+                figures |= {"precision": None, "recall": None}
             found.append(
                 {
                     "seed": args.seed,
                     "setting": setting,
+                    "num_train": args.num_train,
+                    "epochs": args.epochs,
                     "wrong": round(float(is_wrong.mean()), 4),
                     "method": method,
                     **{

@@ -1,8 +1,8 @@
 """Exports a run's training data under better labels, for a training anew.
 
-    python launch/correct_labels.py --run=RUN --action=relabel --output_dir=FOLDER
-    python launch/correct_labels.py --run=RUN --action=drop --output_dir=FOLDER \
-        --issue_rate=0.05
+    python launch/correct_labels.py RUN --action=relabel --output_dir=FOLDER
+    python launch/correct_labels.py RUN --action=drop --output_dir=FOLDER
+    python launch/correct_labels.py RUN --action=drop --output_dir=F --issue_rate=0.05
 
 RUN is the folder of a complete run of SOP or SOP+, with its label_issues.csv. FOLDER
 gets train.csv, and test.csv where there are test examples: manifests (docs/data.md)
@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import environment  # isort: skip  # noqa: F401
 
-import dataclasses
 import shlex
 from pathlib import Path
 from typing import Any
@@ -33,9 +32,9 @@ import numpy as np
 import train
 from absl import flags
 from evaluation_files import shown_name
+from flag_settings import files_of_run
 
-from sop_keras.data import DataFiles, EncodedImages
-from sop_keras.label_issues import read_label_issues
+from sop_keras.data import EncodedImages
 from sop_keras.label_issues.corrected import (
     ACTIONS,
     FORMATS,
@@ -45,14 +44,11 @@ from sop_keras.label_issues.corrected import (
     correct_labels,
     write_manifests,
 )
-from sop_keras.label_issues.scores import check_choice, label_issues
-from sop_keras.training.run import LABEL_ISSUES
-from sop_keras.training.saved_run import SavedRun, load_run, recorded_files
+from sop_keras.label_issues.scores import check_choice, label_issues, not_begun
+from sop_keras.training.saved_run import SavedRun, load_run
 
 FLAGS = flags.FLAGS
 
-# Other launchers have a flag of this name, too; the tests load several of them.
-flags.DEFINE_string("run", None, "The folder of a complete run.", allow_override=True)
 flags.DEFINE_enum("action", None, ACTIONS, "What to do with the label issues.")
 flags.DEFINE_integer(
     "num_issues",
@@ -92,54 +88,37 @@ FLAG_OF = {
 NUM_SHOWN = 10
 
 
-def correct() -> None:
-    """Export the data as the flags say, and show what was changed."""
-    if None in (FLAGS.run, FLAGS.action, FLAGS.output_dir):
+def correct(name: str, folder_of_run: str) -> None:
+    """Export the data of a run as the flags say, and show what was changed."""
+    if None in (FLAGS.action, FLAGS.output_dir):
         raise ValueError(
-            "Say what to export and where: --run=FOLDER --action=relabel (or drop) "
+            "Say what to do and where to: --action=relabel (or drop) "
             "--output_dir=FOLDER."
         )
     check_choice(FLAGS.num_issues, FLAGS.issue_rate)
     folder = Path(FLAGS.output_dir)
     check_empty(folder)
-    run = load_run(FLAGS.run, files_of_run())
-    issues = read_label_issues(issues_path(run))
+    run = load_run(folder_of_run, files_of_run(FLAGS, folder_of_run))
+    issues = run.label_issues()
+    warning = not_begun(issues["noise_score"].to_numpy())
     if FLAGS.num_issues is not None or FLAGS.issue_rate is not None:
         issues["is_label_issue"] = label_issues(
             issues["label_quality"].to_numpy(), FLAGS.num_issues, FLAGS.issue_rate
         )
-    correction = correct_labels(run.data.train, issues, FLAGS.action)
+    if not issues["is_label_issue"].any():
+        raise ValueError(
+            f"No label of {folder_of_run} is an issue: nothing would change. "
+            + (f"{warning} " if warning else "")
+            + "Choose how many with --num_issues or --issue_rate."
+        )
+    num_classes = run.data.source.num_classes
+    correction = correct_labels(run.data.train, issues, FLAGS.action, num_classes)
     print(changes(run, correction), flush=True)
     test = run.data.tests.get("test")
     written = write_manifests(
         folder, correction.after, test, run.class_names, FLAGS.format
     )
     print(next_step(run, written))
-
-
-def files_of_run() -> DataFiles:
-    """Where the data were when the run was trained, but for what the flags say."""
-    given = {
-        field.name: getattr(FLAGS, field.name)
-        for field in dataclasses.fields(DataFiles)
-        if not FLAGS[field.name].using_default_value
-    }
-    return dataclasses.replace(recorded_files(FLAGS.run), **given)
-
-
-def issues_path(run: SavedRun) -> Path:
-    """The run's table of label issues.
-
-    Raises:
-        FileNotFoundError: if it has none.
-    """
-    path = run.folder / LABEL_ISSUES
-    if path.is_file():
-        return path
-    reason = "it was removed, or an earlier version trained the run"
-    if run.experiment.method == "ce":
-        reason = "cross entropy finds no wrong labels; train with --method=sop"
-    raise FileNotFoundError(f"There is no {path}: {reason}.")
 
 
 def changes(run: SavedRun, correction: Correction) -> str:
@@ -186,8 +165,8 @@ def next_step(run: SavedRun, written: Manifests) -> str:
     source, images = run.data.source, run.data.train.images
     if not written.has_names:
         lines.append(
-            "Labels are the classes' numbers: not all classes occur, or some names "
-            "could not be read back, or be opened in a spreadsheet, as they are."
+            "Labels are the classes' numbers, as their names would not be read back "
+            "as they are (numbers, missing classes, or signs that spreadsheets run)."
         )
     if not isinstance(images, EncodedImages):
         height, width, channels = images.shape[1:]
@@ -230,7 +209,7 @@ def _text(value: Any) -> str:
 
 def main() -> None:
     """Export the corrected labels of a run."""
-    train.main(lambda name: correct(), default_flagfile=None)
+    train.main(correct, default_flagfile=None, argument="RUN")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from typing import Any
+
+from absl import flags
 
 from sop_keras.data.sources import DataFiles
 from sop_keras.training import Execution, Experiment
+from sop_keras.training.saved_run import recorded_files
 
 
 def files_from_flags(values: Any) -> DataFiles:
@@ -19,6 +24,16 @@ def files_from_flags(values: Any) -> DataFiles:
         expect_full_size=values.expect_full_size,
         max_bad_fraction=values.max_bad_fraction,
     )
+
+
+def files_of_run(values: flags.FlagValues, folder: str | os.PathLike[str]) -> DataFiles:
+    """Where a run's data were in training, but for what the flags say otherwise."""
+    given = {
+        name: path
+        for name, path in dataclasses.asdict(files_from_flags(values)).items()
+        if not values[name].using_default_value
+    }
+    return dataclasses.replace(recorded_files(folder), **given)
 
 
 def experiment_from_flags(values: Any, method: str) -> Experiment:

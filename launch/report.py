@@ -18,15 +18,11 @@ from __future__ import annotations
 
 import environment  # isort: skip  # noqa: F401
 
-import dataclasses
-from pathlib import Path
-
 import train
 from absl import flags
+from flag_settings import files_of_run
 
-from sop_keras.data import DataFiles
 from sop_keras.report import write_report
-from sop_keras.training.saved_run import recorded_files
 
 FLAGS = flags.FLAGS
 
@@ -39,20 +35,12 @@ flags.DEFINE_integer(
 def report(name: str, run: str) -> None:
     """Write the report of the run in a folder, and say where it is."""
     path = write_report(
-        run, files_of(Path(run)), output=FLAGS.output, num_examples=FLAGS.num_examples
+        run,
+        files_of_run(FLAGS, run),
+        output=FLAGS.output,
+        num_examples=FLAGS.num_examples,
     )
     print(f"report: {path}\nplots:  {path.with_suffix('')}")
-
-
-def files_of(folder: Path) -> DataFiles:
-    """Where the run's data were, or are now as the flags say."""
-    now = train.files_from_flags(FLAGS)
-    given = {
-        field.name: getattr(now, field.name)
-        for field in dataclasses.fields(DataFiles)
-        if not FLAGS[field.name].using_default_value
-    }
-    return dataclasses.replace(recorded_files(folder), **given)
 
 
 def main() -> None:

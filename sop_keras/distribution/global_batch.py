@@ -79,6 +79,17 @@ class GlobalBatch:
                 values = tf.identity(values)
         return self._context.all_gather(values, axis=0)
 
+    def gather_together(self, *values: Any) -> tuple[Any, ...]:
+        """As `gather`, for several float32 tensors of shape `(part_size, k)` at once.
+
+        One exchange takes less time than several of the same size together.
+        """
+        if self.num_replicas == 1:
+            return values
+        gathered = self.gather(ops.concatenate(values, axis=-1))
+        widths = [value.shape[-1] for value in values]
+        return tuple(tf.split(gathered, widths, axis=-1))
+
     def agree_on_overflow(self, gradients: list[Any]) -> list[Any]:
         """The gradients, all NaN on every replica if they are not finite on one.
 

@@ -121,6 +121,7 @@ class TrainingData:
         _check_arrays(x, y)
         if not isinstance(y, Mapping):
             labels = label_checks.check_labels(y, self.num_classes)
+            label_checks.check_sizes(labels, x)
             if len(labels) != self.num_examples:
                 raise DataError(
                     f"{len(labels)} examples without ids, where the model has "

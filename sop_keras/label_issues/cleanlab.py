@@ -12,7 +12,11 @@ from keras import ops
 
 from sop_keras.distribution.prediction import batch_predictor
 from sop_keras.indexing.data_errors import clear_data_errors
-from sop_keras.label_issues.find import check_unique, lookup_batches
+from sop_keras.label_issues.find import (
+    UniqueIds,
+    check_batch_size,
+    lookup_batches,
+)
 from sop_keras.sop.objective import log_probabilities
 
 if TYPE_CHECKING:
@@ -41,26 +45,28 @@ def cleanlab_inputs(
     Returns:
         `labels`, int64 `(n,)`: the given labels; and `pred_probs`, float32
         `(n, num_classes)`: the network's probabilities, rows that sum to 1. Both in the
-        order of the data, which for arrays is that of the ids.
+        order of the data, which for arrays is that of the ids. Memory: these two, and a
+        batch.
 
     Raises:
         ValueError: for data that `SOPModel.label_issues` refuses, and a network that
             gives NaN.
     """
-    given, probs, ids, num_examples = [], [], [], 0
+    check_batch_size(batch_size)
+    given = np.empty(model.num_examples, np.int64)
+    probs = np.empty((model.num_examples, model.num_classes), np.float32)
+    ids, end = UniqueIds(model.num_examples), 0
     predict = batch_predictor(model)
     with clear_data_errors():
         for inputs, labels, index in lookup_batches(model, x, y, batch_size):
-            given.append(labels.astype(np.int64))
-            probs.append(_probabilities(np.asarray(predict(inputs)), model.from_logits))
-            ids.append(index)
-            num_examples += len(index)
-            if num_examples > model.num_examples:  # maybe without an end
-                check_unique(np.concatenate(ids))
-    if not given:
+            ids.add(index)  # so that there is room for them
+            start, end = end, end + len(index)
+            given[start:end] = labels
+            outputs = np.asarray(predict(inputs))
+            probs[start:end] = _probabilities(outputs, model.from_logits)
+    if not end:
         raise ValueError("There are no examples: the data gave no batch.")
-    check_unique(np.concatenate(ids))
-    return np.concatenate(given), np.concatenate(probs)
+    return given[:end], probs[:end]
 
 
 def datalab_issues(issues: pd.DataFrame) -> pd.DataFrame:

@@ -66,7 +66,9 @@ class Manifests:
     has_names: bool
 
 
-def correct_labels(examples: Examples, issues: pd.DataFrame, action: str) -> Correction:
+def correct_labels(
+    examples: Examples, issues: pd.DataFrame, action: str, num_classes: int
+) -> Correction:
     """Relabel, or leave out, the examples that are label issues.
 
     Args:
@@ -75,6 +77,7 @@ def correct_labels(examples: Examples, issues: pd.DataFrame, action: str) -> Cor
             have (their images cannot be read) are left out.
         action: `"relabel"` gives each label issue its suggested label; `"drop"` leaves
             them out.
+        num_classes: suggested labels are in `[0, num_classes)`.
 
     Raises:
         ValueError: for another action, a table of other examples, or if nothing would
@@ -85,18 +88,9 @@ def correct_labels(examples: Examples, issues: pd.DataFrame, action: str) -> Cor
             f"`action` must be one of {', '.join(ACTIONS)}. Received: "
             f"action={action!r}."
         )
-    ids = issues["id"].to_numpy()
-    before = examples.take(np.isin(examples.ids, ids))
-    # Where each example is in the table.
-    order = np.argsort(ids)
-    rows = order[np.searchsorted(ids, before.ids, sorter=order)]
-    given = issues["given_label"].to_numpy()[rows]
-    if len(ids) != len(before) or (given != before.labels).any():
-        raise ValueError(
-            "The table of label issues is one of other examples, or of other labels: "
-            f"of its {len(ids)} rows, {int((given == before.labels).sum())} have an id "
-            "and a label of the data. Pass the data that the run was trained on."
-        )
+    positions = match_examples(examples, issues, num_classes)
+    rows = np.argsort(positions)  # in the order of the data
+    before = examples.take(positions[rows])
     is_issue = issues["is_label_issue"].to_numpy()[rows]
     if action == "drop":
         after = before.take(~is_issue)
@@ -109,6 +103,60 @@ def correct_labels(examples: Examples, issues: pd.DataFrame, action: str) -> Cor
             "fewer of them (`num_issues`, `issue_rate`), or relabel them."
         )
     return Correction(before, is_issue, after, action)
+
+
+def match_examples(
+    examples: Examples, issues: pd.DataFrame, num_classes: int
+) -> np.ndarray:
+    """Where the examples of a table of label issues are in the data.
+
+    Args:
+        examples: training examples under the labels that were trained on.
+        issues: their table of label issues, in any order, maybe without some of them.
+        num_classes: suggested labels are in `[0, num_classes)`.
+
+    Returns:
+        The place in `examples` of each row, integers `(n,)`.
+
+    Raises:
+        ValueError: if the table is empty, has an id twice, or one that the data do not
+            have with the given label, or suggests a label out of range.
+    """
+    ids = issues["id"].to_numpy()
+    if not len(ids):
+        raise ValueError(
+            "The table of label issues is empty: it has no row. Pass the one that the "
+            "run wrote."
+        )
+    unique, counts = np.unique(ids, return_counts=True)
+    if len(unique) < len(ids):
+        raise ValueError(
+            f"The table of label issues has the id {unique[counts > 1][0]} more than "
+            "once. Pass the one that the run wrote."
+        )
+    order = np.argsort(examples.ids)
+    places = np.searchsorted(examples.ids, ids, sorter=order).clip(max=len(order) - 1)
+    positions = order[places]
+    given = issues["given_label"].to_numpy()
+    is_own = (examples.ids[positions] == ids) & (examples.labels[positions] == given)
+    if not is_own.all():
+        row = is_own.argmin()
+        raise ValueError(
+            "The table of label issues is one of other examples, or of other labels: "
+            f"of its {len(ids)} rows, {is_own.sum()} have an id and a label of the "
+            f"data. No example of id {ids[row]} has the given label {given[row]}. Pass "
+            "the data that the run was trained on."
+        )
+    suggested = issues["suggested_label"].to_numpy()
+    is_class = (suggested >= 0) & (suggested < num_classes)
+    if not is_class.all():
+        row = is_class.argmin()
+        raise ValueError(
+            f"The table of label issues suggests the label {suggested[row]} for the "
+            f"example of id {ids[row]}; labels are in [0, {num_classes}). Pass the one "
+            "that the run wrote."
+        )
+    return positions
 
 
 def write_manifests(

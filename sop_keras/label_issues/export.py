@@ -34,10 +34,13 @@ _CLASS_COLUMNS = ("given_class", "suggested_class")
 # Rows that are made into text, or into Arrow's columns, together.
 _ROWS_AT_ONCE = 65_536
 
-# What a spreadsheet runs: a cell whose first character is one of these or a full-width
-# one of them, maybe after blanks and characters that are not seen.
+# Where a spreadsheet finds a formula: a cell whose first character is = + - @ or a
+# full-width one of them, maybe after blanks and characters that are not seen. A cell
+# may begin inside the text as well: quotes do not hold it together for a spreadsheet
+# whose separator is not the comma.
 _FORMULA = re.compile(
-    r"[\t\r]|[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2060\ufeff]*[=+\-@＝＋－＠]"
+    r"\A(?=[\t\r])|(?:\A|(?<=[;|\t\r\n]))"
+    r"(?=[\s\"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2060\ufeff]*[=+\-@＝＋－＠])"
 )
 
 # Columns by name, in the order of the file; those of texts are of objects.
@@ -57,8 +60,9 @@ def write_label_issues(
     in memory.
 
     Names may hold anything: what is no character (half of a pair, and NUL) is written
-    as a backslash escape. In CSV, texts that a spreadsheet would run as a formula get
-    an apostrophe in front. In JSON, a list of records, NaN is null.
+    as a backslash escape. In CSV, what a spreadsheet would run as a formula gets an
+    apostrophe in front, also behind a `;`, `|`, tab or line break inside a text. In
+    JSON, a list of records, NaN is null.
 
     Args:
         issues: as `SOPModel.label_issues` gives it. Other columns than `COLUMNS` are
@@ -66,8 +70,8 @@ def write_label_issues(
         path: the file; it ends in .csv, .parquet or .json.
         class_names: one name a class, in label order, for the columns `given_class` and
             `suggested_class`. Defaults to `None`: without them.
-        files: one text a row of `issues`, for the column `file`. Defaults to `None`:
-            without it.
+        files: one text a row of `issues`, in their order, for the column `file`.
+            Defaults to `None`: without it.
 
     Raises:
         ValueError: for another ending, a table that lacks columns, or names that are
@@ -84,8 +88,10 @@ def write_label_issues(
     _check_names(issues, class_names, files)
     if write is _write_parquet:
         pyarrow_for(path)
+    # By place, whatever index a Series has.
+    texts = None if files is None else np.asarray(files, object)
     with replacing(path) as partial:
-        write(_chunks(issues, class_names, files), partial)
+        write(_chunks(issues, class_names, texts), partial)
 
 
 def read_label_issues(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -106,8 +112,9 @@ def read_label_issues(path: str | os.PathLike[str]) -> pd.DataFrame:
     read = _by_suffix(path, _READERS)
     if not path.is_file():
         raise FileNotFoundError(
-            f"There is no table of label issues {path}. `write_label_issues` writes "
-            "one, and so does a run of SOP at its end."
+            f"There is no table of label issues {path}. A run of SOP writes one at its "
+            "end. `write_label_issues` writes one from what `label_issues` of a model "
+            "gives; that of a run is its model.keras."
         )
     return read(path)
 
@@ -143,18 +150,19 @@ def _check_names(
         )
     if class_names is None or not len(issues):
         return
-    largest = issues[["given_label", "suggested_label"]].to_numpy().max()
-    if largest >= len(class_names):
-        raise ValueError(
-            "`class_names` must have one name a class, in label order. Received: "
-            f"{len(class_names)} names, and the label {largest}."
-        )
+    labels = issues[["given_label", "suggested_label"]].to_numpy()
+    for label in (labels.min(), labels.max()):
+        if not 0 <= label < len(class_names):
+            raise ValueError(
+                "`class_names` must have one name a class, in label order. Received: "
+                f"{len(class_names)} names, and the label {label}."
+            )
 
 
 def _chunks(
     issues: pd.DataFrame,
     class_names: Sequence[str] | None,
-    files: Sequence[str] | None,
+    files: np.ndarray | None,
 ) -> _Chunks:
     """The columns of the file, a part of its rows at a time; one part at least."""
     columns = {name: issues[name].to_numpy() for name in COLUMNS}
@@ -170,11 +178,11 @@ def _chunks(
                 chunk["given_class"] = names[chunk["given_label"]]
                 chunk["suggested_class"] = names[chunk["suggested_label"]]
         if files is not None:
-            chunk["file"] = _texts([files[row] for row in rows])
+            chunk["file"] = _texts(files[rows])
         yield chunk
 
 
-def _texts(texts: Sequence[str]) -> np.ndarray:
+def _texts(texts: Sequence[str] | np.ndarray) -> np.ndarray:
     """Texts that any file can hold, as an array of objects."""
     clean = np.empty(len(texts), object)
     clean[:] = [
@@ -190,7 +198,7 @@ def _write_csv(chunks: _Chunks, path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         for number, chunk in enumerate(chunks):
             safe = {
-                name: [f"'{text}" if is_formula(text) else text for text in column]
+                name: [_FORMULA.sub("'", text) for text in column]
                 for name, column in chunk.items()
                 if column.dtype == object
             }
@@ -204,8 +212,8 @@ def _write_csv(chunks: _Chunks, path: Path) -> None:
 
 
 def is_formula(text: str) -> bool:
-    """Whether a spreadsheet would run a cell with this text."""
-    return _FORMULA.match(text) is not None
+    """Whether a spreadsheet would run a cell with this text, or with an end of it."""
+    return _FORMULA.search(text) is not None
 
 
 def _write_json(chunks: _Chunks, path: Path) -> None:

@@ -13,8 +13,14 @@ from keras import ops
 
 from sop_keras.distribution.prediction import batch_predictor
 from sop_keras.indexing.data_errors import DataError, clear_data_errors
+from sop_keras.indexing.label_checks import check_indices
 from sop_keras.indexing.training_data import unpack
-from sop_keras.label_issues.scores import check_choice, label_issues, score_labels
+from sop_keras.label_issues.scores import (
+    check_choice,
+    label_issues,
+    not_begun,
+    score_labels,
+)
 from sop_keras.sop.objective import log_probabilities
 
 if TYPE_CHECKING:
@@ -39,6 +45,37 @@ COLUMNS = (
 _ENTRIES_AT_ONCE = 1_000_000
 
 
+class UniqueIds:
+    """Sees to it that no id comes twice, batch by batch: one byte an example.
+
+    That also ends a stream without an end.
+
+    Args:
+        num_examples: ids are in `[0, num_examples)`.
+    """
+
+    def __init__(self, num_examples: int):
+        self._came = np.zeros(num_examples, bool)
+
+    def add(self, ids: np.ndarray) -> None:
+        """Take a batch of ids into account, integers `(n,)`.
+
+        Raises:
+            ValueError: if one has come already, or is out of range.
+        """
+        unique, counts = np.unique(
+            check_indices(ids, len(self._came)), return_counts=True
+        )
+        counts = counts + self._came[unique]
+        if (counts > 1).any():
+            raise ValueError(
+                f"Each example must come once, but the index {unique[counts > 1][0]} "
+                f"came {counts.max()} times. Leave out repeat() and batches drawn at "
+                "random."
+            )
+        self._came[unique] = True
+
+
 class LabelScores:
     """The scores of labels, added up batch by batch: O(1) memory an example.
 
@@ -59,7 +96,7 @@ class LabelScores:
         self._model = model
         self._columns: list[dict[str, np.ndarray]] = []
         self._waiting: list[tuple[np.ndarray, ...]] = []
-        self._num_examples = 0
+        self._ids = UniqueIds(model.num_examples)
         self._at_once = -(-_ENTRIES_AT_ONCE // model.num_classes)
 
     def add(self, outputs: np.ndarray, ids: np.ndarray, labels: np.ndarray) -> None:
@@ -69,12 +106,12 @@ class LabelScores:
             outputs: the network's, shape `(n, num_classes)`.
             ids: integers `(n,)`.
             labels: the given labels, integers `(n,)`.
+
+        Raises:
+            ValueError: if an id has come already, or is out of range.
         """
-        self._num_examples += len(ids)
+        self._ids.add(ids)
         self._waiting.append((outputs, ids, labels))
-        if self._num_examples > self._model.num_examples:  # maybe without an end
-            self._score()
-            check_unique(np.concatenate([piece["id"] for piece in self._columns]))
         if sum(len(ids) for _, ids, _ in self._waiting) >= self._at_once:
             self._score()
 
@@ -88,7 +125,7 @@ class LabelScores:
             issue_rate: as of `label_issues`.
 
         Raises:
-            ValueError: if an id came twice, or for a wrong number of issues.
+            ValueError: if nothing was added, or for a wrong number of issues.
         """
         import pandas as pd
 
@@ -100,7 +137,6 @@ class LabelScores:
             name: np.concatenate([piece[name] for piece in self._columns])
             for name in self._columns[0]
         }
-        check_unique(columns["id"])
         columns["is_label_issue"] = label_issues(
             columns["label_quality"], num_issues, issue_rate
         )
@@ -111,6 +147,8 @@ class LabelScores:
                 "known of their labels (label_quality and noise_score are NaN).",
                 *(num_unknown, len(columns["id"])),
             )
+        if (warning := not_begun(columns["noise_score"])) is not None:
+            logger.warning(warning)
         return pd.DataFrame({name: columns[name] for name in COLUMNS})
 
     def _score(self) -> None:
@@ -122,6 +160,14 @@ class LabelScores:
                 "said about labels. Did its training diverge?"
             )
         model = self._model
+        is_other = model.training_record.other_label(ids, labels)
+        if is_other.any():
+            raise ValueError(
+                f"{is_other.sum()} of {len(ids)} examples were trained on under "
+                f"another label: the first is index {ids[is_other][0]}, whose label is "
+                f"{labels[is_other][0]} here. u and v know about the labels of fit() "
+                "alone. Pass these, in the same order, or with their ids."
+            )
         log_probs = log_probabilities(
             ops.cast(outputs, "float32"), from_logits=model.from_logits
         )
@@ -144,12 +190,26 @@ def find_label_issues(
 ) -> pd.DataFrame:
     """As `SOPModel.label_issues`."""
     check_choice(num_issues, issue_rate)
+    check_batch_size(batch_size)
     scores = LabelScores(model)
     predict = batch_predictor(model)
     with clear_data_errors():
         for inputs, labels, ids in lookup_batches(model, x, y, batch_size):
             scores.add(np.asarray(predict(inputs)), ids, labels)
     return scores.table(num_issues, issue_rate)
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Check how many examples are predicted at a time.
+
+    Raises:
+        ValueError: if that is no integer of at least 1.
+    """
+    if not (isinstance(batch_size, (int, np.integer)) and batch_size >= 1):
+        raise ValueError(
+            "`batch_size` must be an integer of at least 1. Received: "
+            f"batch_size={batch_size!r}."
+        )
 
 
 def lookup_batches(
@@ -168,7 +228,7 @@ def lookup_batches(
 
     Raises:
         ValueError: for data that `SOPModel.label_issues` refuses. Ids that come twice
-            are not looked for: `check_unique`.
+            are not looked for: `UniqueIds`.
     """
     x, y = model.indexed_data(x, y)
     if y is not None:
@@ -205,17 +265,3 @@ def _elements(x: Any) -> Iterator[Any]:
         yield from (x[place] for place in range(x.num_batches))
     else:  # a generator
         yield from x
-
-
-def check_unique(ids: np.ndarray) -> None:
-    """Check that no id, of integers `(n,)`, is there twice.
-
-    Raises:
-        ValueError: if one is.
-    """
-    unique, counts = np.unique(ids, return_counts=True)
-    if len(unique) < len(ids):
-        raise ValueError(
-            f"Each example must come once, but the index {unique[counts > 1][0]} came "
-            f"{counts.max()} times. Leave out repeat() and batches drawn at random."
-        )

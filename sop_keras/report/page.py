@@ -18,7 +18,7 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from sop_keras.report.figures import Figure
+from sop_keras.report.headline import Statistic
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Page:
     Args:
         title: of the page.
         summary: the line below it.
-        figures: the numbers at its head.
+        warning: what the reader must know first; None for nothing.
+        statistics: the numbers at its head.
         settings: by name.
         plots: in their order.
         changes: the most frequent label issues: given label, suggested label, how many.
@@ -55,7 +56,8 @@ class Page:
 
     title: str
     summary: str
-    figures: Sequence[Figure]
+    warning: str | None
+    statistics: Sequence[Statistic]
     settings: Mapping[str, str]
     plots: Sequence[Plot]
     changes: Sequence[tuple[int, int, int]]
@@ -77,7 +79,8 @@ def render(page: Page) -> str:
         script=script,
         title=escape(page.title),
         summary=escape(page.summary),
-        figures="".join(map(_figure, page.figures)),
+        warning=_warning(page.warning),
+        statistics="".join(map(_statistic, page.statistics)),
         settings="".join(
             f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
             for name, value in page.settings.items()
@@ -116,10 +119,14 @@ def _hash(content: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-def _figure(figure: Figure) -> str:
+def _warning(text: str | None) -> str:
+    return f'<p class="warning" role="note">{escape(text)}</p>' if text else ""
+
+
+def _statistic(one: Statistic) -> str:
     return (
-        f"<div><dt>{escape(figure.name)}</dt><dd>{escape(figure.value)}"
-        f"<small>{escape(figure.note)}</small></dd></div>"
+        f"<div><dt>{escape(one.name)}</dt><dd>{escape(one.value)}"
+        f"<small>{escape(one.note)}</small></dd></div>"
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sop_keras.label_issues import noise_matrix, transition_rates
-from sop_keras.label_issues.export import read_label_issues
+from sop_keras.label_issues.corrected import match_examples
 from sop_keras.training.run import LABEL_ISSUES
 from sop_keras.training.run_folder import RunFolderError
 from sop_keras.training.saved_run import SavedRun
@@ -90,30 +90,16 @@ def labels_of(run: SavedRun) -> RunLabels:
         FileNotFoundError: if the run has no such file.
         ValueError: if that file is damaged, or that of other data.
     """
-    path = run.folder / LABEL_ISSUES
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"There is no {path}, which a run writes at its end. Write it with "
-            "`write_label_issues`, from what `label_issues` of the model in "
-            f"{run.folder / 'model.keras'} gives."
-        )
-    issues = read_label_issues(path)
+    issues = run.label_issues()
     train, num_classes = run.data.train, run.data.source.num_classes
-    ids = issues["id"].to_numpy()
-    order = np.argsort(train.ids, kind="stable")
-    places = np.searchsorted(train.ids[order], ids).clip(max=len(order) - 1)
-    positions = order[places]
-    is_own = train.ids[positions] == ids
-    is_own &= train.labels[positions] == issues["given_label"].to_numpy()
-    is_own &= issues["suggested_label"].between(0, num_classes - 1).to_numpy()
-    if not is_own.all():
+    try:
+        positions = match_examples(train, issues, num_classes)
+    except ValueError as error:
         raise RunFolderError(
-            f"{path} is not of this run: the run has no example of id "
-            f"{ids[~is_own][0]} with that given label, and {num_classes} classes. Put "
-            "the file back that the run wrote."
-        )
+            f"{run.folder / LABEL_ISSUES} is not of this run. {error}"
+        ) from None
     quality = issues["label_quality"].to_numpy()
-    by_quality = np.lexsort((ids, quality))  # NaN comes last
+    by_quality = np.lexsort((issues["id"], quality))  # NaN comes last
     rows = by_quality[: np.isfinite(quality).sum()]
     clean = train.clean_labels
     return RunLabels(

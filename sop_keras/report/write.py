@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 from sop_keras.data import DataFiles
+from sop_keras.label_issues.scores import not_begun
 from sop_keras.report.drawings import draw_all
-from sop_keras.report.figures import METHOD_NAMES, figures_of, settings_of
 from sop_keras.report.gallery import gallery_rows
+from sop_keras.report.headline import METHOD_NAMES, settings_of, statistics_of
 from sop_keras.report.page import Page, render
 from sop_keras.report.run_labels import labels_of
 from sop_keras.training.output import explained, replacing
@@ -56,7 +57,8 @@ def write_report(
             f"{METHOD_NAMES[run.experiment.method]} on {len(run.data.train):,} "
             f"training examples of {run.data.source.name}: whose labels look wrong."
         ),
-        figures=figures_of(run, labels),
+        warning=not_begun(labels.column("noise_score")),
+        statistics=statistics_of(run, labels),
         settings=settings_of(run),
         plots=drawn,
         changes=labels.frequent_changes(_NUM_CHANGES),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import tensorflow as tf
 from keras import ops
 
 
@@ -14,11 +15,9 @@ def global_norm(gradients: Iterable[Any]) -> Any:
     Args:
         gradients: tensors of any shapes; None for a weight that has no part.
     """
-    squares = [
-        ops.sum(ops.square(ops.cast(gradient, "float32")))
-        for gradient in gradients
-        if gradient is not None
-    ]
+    # Those of an embedding come as slices, of which equal rows must be added first.
+    dense = [tf.convert_to_tensor(g) for g in gradients if g is not None]
+    squares = [ops.sum(ops.square(ops.cast(g, "float32"))) for g in dense]
     return ops.sqrt(sum(squares, start=ops.zeros(())))
 
 

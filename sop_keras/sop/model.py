@@ -196,9 +196,8 @@ class SOPModel(FindsWrongLabels, SavedSeeds, IndexedModel):
         parts += ["consistency_loss"] * (self.consistency_weight > 0)
         parts += ["balance_loss"] * (self.balance_weight > 0)
         self.gradient_norms = bool(gradient_norms)
-        parts += ["u_gradient_norm", "v_gradient_norm"] * self.gradient_norms
-        if self._made_under.num_replicas_in_sync == 1:  # else: known to no replica
-            parts += ["gradient_norm"] * self.gradient_norms
+        norms = ["gradient_norm", "u_gradient_norm", "v_gradient_norm"]
+        parts += norms * self.gradient_norms
         self._trained_inputs: int | None = None
         self._parts = {name: keras.metrics.Mean(name=name) for name in parts}
         self.built = backbone.built
@@ -278,7 +277,8 @@ class SOPModel(FindsWrongLabels, SavedSeeds, IndexedModel):
             scaled_loss = self.optimizer.scale_loss(batch.share(loss))
         if self.trainable_weights:
             gradients = tape.gradient(scaled_loss, self.trainable_weights)
-            self._track_norm("gradient_norm", gradients, is_scaled=True)
+            if batch.num_replicas == 1:  # else, each knows its own part alone
+                self._track_norm("gradient_norm", gradients, is_scaled=True)
             self._apply_gradients(gradients, batch)
 
         # The rows of u and v: a step each, then the projection.
@@ -286,24 +286,26 @@ class SOPModel(FindsWrongLabels, SavedSeeds, IndexedModel):
         gradients = self._row_gradients(
             (u, v), probs, noise, labels, predictions, weights, batch
         )
+        said = _training_record(predictions, probs, labels)
+        indices = batch.gather(indices)
+        by_u, by_v, said = batch.gather_together(*gradients, said)
+        self._track_norm("u_gradient_norm", [by_u])
+        self._track_norm("v_gradient_norm", [by_v])
         rates = (self.u_optimizer.learning_rate, self.v_optimizer.learning_rate)
-        indices, gradients = batch.gather(indices), tuple(map(batch.gather, gradients))
-        self._track_norm("u_gradient_norm", gradients[:1])
-        self._track_norm("v_gradient_norm", gradients[1:])
-        self.noise_table.step(indices, gradients, rates)
-        given_probs = ops.sum(probs * labels, axis=-1)
-        self.training_record.write(
-            indices, *map(batch.gather, (ops.argmax(predictions, -1), given_probs))
-        )
+        self.noise_table.step(indices, (by_u, by_v), rates)
+        self.training_record.write(indices, said)
         self.u_optimizer.iterations.assign_add(1)
         self.v_optimizer.iterations.assign_add(1)
 
         mse = objective.squared_error_loss(predictions, noise, labels)
         parts["mse_loss"] = objective.batch_mean(mse, weights)
         self._track(loss, labels, parts)
-        return self.compute_metrics(
+        logs = self.compute_metrics(
             views[0], observed_labels, outputs[0], sample_weight
         )
+        if batch.num_replicas > 1:
+            logs.pop("gradient_norm", None)
+        return logs
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """The network's plain cross entropy and metrics; u and v play no part."""
@@ -491,6 +493,13 @@ class SOPModel(FindsWrongLabels, SavedSeeds, IndexedModel):
         self._parts[name].update_state(
             ops.where(ops.isfinite(norm), norm, 0.0), sample_weight=is_finite
         )
+
+
+def _training_record(predictions: Any, probs: Any, labels: Any) -> Any:
+    """What is recorded of each example: `TrainingRecord.write`'s rows."""
+    classes = ops.argmax(predictions, axis=-1), ops.argmax(labels, axis=-1)
+    predicted, given = (ops.cast(one, "float32") for one in classes)
+    return ops.stack([predicted, ops.sum(probs * labels, axis=-1), given], axis=-1)
 
 
 def _column(sample_weight: Any) -> Any:

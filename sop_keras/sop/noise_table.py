@@ -107,7 +107,7 @@ class NoiseTable(keras.layers.Layer):
         """
         is_finite = ops.isfinite(gradients[0])
         gradients = tuple(ops.where(is_finite, g, 0.0) for g in gradients)
-        segments = _first_positions(indices)
+        segments = first_positions(indices)
         for variable, row, gradient, learning_rate in zip(
             (self.u, self.v), self.rows(indices), gradients, learning_rates, strict=True
         ):
@@ -143,7 +143,7 @@ class NoiseTable(keras.layers.Layer):
         }
 
 
-def _first_positions(indices: Any) -> Any:
+def first_positions(indices: Any) -> Any:
     """A number for every distinct id: its first position among the sorted ids."""
     return ops.searchsorted(ops.sort(indices), indices)
 

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from sop_keras.sop import sparse_variable
+from sop_keras.sop.noise_table import first_positions
 
 _NEVER = -1.0
 _ROWS_AT_ONCE = 1_048_576
@@ -27,9 +28,9 @@ class TrainingRecord(keras.layers.Layer):
         device: as of `NoiseTable`. Defaults to `None`.
 
     Attributes:
-        table: float32 variable, shape `(num_examples, 2)`: the predicted class and the
-            probability of the given label; -1 in both for an example that has never
-            been in a batch.
+        table: float32 variable, shape `(num_examples, 3)`: the predicted class, the
+            probability of the given label, and that label; -1 in all of them for an
+            example that has never been in a batch.
     """
 
     def __init__(self, num_examples: int, device: str | None = None, **kwargs: Any):
@@ -44,7 +45,7 @@ class TrainingRecord(keras.layers.Layer):
         def add() -> keras.Variable:
             return self.add_weight(
                 name="table",
-                shape=(self.num_examples, 2),
+                shape=(self.num_examples, 3),
                 dtype="float32",
                 initializer=keras.initializers.Constant(_NEVER),
                 trainable=False,
@@ -54,7 +55,7 @@ class TrainingRecord(keras.layers.Layer):
         self.table = add() if self.device is None else sparse_variable.on_host(add)
         self.built = True
 
-    def write(self, indices: Any, predictions: Any, given_probs: Any) -> None:
+    def write(self, indices: Any, rows: Any) -> None:
         """Write what was said of a whole batch.
 
         Of equal ids, the first counts. A probability that is not finite is written as
@@ -62,24 +63,33 @@ class TrainingRecord(keras.layers.Layer):
 
         Args:
             indices: ids, shape `(n,)`, all in `[0, num_examples)`.
-            predictions: the predicted classes, integers, shape `(n,)`.
-            given_probs: the probabilities of the given labels, shape `(n,)`.
+            rows: float32, shape `(n, 3)`, as those of `table`.
         """
-        given_probs = ops.where(ops.isfinite(given_probs), given_probs, 0.0)
+        rows = ops.where(ops.isfinite(rows), rows, 0.0)
         # Equal ids must write equal rows: nothing says which is written last.
-        order = ops.argsort(indices)  # stable
-        first = ops.take(order, ops.searchsorted(ops.take(indices, order), indices))
-        predictions = ops.cast(predictions, "float32")
-        rows = ops.stack([predictions, given_probs], axis=-1)
-        sparse_variable.scatter(self.table, indices, ops.take(rows, first, axis=0))
+        groups = first_positions(indices)
+        places = ops.arange(ops.shape(indices)[0])
+        first = -ops.segment_max(-places, groups, num_segments=ops.shape(indices)[0])
+        rows = ops.take(rows, ops.take(first, groups), axis=0)
+        sparse_variable.scatter(self.table, indices, rows)
 
     def read(self, indices: Any) -> tuple[np.ndarray, np.ndarray]:
         """The predicted classes, int64, and the given labels' probabilities, float32.
 
         Both have the shape of `indices`, `(n,)`; -1 where there is nothing yet.
         """
-        rows = ops.convert_to_numpy(sparse_variable.gather(self.table, indices))
+        rows = self._rows(indices)
         return rows[:, 0].astype(np.int64), rows[:, 1]
+
+    def other_label(self, indices: Any, labels: np.ndarray) -> np.ndarray:
+        """Which of the examples were trained on under another label, `(n,)`, bool.
+
+        Args:
+            indices: their ids, shape `(n,)`.
+            labels: the labels to compare with, integers `(n,)`.
+        """
+        trained_on = self._rows(indices)[:, 2]
+        return (trained_on != _NEVER) & (trained_on != labels)
 
     def is_written(self, indices: Any) -> np.ndarray:
         """Which of the examples have ever been in a batch, shape `(n,)`, bool."""
@@ -94,6 +104,14 @@ class TrainingRecord(keras.layers.Layer):
             ).any()
             for stop in stops
         )
+
+    def _rows(self, indices: Any) -> np.ndarray:
+        return ops.convert_to_numpy(sparse_variable.gather(self.table, indices))
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the table; what was saved before there was one leaves it empty."""
+        if len(store.keys()):
+            super().load_own_variables(store)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""

@@ -69,18 +69,20 @@ class FindsWrongLabels:
             - `id`: the example's row of the noise table; for arrays, its position.
             - `given_label`, `suggested_label`: the likeliest other class is suggested,
               whether or not the label is an issue.
-            - `label_quality`: in [0, 1], higher is cleaner: the probability that the
-              given label is right, p_y / (p_y + sqrt(||s||_1) (1 - p_y)).
+            - `label_quality`: in [0, 1], higher is cleaner: the estimated probability
+              that the given label is right, p_y / (p_y + sqrt(||s||_1) (1 - p_y)).
             - `noise_score`: log10 of ||s||_1, higher is noisier: u and v alone.
             - `given_label_prob`, `suggested_label_prob`: the network's.
             - `is_label_issue`: bool.
 
-            An example that was in no training batch has NaN for quality and score.
-            Memory: 60 bytes an example, and a batch.
+            An example that was in no training batch has NaN for quality and score. A
+            warning is logged where u and v have hardly grown: the training was too
+            short to mark any label.
+            Memory: about 200 bytes an example, and a batch.
 
         Raises:
             ValueError: before training; for data of another length, ids that do not
-                exist or come twice, and wrong labels.
+                exist or come twice, and labels that are not those of training.
             ImportError: without pandas.
         """
         from sop_keras.label_issues.find import find_label_issues

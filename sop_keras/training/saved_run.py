@@ -7,16 +7,21 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sop_keras.data import DataFiles
+from sop_keras.label_issues.export import read_label_issues
 from sop_keras.training.experiment import Experiment, ExperimentData, load_data
+from sop_keras.training.run import LABEL_ISSUES
 from sop_keras.training.run_folder import (
     RunFolderError,
     data_differences,
     read_json,
     recorded,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SAY_WHERE = (
     "Say where its data are now: --data_dir=FOLDER (and --manifest, --human_labels or "
@@ -47,6 +52,21 @@ class SavedRun:
     def class_names(self) -> tuple[str, ...]:
         """One name a class, in label order."""
         return self.data.source.class_names
+
+    def label_issues(self) -> pd.DataFrame:
+        """The run's table of label issues, as `read_label_issues` gives it.
+
+        Raises:
+            FileNotFoundError: if it has none.
+            ValueError: if it is damaged.
+        """
+        path = self.folder / LABEL_ISSUES
+        if self.experiment.method == "ce" and not path.is_file():
+            raise FileNotFoundError(
+                f"There is no {path}: cross entropy finds no wrong labels. Train with "
+                "--method=sop or sop_plus."
+            )
+        return read_label_issues(path)
 
 
 def load_run(
@@ -124,7 +144,13 @@ def recorded_files(folder: str | os.PathLike[str]) -> DataFiles:
     Raises:
         RunFolderError: if its data.json is damaged.
     """
-    there = (read_json(Path(folder) / "data.json") or {}).get("files", {})
+    path = Path(folder) / "data.json"
+    there = (read_json(path) or {}).get("files", {})
+    if not isinstance(there, dict):
+        raise RunFolderError(
+            f'{path} is damaged: its "files" is {there!r}, not a JSON object. Put a '
+            "good copy there."
+        )
     # Folders of earlier versions do not have all of them.
     known = recorded(DataFiles())
     return DataFiles(**{name: there[name] for name in known if name in there})
@@ -135,6 +161,8 @@ def _history(path: Path) -> list[dict[str, float]] | None:
     try:
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
+        if not rows:
+            raise ValueError("it has no row, not even of one epoch")
         return [
             {name: float(cell) for name, cell in row.items() if cell} for row in rows
         ]

@@ -17,9 +17,6 @@ from sop_keras.training.experiment import ExperimentData
 if TYPE_CHECKING:
     import pandas as pd
 
-# Rows of u, v at a time: those of a million examples and a thousand classes fill 4 GB.
-_ROWS_AT_ONCE = 65_536
-
 
 def summarize(
     model: keras.Model,
@@ -49,14 +46,13 @@ def summarize(
     train = predict_train(model, data, bad_images)
     positions, predictions = train.positions, train.predictions
     given = data.train.labels[positions]
-    kind, scores = noise_scores(model, data, positions, train.losses)
     figures = {
         **_test_figures(data, history),
         "final_validation_accuracy": history[-1].get("val_accuracy"),
         "train_accuracy_given_labels": float((predictions == given).mean()),
         "train_accuracy_clean_labels": None,
         "noise_rate": None,
-        "noise_score": kind,
+        "noise_score": "cross entropy" if train.issues is None else "log10 ||s||_1",
         "noise_auroc": None,
         "num_label_issues": None,
         "detection": None,
@@ -72,16 +68,25 @@ def summarize(
         clean = data.train.clean_labels[positions]
         figures["train_accuracy_clean_labels"] = float((predictions == clean).mean())
         figures["noise_rate"] = float((given != clean).mean())
-        figures["noise_auroc"] = auroc(scores, given != clean)
-        if train.issues is not None:
-            quality = train.issues["label_quality"].to_numpy()
-            is_known = np.isfinite(quality)
-            figures["detection"] = detection_figures(
-                quality[is_known],
-                train.issues["is_label_issue"].to_numpy()[is_known],
-                (given != clean)[is_known],
-            )
+        if train.issues is None:
+            figures["noise_auroc"] = auroc(train.losses, given != clean)
+        else:
+            figures |= _found(train.issues, given != clean)
     return figures, train.issues
+
+
+def _found(issues: pd.DataFrame, is_wrong: np.ndarray) -> dict[str, Any]:
+    """How well wrong labels are found among the examples that were trained on."""
+    is_known = np.isfinite(issues["label_quality"].to_numpy())
+    issues, is_wrong = issues[is_known], is_wrong[is_known]
+    return {
+        "noise_auroc": auroc(issues["noise_score"].to_numpy(), is_wrong),
+        "detection": detection_figures(
+            issues["label_quality"].to_numpy(),
+            issues["is_label_issue"].to_numpy(),
+            is_wrong,
+        ),
+    }
 
 
 def _test_figures(
@@ -150,30 +155,3 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     shifted = logits - logits.max(axis=-1, keepdims=True)
     own = np.take_along_axis(shifted, labels[:, None], axis=-1)[:, 0]
     return np.log(np.exp(shifted).sum(axis=-1)) - own
-
-
-def noise_scores(
-    model: keras.Model, data: ExperimentData, positions: np.ndarray, losses: np.ndarray
-) -> tuple[str, np.ndarray]:
-    """A score for training examples, higher where the label looks wrong.
-
-    SOP and SOP+: ||s||_1, the estimated noise. Cross entropy: the example's own loss,
-    the usual yardstick.
-
-    Args:
-        model: trained.
-        data: what it was trained on.
-        positions: places of the examples, shape `(n,)`.
-        losses: the cross entropies of their given labels.
-
-    Returns:
-        What the score is, and the scores, shape `(n,)`.
-    """
-    if not isinstance(model, SOPModel):
-        return "cross entropy", losses
-    train, pieces = data.train, []
-    for start in range(0, len(positions), _ROWS_AT_ONCE):
-        rows = positions[start : start + _ROWS_AT_ONCE]
-        noise = model.estimate_noise(train.ids[rows], train.labels[rows])
-        pieces.append(np.abs(noise).sum(axis=-1))
-    return "estimated noise ||s||_1", np.concatenate(pieces)

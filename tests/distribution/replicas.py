@@ -28,6 +28,8 @@ from sop_keras.data import (
 )
 from sop_keras.distribution import make_strategy
 from sop_keras.distribution.global_batch import GlobalBatch
+from sop_keras.monitoring import NoiseMonitor
+from sop_keras.training.progress import metric_values
 
 NUM_EXAMPLES, NUM_FEATURES, NUM_CLASSES = 23, 6, 4
 BATCH_SIZE, EPOCHS = 8, 3
@@ -259,6 +261,20 @@ def digits(replicas: Replicas) -> None:
     replicas.add("digits/evaluated", found)
 
 
+def watching(replicas: Replicas, folder: Path) -> None:
+    """Norms of gradients, a NoiseMonitor, and label issues."""
+    weak, _, _, _, _ = examples(NUM_EXAMPLES)
+    labels = labels_of(np.arange(NUM_EXAMPLES))
+    monitor = NoiseMonitor(folder / f"logs-{replicas.number}", labels)
+    model = replicas.model(gradient_norms=True)
+    options = {"callbacks": [monitor], "batch_size": BATCH_SIZE}
+    replicas.train("watching", model, weak, labels, **options)
+    issues = model.label_issues(weak, labels)
+    replicas.add("watching/issues", issues.drop(columns="is_label_issue"))
+    # A checkpoint's metrics may be restored on another number of replicas.
+    replicas.add("watching/restored", {"metrics": len(metric_values(model))})
+
+
 def saving(replicas: Replicas, folder: Path) -> None:
     """A training goes on in other models, with the strategy and without."""
     data = stream(20, pairs=False)
@@ -400,6 +416,7 @@ def main(number: int, folder: Path) -> None:
         global_batch(replicas)
     if number < 4:
         inputs(replicas)
+        watching(replicas, folder)
         saving(replicas, folder)
     if number == 2:
         dropout(replicas)

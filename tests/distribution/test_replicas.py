@@ -48,6 +48,16 @@ def test_other_data_too(results, case):
 
 
 @pytest.mark.slow
+def test_watched_alike(results):
+    # Of several, none knows the norm of the network's whole gradient.
+    one = dict(results[1])
+    assert one.pop("watching/history gradient_norm").min() > 0
+    assert_like_one_device({1: one, 2: results[2]}, 2, "watching")
+    assert "watching/history noise/estimated_rate" in results[2]
+    assert results[2]["watching/history u_gradient_norm"].min() > 0
+
+
+@pytest.mark.slow
 def test_what_is_compared(results):
     one, two = results[1], results[2]
     state = {name for name in two if name.startswith("paper sop+ normalized/state/")}

@@ -1,3 +1,4 @@
+import tracemalloc
 import warnings
 from types import SimpleNamespace
 
@@ -52,8 +53,37 @@ def test_a_stream_of_one_hot_labels_in_its_own_order():
     np.testing.assert_allclose(pred_probs, expected, rtol=1e-5)
 
 
+def test_a_part_of_the_examples_and_no_second_copy_of_them():
+    model = echo(num_examples=1000)
+    y = {"label": LABELS, "index": np.array([999, 5, 70])}
+    labels, pred_probs = cleanlab_inputs(model, LOGITS, y, batch_size=2)
+    assert labels.tolist() == LABELS.tolist()
+    np.testing.assert_allclose(pred_probs, np.exp(LOGITS - 7), rtol=1e-5)
+
+    size, num_classes = 2000, 1000
+    network = keras.Sequential(
+        [
+            keras.Input((1,)),
+            keras.layers.Dense(num_classes, kernel_initializer="zeros"),
+        ]
+    )
+    model = SOPModel(network, size, num_classes)
+    x, y = np.zeros((size, 1), np.float32), np.zeros(size, int)
+    cleanlab_inputs(model, x, y)  # builds what stays
+    tracemalloc.start()
+    try:
+        cleanlab_inputs(model, x, y, batch_size=20)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # The result is 8 MB, and its float64 would be 16 MB.
+    assert 8e6 < peak < 12e6
+
+
 def test_data_that_are_refused():
     model = echo()
+    with pytest.raises(ValueError, match=r"integer of at least 1.*batch_size=-1"):
+        cleanlab_inputs(model, LOGITS, LABELS, batch_size=-1)
     with pytest.raises(ValueError, match="num_examples=3"):
         cleanlab_inputs(model, LOGITS[:2], LABELS[:2])
     twice = {"label": LABELS, "index": np.array([0, 1, 1])}

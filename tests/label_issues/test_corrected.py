@@ -9,7 +9,11 @@ from PIL import Image
 
 from sop_keras.data import EncodedImages, Examples, ImageFiles, load_manifest
 from sop_keras.data.decoding import decode_windows
-from sop_keras.label_issues.corrected import correct_labels, write_manifests
+from sop_keras.label_issues.corrected import (
+    correct_labels,
+    match_examples,
+    write_manifests,
+)
 
 CLASSES = ("cat", "dog", "eel")
 FORMATS = ("csv", "parquet")
@@ -37,7 +41,7 @@ ISSUES = pd.DataFrame(
 
 
 def test_relabel_by_hand():
-    correction = correct_labels(examples(), ISSUES, "relabel")
+    correction = correct_labels(examples(), ISSUES, "relabel", 3)
     assert correction.before.labels.tolist() == [0, 1, 2, 0]
     assert correction.is_issue.tolist() == [False, True, False, True]
     assert correction.after.labels.tolist() == [0, 0, 2, 2]
@@ -46,14 +50,14 @@ def test_relabel_by_hand():
 
 
 def test_drop_by_hand():
-    correction = correct_labels(examples(), ISSUES, "drop")
+    correction = correct_labels(examples(), ISSUES, "drop", 3)
     assert correction.after.ids.tolist() == [7, 12]
     assert correction.after.labels.tolist() == [0, 2]
     np.testing.assert_array_equal(correction.after.images, pixels(4, 5, 5, 3)[[0, 2]])
 
 
 def test_examples_that_the_table_does_not_have_are_left_out():
-    correction = correct_labels(examples(), ISSUES[1:], "relabel")
+    correction = correct_labels(examples(), ISSUES[1:], "relabel", 3)
     assert correction.before.ids.tolist() == [7, 12, 5]
     assert correction.after.labels.tolist() == [0, 2, 2]
 
@@ -63,14 +67,28 @@ def test_examples_that_the_table_does_not_have_are_left_out():
     [
         ({}, "remove", r"one of relabel, drop\. Received: action='remove'"),
         ({"id": [3, 5, 12, 8]}, "drop", "other examples.* of its 4 rows, 3 have"),
-        ({"id": [3, 5, 12, 12]}, "drop", "other examples"),
+        ({"id": [3, 5, 12, 8]}, "drop", "No example of id 8 has the given label 0"),
+        ({"id": [3, 5, 5, 7], "given_label": [1, 0, 0, 0]}, "drop", "id 5 more than"),
         ({"given_label": [1, 0, 1, 0]}, "drop", "of its 4 rows, 3 have an id and a la"),
+        ({"suggested_label": [0, 2, 99, 1]}, "relabel", "label 99 .* of id 12; labels"),
+        ({"suggested_label": [0, -1, 1, 1]}, "drop", r"label -1 .* are in \[0, 3\)"),
         ({"is_label_issue": True}, "drop", "All 4 examples are .* nothing would be"),
     ],
 )
 def test_what_cannot_be_corrected(changes, action, message):
     with pytest.raises(ValueError, match=message):
-        correct_labels(examples(), ISSUES.assign(**changes), action)
+        correct_labels(examples(), ISSUES.assign(**changes), action, 3)
+
+
+def test_a_table_without_rows_is_refused_as_such():
+    with pytest.raises(ValueError, match="table of label issues is empty"):
+        correct_labels(examples(), ISSUES[:0], "drop", 3)
+
+
+def test_rows_are_matched_in_their_own_order():
+    # The data have the ids 7, 3, 12 and 5, the table has 3, 5, 12 and 7.
+    assert match_examples(examples(), ISSUES, 3).tolist() == [1, 3, 2, 0]
+    assert match_examples(examples(), ISSUES[1:3], 3).tolist() == [3, 2]
 
 
 def window(images, position, side):
@@ -158,7 +176,7 @@ def test_records_become_files_of_the_same_bytes(tmp_path):
     stream = io.BytesIO()
     Image.fromarray(pixels(1, 9, 9, 3)[0]).save(stream, "JPEG")
     contents = [stream.getvalue(), b"\x89PNG", b"RIFF", b""]
-    train = correct_labels(examples(images=Records(contents)), ISSUES, "drop").after
+    train = correct_labels(examples(images=Records(contents)), ISSUES, "drop", 3).after
     written = write_manifests(tmp_path, train, None, CLASSES)
     images = load_manifest(written.train).train.images
     assert images.names.tolist() == [b"images/train/7.jpg", b"images/train/12"]
@@ -185,6 +203,7 @@ def test_records_become_files_of_the_same_bytes(tmp_path):
         (("cat", "d\ng", "eel"), (0, 1, 2, 0), ("parquet",)),
         (("cat", "=cmd|' /C calc'!A0", "eel"), (0, 1, 2, 0), ("parquet",)),
         (("cat", "-dog", "eel"), (0, 1, 2, 0), ("parquet",)),
+        (("cat", "d;=og", "eel"), (0, 1, 2, 0), ("parquet",)),
     ],
 )
 @pytest.mark.parametrize("table_format", FORMATS)

@@ -30,6 +30,7 @@ ISSUES = pd.DataFrame(
         "is_label_issue": [False, True, False, True, True],
     }
 )
+NEGATIVE = ISSUES.assign(suggested_label=[1, 2, -1, 2, 0])
 # The lowest quality first; of the two that are equal, id 3 is before 5.
 ORDER = [1, 3, 4, 0, 2]
 
@@ -61,6 +62,16 @@ def test_round_trip_to_the_last_bit(suffix, rows_at_once, tmp_path, monkeypatch)
     assert column(path, "suggested_class") == ["eel", "eel", "cat", "dog", "cat"]
     assert column(path, "file") == list("bdeac")
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+def test_names_in_series_are_taken_by_place(tmp_path):
+    path = tmp_path / "issues.csv"
+    # By label, 0 would be the last one.
+    files = pd.Series(list("abcde"), index=[4, 3, 2, 1, 0])
+    classes = pd.Series(CLASSES, index=[2, 1, 0])
+    write_label_issues(ISSUES, path, classes, files)
+    assert column(path, "file") == list("bdeac")
+    assert column(path, "given_class") == ["dog", "cat", "dog", "cat", "eel"]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -112,19 +123,35 @@ def test_json_is_strict(tmp_path):
 
 
 FORMULAS = [
-    *("=cmd|' /C calc'!A0", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\tx", "\rx"),
-    *("  =1", "\u00a0=1", "\n=1", "\u200b=1", "\ufeff@x", "＝1", "＋1", "－1", "＠x"),
+    *("=cmd|' /C calc'!A0", "+1", "-1+1", "@SUM(A1)", "\tx", "\rx", '"=1"'),
+    *("  =1", "\u00a0=1", "\u200b=1", "\ufeff@x", "＝1", "＋1", "－1", "＠x"),
 ]
+# A cell begins behind what separates cells or rows, for some spreadsheets; and a quote
+# is written twice, which is an empty text for them.
+INNER_FORMULAS = {
+    "a;=cmd|' /C calc'!A0": "a;'=cmd|' /C calc'!A0",
+    "a\t@x": "a\t'@x",
+    "a| \u200b＋1;-2": "a|' \u200b＋1;'-2",
+    'a;"=1': "a;'\"=1",
+    "a\n=1\r-1": "a\n'=1\r'-1",
+    "\t=1": "'\t'=1",
+    "\r=1": "'\r'=1",
+    "\n=1": "'\n'=1",
+}
 HARMLESS = ["a=1", "1-2", "'=1", "", " ", "<script>alert(1)</script>", 'a,"b"', "a;b"]
+HARMLESS += ["a; b=1", "a|b-1", "a,=1"]
 
 
-@pytest.mark.parametrize("text", FORMULAS)
-def test_formulas_are_neutralised_in_csv_alone(text, tmp_path):
+@pytest.mark.parametrize(
+    ("text", "neutral"),
+    [*((text, f"'{text}") for text in FORMULAS), *INNER_FORMULAS.items()],
+)
+def test_formulas_are_neutralised_in_csv_alone(text, neutral, tmp_path):
     classes, files = ("a", text, "c"), [text] * 5
     for suffix in SUFFIXES:
         path = tmp_path / f"issues{suffix}"
         write_label_issues(ISSUES, path, classes, files)
-        expected = f"'{text}" if suffix == ".csv" else text
+        expected = neutral if suffix == ".csv" else text
         assert column(path, "file") == [expected] * 5
         assert column(path, "given_class")[0] == expected
         assert column(path, "suggested_class")[3] == expected
@@ -180,6 +207,7 @@ def test_the_old_file_stays_where_writing_fails(tmp_path):
         ((ISSUES, "i"), r"ends in \.csv, \.parquet, \.json"),
         ((ISSUES.drop(columns="id"), "i.csv"), "`issues` is .* no column 'id'"),
         ((ISSUES, "i.csv", CLASSES[:2]), "Received: 2 names, and the label 2"),
+        ((NEGATIVE, "i.csv", CLASSES), "Received: 3 names, and the label -1"),
         ((ISSUES, "i.csv", None, ["a"]), "Received: 1 texts for 5 rows"),
     ],
 )

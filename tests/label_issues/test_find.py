@@ -5,9 +5,14 @@ import tensorflow as tf
 
 from sop_keras import SOPModel, with_index
 from sop_keras.label_issues import COLUMNS
+from sop_keras.label_issues.find import UniqueIds
 
 PIXELS = np.array([[2, 1, 0], [0, 1, 2], [1, 3, 0], [0, 0, 0]], np.float32)
 LABELS = np.array([0, 0, 1, 2])
+
+
+# Predicted class, probability, and the label: that of LABELS.
+RECORD = np.array([[0, 0, 0], [0, 0, 0], [0, 0, 1], [0, 0, 2]], np.float32)
 
 
 def make_model(trained=True, num_examples=4, **kwargs):
@@ -22,7 +27,7 @@ def make_model(trained=True, num_examples=4, **kwargs):
     model.noise_table.u.assign(u)
     model.noise_table.v.assign(v)
     if trained:
-        model.training_record.table.assign(np.zeros((num_examples, 2), "float32"))
+        model.training_record.table.assign(RECORD)
     return model
 
 
@@ -47,7 +52,7 @@ def test_probabilities_and_one_hot_labels():
     probs = np.array([[0.25, 0.5, 0.25]], np.float32)
     backbone = keras.Sequential([keras.Input((3,)), keras.layers.Identity()])
     model = SOPModel(backbone, 1, 3, from_logits=False, init_std=0.0)
-    model.training_record.table.assign([[0.0, 0.0]])
+    model.training_record.table.assign([[0.0, 0.0, 0.0]])
     model.noise_table.u.assign([[0.5]])
     issues = model.label_issues(probs, np.eye(3)[[0]])
     # 0.25 / (0.25 + 0.5 * 0.75)
@@ -96,7 +101,7 @@ def test_order_of_the_data_is_kept():
 
 def test_examples_never_trained_on_are_not_known(caplog):
     model = make_model()
-    record = np.zeros((4, 2), "float32")
+    record = RECORD.copy()
     record[1] = -1
     model.training_record.table.assign(record)
     issues = model.label_issues(PIXELS, LABELS, num_issues=4)
@@ -104,6 +109,21 @@ def test_examples_never_trained_on_are_not_known(caplog):
     assert np.isnan(issues["noise_score"]).tolist() == [False, True, False, False]
     assert issues["is_label_issue"].tolist() == [True, False, True, True]
     assert "1 of 4 examples have never been in a training batch" in caplog.text
+
+
+def test_labels_that_were_not_trained_on():
+    with pytest.raises(ValueError, match=r"2 of 4 examples.*index 2, whose label is 2"):
+        make_model().label_issues(PIXELS, LABELS[[0, 1, 3, 2]])
+
+
+def test_a_training_too_short_to_tell_says_so(caplog):
+    model = make_model()
+    model.label_issues(PIXELS, LABELS)
+    assert not caplog.records
+    model.noise_table.u.assign(np.full((4, 1), 1e-8))
+    model.noise_table.v.assign(np.zeros((4, 3)))
+    model.label_issues(PIXELS, LABELS)
+    assert "hardly grown: the largest ||s||_1 is 1e-16" in caplog.text
 
 
 def test_sop_plus_takes_one_view():
@@ -133,6 +153,7 @@ def test_after_training_and_after_a_reload(tmp_path):
     (PIXELS, {"label": LABELS, "index": [0, 1, 2, 4]}, r"Index 4 is outside \[0, 4\)"),
     (PIXELS, {"label": LABELS, "index": [0, 1, 2, 2]}, "index 2 came 2 times"),
     (PIXELS, {"label": LABELS[:3], "index": [0, 1, 2]}, "as many inputs"),
+    (PIXELS, LABELS[:3], "Received the lengths"),
     (PIXELS, LABELS + 1, r"Label 3 is not in \[0, 3\)"),
     (PIXELS, None, "`y` is missing"),
     (np.where(PIXELS == 3, np.nan, PIXELS), LABELS, "NaN or infinite"),
@@ -142,6 +163,25 @@ def test_bad_data(x, y, message):
         y = {name: np.array(value) for name, value in y.items()}
     with pytest.raises(ValueError, match=message):
         make_model().label_issues(x, y)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.0, "2"])
+def test_bad_batch_sizes(batch_size):
+    text = f"`batch_size` must be an integer .* Received: batch_size={batch_size!r}"
+    with pytest.raises(ValueError, match=text):
+        make_model().label_issues(PIXELS, LABELS, batch_size=batch_size)
+
+
+def test_ids_come_once_whether_in_one_batch_or_in_two():
+    ids = UniqueIds(4)
+    ids.add(np.array([3, 0]))
+    with pytest.raises(ValueError, match="index 3 came 2 times"):
+        ids.add(np.array([2, 3]))
+    with pytest.raises(ValueError, match="index 1 came 3 times"):
+        ids.add(np.array([1, 1, 1]))
+    with pytest.raises(ValueError, match=r"Index 4 is outside \[0, 4\)"):
+        ids.add(np.array([4]))
+    ids.add(np.array([1, 2]))  # what was refused has not come
 
 
 def test_bad_streams():

@@ -8,6 +8,7 @@ from sop_keras.label_issues.scores import (
     label_issues,
     label_quality,
     noise_norm,
+    not_begun,
     score_labels,
 )
 
@@ -117,3 +118,11 @@ def test_wanted_numbers_of_issues(how, expected):
 def test_bad_wishes(how, message):
     with pytest.raises(ValueError, match=message):
         label_issues(QUALITY, **how)
+
+
+def test_u_and_v_that_have_not_grown_are_told_of():
+    assert not_begun(np.array([-16.0, np.nan, -1.9])) is None
+    message = not_begun(np.array([-16.0, np.nan, -8.0]))
+    assert "the largest ||s||_1 is 1e-08" in message
+    assert "Train longer, or raise init_std" in message
+    assert "hardly grown" in not_begun(np.array([np.nan]))

@@ -58,10 +58,10 @@ def test_the_page_goes_where_it_is_told_to(complete, tmp_path):
 def test_data_are_where_they_were_unless_flags_say_otherwise(complete, tmp_path):
     assert recorded_files(complete) == DataFiles()
     with flags_of("--data_dir=D", "--noexpect_full_size"):
-        files = report.files_of(complete)
+        files = report.files_of_run(flags.FLAGS, complete)
     assert files == DataFiles(data_dir="D", expect_full_size=False)
     with flags_of():
-        assert report.files_of(tmp_path) == DataFiles()
+        assert report.files_of_run(flags.FLAGS, tmp_path) == DataFiles()
 
 
 def run_main(monkeypatch, *arguments):

@@ -2,12 +2,13 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 from untrained_runs import CLASSES, FILES
 
-from sop_keras.report.figures import Figure
+from sop_keras.report.headline import Statistic
 from sop_keras.report.page import Page, Plot, json_for_script, render
 
 HOSTILE = (*CLASSES, *FILES, "<!--<script>", "\u2028\u2029", "\ud800", "]]>&amp;")
@@ -42,7 +43,8 @@ def page():
     return Page(
         title=names[0],
         summary=names[1],
-        figures=[Figure(*names[:3])],
+        warning=names[2],
+        statistics=[Statistic(*names[:3])],
         settings={names[3]: names[4]},
         plots=[Plot("some", names[5], b"\x89PNG light", b"\x89PNG dark")],
         changes=[(0, 1, 1234)],
@@ -69,7 +71,17 @@ def test_names_make_no_elements(page):
     elements = Elements(render(page))
     plain = Elements(
         render(
-            Page("a", "b", [Figure("c", "d")], {"e": "f"}, page.plots, [], ["g"], [])
+            replace(
+                page,
+                title="a",
+                summary="b",
+                warning="c",
+                statistics=[Statistic("c", "d")],
+                settings={"e": "f"},
+                changes=[],
+                class_names=["g"],
+                gallery=[],
+            )
         )
     )
     # The rows of a table are all that there is more of.

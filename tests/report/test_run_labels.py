@@ -51,19 +51,22 @@ def test_the_frequent_changes_by_hand(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("column", "place", "value"),
-    [("id", 5, 6), ("given_label", 2, 3), ("suggested_label", 1, 4)],
+    ("column", "place", "value", "reason"),
+    [
+        ("id", 5, 6, "No example of id 6 has the given label 1"),
+        ("given_label", 2, 3, "No example of id 2 has the given label 3"),
+        ("suggested_label", 1, 4, "the label 4 for the example of id 1;"),
+    ],
 )
-def test_a_table_of_other_data_is_refused(run, column, place, value):
+def test_a_table_of_other_data_is_refused(run, column, place, value, reason):
     issues = table(Labels())
     issues.loc[place, column] = value
     write_label_issues(issues, run.folder / "label_issues.csv")
-    text = f"not of this run: .* no example of id {value if column == 'id' else place} "
-    with pytest.raises(ValueError, match=text):
+    with pytest.raises(ValueError, match=rf"csv is not of this run\. .*{reason}"):
         labels_of(run)
 
 
 def test_a_run_without_a_table_says_how_to_make_one(run):
     (run.folder / "label_issues.csv").unlink()
-    with pytest.raises(FileNotFoundError, match=r"label_issues\.csv.*Write it with"):
+    with pytest.raises(FileNotFoundError, match=r"label_issues\.csv\. A run of SOP"):
         labels_of(run)

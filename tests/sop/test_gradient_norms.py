@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from sop_keras import SOPModel
 from sop_keras.sop.gradient_norms import global_norm, unscaled
@@ -9,6 +10,14 @@ from sop_keras.sop.gradient_norms import global_norm, unscaled
 def test_norm_by_hand():
     # sqrt(9 + 16 + 144) = 13; a weight without a part has none.
     assert float(global_norm([np.array([3.0]), None, np.array([[4.0], [12.0]])])) == 13
+
+
+def test_norm_of_an_embedding():
+    # Row 1 is met twice, its gradients 1 and 2 add up to 3; row 0 has 4.
+    slices = tf.IndexedSlices(
+        tf.constant([[1.0], [4.0], [2.0]]), tf.constant([1, 0, 1]), tf.constant([2, 1])
+    )
+    assert float(global_norm([slices])) == 5.0
 
 
 def test_norm_of_a_scaled_loss():

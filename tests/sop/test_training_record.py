@@ -10,18 +10,22 @@ from sop_keras.sop.training_record import TrainingRecord
 def test_what_is_written_is_read():
     record = TrainingRecord(5)
     assert record.is_empty()
-    record.write(tf.constant([3, 0]), tf.constant([7, 1]), tf.constant([0.25, 0.5]))
+    record.write(tf.constant([3, 0]), tf.constant([[7, 0.25, 2], [1, 0.5, 1]]))
     predictions, probs = record.read(np.array([0, 3]))
     assert predictions.tolist() == [1, 7]
     assert probs.tolist() == [0.5, 0.25]
     assert record.is_written(np.arange(5)).tolist() == [True, False, False, True, False]
     assert not record.is_empty()
+    others = record.other_label(np.array([3, 0, 1]), np.array([2, 2, 2]))
+    assert others.tolist() == [False, True, False]  # of the last, nothing is known
 
 
-def test_of_equal_ids_the_first_counts():
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_of_equal_ids_the_first_counts(jit_compile):
     record = TrainingRecord(3)
     ids = tf.constant([2, 0, 2, 0], tf.int64)
-    record.write(ids, tf.constant([4, 5, 6, 7]), tf.constant([0.1, 0.2, 0.3, 0.4]))
+    rows = tf.constant([[4, 0.1, 0], [5, 0.2, 0], [6, 0.3, 0], [7, 0.4, 0]])
+    tf.function(record.write, jit_compile=jit_compile)(ids, rows)
     predictions, probs = record.read(np.array([0, 2]))
     assert predictions.tolist() == [5, 4]
     np.testing.assert_allclose(probs, [0.2, 0.1])
@@ -29,8 +33,14 @@ def test_of_equal_ids_the_first_counts():
 
 def test_a_probability_that_is_not_finite_is_written_as_0():
     record = TrainingRecord(2)
-    record.write(tf.constant([0]), tf.constant([1]), tf.constant([float("nan")]))
+    record.write(tf.constant([0]), tf.constant([[1, float("nan"), 0]]))
     assert record.read(np.array([0]))[1].tolist() == [0.0]
+
+
+def test_what_was_saved_before_there_was_a_record_leaves_it_empty():
+    record = TrainingRecord(2)
+    record.load_own_variables({})
+    assert record.is_empty()
 
 
 @pytest.mark.parametrize("device", [None, "cpu"])
@@ -45,6 +55,6 @@ def test_training_writes_what_the_network_said_before_the_step(device):
     )
     np.testing.assert_allclose(
         model.training_record.table.numpy(),
-        [[0, 0.5], [0, 0.75], [-1, -1], [1, 0.25]],
+        [[0, 0.5, 1], [0, 0.75, 0], [-1, -1, -1], [1, 0.25, 0]],
         rtol=1e-6,
     )

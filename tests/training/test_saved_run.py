@@ -3,11 +3,13 @@ import os
 from dataclasses import asdict, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from settings import digits
 
 from sop_keras.data import DataFiles
+from sop_keras.label_issues import COLUMNS, write_label_issues
 from sop_keras.training import RunFolderError
 from sop_keras.training.experiment import load_data
 from sop_keras.training.run_folder import RunFolder
@@ -75,6 +77,9 @@ def test_a_run_that_is_not_complete_is_refused(tmp_path, name):
         ("config.json", '{"method": "ce"}', "missing dataset, noise, noise_rate"),
         ("result.json", "[]", r"result\.json is not a JSON object"),
         ("data.json", "{", r"data\.json cannot be read as JSON"),
+        ("data.json", '{"files": []}', r'data\.json is damaged: its "files" is \[\]'),
+        ("history.csv", "epoch,loss\n", r"history\.csv cannot be read: it has no row"),
+        ("history.csv", "", r"history\.csv cannot be read: it has no row"),
         ("history.csv", "epoch,loss\n1,high\n", r"history\.csv cannot be read.*'high'"),
         ("history.csv", "epoch,loss\n1,2,3\n", r"history\.csv cannot be read"),
     ],
@@ -84,6 +89,20 @@ def test_damaged_files_are_named(tmp_path, name, content, text):
     (folder / name).write_text(content)
     with pytest.raises(ValueError, match=text):
         load_run(folder)
+
+
+def test_label_issues_are_read_or_it_is_said_where_they_come_from(tmp_path):
+    run = load_run(leave_run(tmp_path / "sop", digits(method="sop")))
+    with pytest.raises(
+        FileNotFoundError, match=r"label_issues\.csv\. A run of SOP wri"
+    ):
+        run.label_issues()
+    issues = pd.DataFrame({name: [1] for name in COLUMNS}).assign(is_label_issue=True)
+    write_label_issues(issues, run.folder / "label_issues.csv")
+    assert run.label_issues().to_dict("list") == issues.to_dict("list")
+    run = load_run(leave_run(tmp_path / "ce", digits(method="ce")))
+    with pytest.raises(FileNotFoundError, match="cross entropy finds no wrong labels"):
+        run.label_issues()
 
 
 def own_data(folder, shade=0):

@@ -7,10 +7,8 @@ import pytest
 
 from sop_keras import SOPModel
 from sop_keras.data import Examples
-from sop_keras.training import summary
 from sop_keras.training.summary import (
     cross_entropy,
-    noise_scores,
     summarize,
 )
 
@@ -34,19 +32,34 @@ def network():
     return keras.Sequential([keras.Input((1, 1, 3)), keras.layers.Reshape((3,))])
 
 
-def test_scores_of_sop_are_the_estimated_noise_of_the_right_rows(data, monkeypatch):
+def test_figures_of_sop_by_hand(data):
     model = SOPModel(network(), num_examples=5, num_classes=3, init_std=0.0)
     u, v = np.zeros((5, 1), "float32"), np.zeros((5, 3), "float32")
     u[0], v[2, 0] = 0.5, 0.3
     model.noise_table.u.assign(u)
     model.noise_table.v.assign(v)
-    # ||s||_1: id 4 has none, id 2 has v^2 = 0.09 off its label 1, id 0 has u^2 = 0.25.
-    _, scores = noise_scores(model, data, np.arange(3), np.zeros(3))
-    np.testing.assert_allclose(scores, [0.0, 0.09, 0.25], rtol=1e-6)
-    # In pieces of one row, with the second example left out.
-    monkeypatch.setattr(summary, "_ROWS_AT_ONCE", 1)
-    _, scores = noise_scores(model, data, np.array([0, 2]), np.zeros(2))
-    np.testing.assert_allclose(scores, [0.0, 0.25], rtol=1e-6)
+    record = np.zeros((5, 3))
+    record[:, 2] = [2, 0, 1, 0, 0]  # the labels
+    model.training_record.table.assign(record)
+    figures, issues = summarize(
+        model, data, [{"epoch": 1, "test_accuracy": 1.0, "ilsvrc12_accuracy": 1.0}]
+    )
+    # ||s||_1: id 4 has none, id 2 has v^2 = 0.09 off its label 1, id 0 has u^2 = 0.25
+    # and the one wrong label, which p_y = 1 / (e^9 + 2) makes an issue as well.
+    np.testing.assert_allclose(
+        10 ** issues["noise_score"], [0.0, 0.09, 0.25], rtol=1e-6, atol=1e-200
+    )
+    assert issues["id"].tolist() == [4, 2, 0]
+    assert figures["num_label_issues"] == 1
+    assert figures["noise_auroc"] == 1.0
+    assert set(figures["detection"].values()) == {1.0}
+    # What was in no batch does not count; here it was the wrong one.
+    record[0] = -1
+    model.training_record.table.assign(record)
+    figures, _ = summarize(
+        model, data, [{"epoch": 1, "test_accuracy": 1.0, "ilsvrc12_accuracy": 1.0}]
+    )
+    assert figures["noise_auroc"] is figures["detection"]["auroc"] is None
 
 
 def test_cross_entropy_by_hand():

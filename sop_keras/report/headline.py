@@ -1,4 +1,4 @@
-"""The settings and the figures at the head of a report."""
+"""The settings and the statistics at the head of a report."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SETTINGS = {
 
 
 @dataclass(frozen=True)
-class Figure:
+class Statistic:
     """A number at the head of the page.
 
     Args:
@@ -72,7 +72,7 @@ def settings_of(run: SavedRun) -> dict[str, str]:
     return {name: value for name, value in facts.items() if value}
 
 
-def figures_of(run: SavedRun, labels: RunLabels) -> list[Figure]:
+def statistics_of(run: SavedRun, labels: RunLabels) -> list[Statistic]:
     """What came out: accuracies, label issues, and how right these are."""
     return [*_accuracies(run.result), *_issues(labels), *_detection(run.result)]
 
@@ -82,39 +82,41 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _accuracies(result: dict[str, Any]) -> list[Figure]:
-    figures = []
+def _accuracies(result: dict[str, Any]) -> list[Statistic]:
+    statistics = []
     if (final := result.get("final_test_accuracy")) is not None:
         best = percent(result["best_test_accuracy"])
         note = f"best {best}, after epoch {result['best_epoch']:.0f}"
-        figures.append(Figure("Test accuracy", percent(final), note))
+        statistics.append(Statistic("Test accuracy", percent(final), note))
     elif (final := result.get("final_validation_accuracy")) is not None:
-        figures.append(Figure("Validation accuracy", percent(final), "given labels"))
+        statistics.append(
+            Statistic("Validation accuracy", percent(final), "given labels")
+        )
     given = percent(result["train_accuracy_given_labels"])
     if (clean := result.get("train_accuracy_clean_labels")) is None:
-        figures.append(Figure("Training accuracy", given, "given labels"))
+        statistics.append(Statistic("Training accuracy", given, "given labels"))
     else:
         note = f"clean labels; {given} of the given ones"
-        figures.append(Figure("Training accuracy", percent(clean), note))
-    return figures
+        statistics.append(Statistic("Training accuracy", percent(clean), note))
+    return statistics
 
 
-def _issues(labels: RunLabels) -> list[Figure]:
+def _issues(labels: RunLabels) -> list[Statistic]:
     if not len(labels):
-        return [Figure("Label issues", "0", "no example was trained on")]
+        return [Statistic("Label issues", "0", "no example was trained on")]
     is_issue = labels.column("is_label_issue")
     note = f"of {len(labels):,} training labels"
-    figures = [
-        Figure("Label issues", f"{is_issue.sum():,}", note),
-        Figure("Estimated noise rate", percent(is_issue.mean()), "share of issues"),
+    statistics = [
+        Statistic("Label issues", f"{is_issue.sum():,}", note),
+        Statistic("Estimated noise rate", percent(is_issue.mean()), "share of issues"),
     ]
     if (is_wrong := labels.is_wrong) is not None:
         note = f"{is_wrong.sum():,} wrong labels"
-        figures.append(Figure("True noise rate", percent(is_wrong.mean()), note))
-    return figures
+        statistics.append(Statistic("True noise rate", percent(is_wrong.mean()), note))
+    return statistics
 
 
-def _detection(result: dict[str, Any]) -> list[Figure]:
+def _detection(result: dict[str, Any]) -> list[Statistic]:
     """How well wrong labels are found, where they are known."""
     known = {
         name: value
@@ -128,10 +130,10 @@ def _detection(result: dict[str, Any]) -> list[Figure]:
         "precision": ("Precision", "label issues that are wrong labels"),
         "recall": ("Recall", "wrong labels that are label issues"),
     }
-    figures = []
+    statistics = []
     for name, (shown, note) in texts.items():
         if name in known:
             is_share = name not in ("auroc", "average_precision")
             value = percent(known[name]) if is_share else f"{known[name]:.4f}"
-            figures.append(Figure(shown, value, note))
-    return figures
+            statistics.append(Statistic(shown, value, note))
+    return statistics
