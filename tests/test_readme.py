@@ -57,6 +57,11 @@ def test_what_it_links_to_exists():
         assert (ROOT / link).is_file(), link
 
 
+def test_no_document_has_a_gap_to_fill():
+    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        assert not re.findall(r"@[A-Z]+@|TODO", path.read_text()), path
+
+
 @pytest.mark.slow
 def test_make_train(tmp_path):
     output = f"FLAGS=--epochs=1 --output_dir={tmp_path / 'run'}"

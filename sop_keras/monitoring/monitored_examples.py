@@ -12,6 +12,9 @@ from sop_keras.indexing import label_checks
 if TYPE_CHECKING:
     from sop_keras.sop import SOPModel
 
+# How far images in [0, 1] may lie outside: nothing that could be seen in bytes.
+_ROUNDING = 1e-3
+
 
 class MonitoredExamples:
     """Labels, rows and images of training examples, as `NoiseMonitor` takes them.
@@ -30,7 +33,7 @@ class MonitoredExamples:
         class_names: one a class; made up by `check` where there are none.
 
     Raises:
-        ValueError: for arrays of other shapes.
+        ValueError: for arrays of other shapes, and images that are out of range.
     """
 
     def __init__(
@@ -39,7 +42,7 @@ class MonitoredExamples:
         ids: Any = None,
         clean_labels: Any = None,
         images: Any = None,
-        class_names: Sequence[str] | None = None,
+        class_names: Sequence[Any] | None = None,
     ):
         self.labels = _integers("labels", labels)
         size = len(self.labels)
@@ -48,7 +51,8 @@ class MonitoredExamples:
                 "`labels` must be those of at least one training example. Received: "
                 "none."
             )
-        self.ids = np.arange(size) if ids is None else np.asarray(ids)
+        self._have_ids = ids is not None
+        self.ids = np.asarray(ids) if self._have_ids else np.arange(size)
         _check_length("ids", len(self.ids), size)
         self.clean_labels: np.ndarray | None = None
         if clean_labels is not None:
@@ -59,7 +63,9 @@ class MonitoredExamples:
             self._images = np.asarray(images)
             _check_length("images", len(images), size)
             _check_images(self._images)
-        self.class_names = class_names
+        self.class_names: list[str] | None = None
+        if class_names is not None:
+            self.class_names = [str(name) for name in class_names]
 
     @property
     def have_images(self) -> bool:
@@ -70,8 +76,15 @@ class MonitoredExamples:
         """Check that they can be the model's training examples.
 
         Raises:
-            ValueError: for ids or labels out of range, or another number of names.
+            ValueError: for ids or labels out of range, labels without ids that are not
+                as many as the model's examples, or another number of names.
         """
+        if not self._have_ids and len(self.labels) != model.num_examples:
+            raise ValueError(
+                f"`labels` must be those of all num_examples={model.num_examples} "
+                "training examples of the model, or come with `ids`. Received: "
+                f"{len(self.labels)} labels without ids."
+            )
         self.ids = label_checks.check_indices(self.ids, model.num_examples)
         for name in ("labels", "clean_labels"):
             if (labels := getattr(self, name)) is not None:
@@ -85,7 +98,11 @@ class MonitoredExamples:
             )
 
     def images_at(self, positions: np.ndarray) -> np.ndarray:
-        """Their images at `positions`, uint8 of shape `(k, h, w, 1 or 3)`."""
+        """Their images at `positions`, uint8 of shape `(k, h, w, 1 or 3)`.
+
+        Raises:
+            ValueError: where a function gives other images.
+        """
         if not callable(self._images):
             return _as_bytes(self._images[positions])
         images = np.asarray(self._images(positions))
@@ -128,6 +145,16 @@ def _check_images(images: np.ndarray) -> None:
             "`images` must be uint8, or of floating point in [0, 1], of shape (n, "
             f"height, width, 1 or 3). Received: {images.dtype} of shape {images.shape}."
             " Grey images need a last axis of 1: images[..., None]."
+        )
+    if is_bytes:
+        return
+    low, high = float(images.min()), float(images.max())
+    # NaN is no number of the range either.
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+        raise ValueError(
+            "`images` of floating point must be in [0, 1]. Received: values from "
+            f"{low:g} to {high:g}. Give those of [0, 255] as uint8 or divided by 255; "
+            "of standardised ones, the images before that, which people can read."
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,22 @@ from sop_keras.monitoring.figures import figures_by_clean_labels, noise_figures
 from sop_keras.monitoring.monitored_examples import MonitoredExamples
 from sop_keras.monitoring.summaries import Summaries
 from sop_keras.monitoring.table_scan import TableScan, scan_table
+
+# Once training has ended, `label_issues` estimates it by predictions made then.
+_ESTIMATED = "estimated, by predictions in training"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at the noise table found.
+
+    Args:
+        figures: the scalars, by name.
+        scan: what is drawn.
+    """
+
+    figures: dict[str, float]
+    scan: TableScan
 
 
 class NoiseMonitor(keras.callbacks.Callback):
@@ -44,10 +61,12 @@ class NoiseMonitor(keras.callbacks.Callback):
         ids: their rows of the noise table, integers `(n,)`. Defaults to `None`: their
             positions, as in `fit` on arrays.
         clean_labels: like `labels`. Defaults to `None`: not known.
-        class_names: one a class. Defaults to `None`: their numbers.
+        class_names: one a class, as strings or what `str` makes some of. Defaults to
+            `None`: their numbers.
         images: an array `(n, height, width, 1 or 3)`, uint8 or in [0, 1], in the order
             of `labels`; or a function from positions, integers `(k,)`, to such images,
-            called for those that are shown alone. Defaults to `None`: no gallery.
+            called for those that are shown alone. Standardised ones are refused.
+            Defaults to `None`: no gallery.
         hparams: settings by name. Defaults to `None`.
         text: shown as it is, such as the flags of a command. Defaults to `None`.
         num_suspicious: how many examples the gallery shows, at least 1. Defaults to
@@ -58,7 +77,8 @@ class NoiseMonitor(keras.callbacks.Callback):
             of `fit`. Defaults to `None`: `epochs` of `fit`.
 
     Raises:
-        ValueError: for lengths that differ; before training, for a model that is no
+        ValueError: for lengths that differ, and images that are out of range (of a
+            function, once it is called); before training, for a model that is no
             SOPModel, and ids or labels that are out of its range.
         ImportError: without Pillow, or scikit-learn where clean labels are given.
         OutputError: where something cannot be written.
@@ -80,7 +100,7 @@ class NoiseMonitor(keras.callbacks.Callback):
         *,
         ids: Any = None,
         clean_labels: Any = None,
-        class_names: Sequence[str] | None = None,
+        class_names: Sequence[Any] | None = None,
         images: np.ndarray | Callable[[np.ndarray], np.ndarray] | None = None,
         hparams: Mapping[str, Any] | None = None,
         text: str | None = None,
@@ -130,24 +150,49 @@ class NoiseMonitor(keras.callbacks.Callback):
         So does the history that `fit` gives.
         """
         logs = {} if logs is None else logs
-        examples, summaries = self._examples, self._summaries
-        if not summaries.is_begun:
-            self._write_settings(epoch, logs)
+        look = self.look()
+        self.write(epoch, look, logs)
+        logs.update(look.figures)
+
+    def look(self) -> Look:
+        """Look at the table once, and write nothing."""
+        examples = self._examples
         scan = scan_table(self.model, examples.labels, examples.ids)
         figures = {**noise_figures(scan), **self._rates()}
         if examples.clean_labels is not None:
             figures |= figures_by_clean_labels(
                 scan, examples.labels, examples.clean_labels
             )
-        summaries.scalars(epoch, figures)
-        summaries.histogram(epoch, "log10_u_at_the_label", scan.log_u.buckets())
-        summaries.histogram(epoch, "log10_v_off_the_label", scan.log_v.buckets())
+        return Look(figures, scan)
+
+    def write(self, epoch: int, look: Look, logs: Mapping[str, Any]) -> None:
+        """Write the pages of an epoch.
+
+        Args:
+            epoch: counted from 0.
+            look: at the table after it.
+            logs: its losses and metrics, without the figures of `look`.
+
+        Raises:
+            OutputError: where something cannot be written.
+            ValueError: where the function for images gives something else.
+        """
+        summaries, scan = self._summaries, look.scan
         last = self.params["epochs"] if self._epochs is None else self._epochs
+        images = {}
         if has_pictures(epoch + 1) or epoch + 1 == last:
-            self._write_pictures(epoch, scan)
+            images = self._pictures(epoch, scan)
+        is_first = not summaries.is_begun
+        with summaries.writing():
+            if is_first:
+                self._write_settings(epoch, logs)
+            summaries.scalars(epoch, look.figures)
+            summaries.histogram(epoch, "log10_u_at_the_label", scan.log_u.buckets())
+            summaries.histogram(epoch, "log10_v_off_the_label", scan.log_v.buckets())
+            for name, pixels in images.items():
+                summaries.image(epoch, name, pixels)
         if self._logs is not None:
-            self._logs.write(epoch, logs)
-        logs.update(figures)
+            self._logs.write(epoch, dict(logs))
 
     def _rates(self) -> dict[str, float]:
         model: Any = self.model
@@ -180,25 +225,22 @@ class NoiseMonitor(keras.callbacks.Callback):
             metrics["average precision"] = ("detection/average_precision", "")
         self._summaries.hparams(self._hparams, metrics)
 
-    def _write_pictures(self, epoch: int, scan: TableScan) -> None:
+    def _pictures(self, epoch: int, scan: TableScan) -> dict[str, np.ndarray]:
         examples = self._examples
         names, labels = examples.class_names or (), examples.labels
-        matrices = {"estimated": scan.likely_labels(labels)}
+        matrices = {_ESTIMATED: scan.likely_labels(labels)}
         if examples.clean_labels is not None:
             matrices["true"] = examples.clean_labels
         counts = {
             title: noise_matrix(true, labels, len(names))
             for title, true in matrices.items()
         }
-        self._summaries.image(
-            epoch, "noise_matrix", pictures.noise_matrices(counts, names)
-        )
+        drawn = {"noise_matrix": pictures.noise_matrices(counts, names)}
         if examples.have_images and scan.is_known.any():
             suspects = self._suspects(scan, names)
             title = f"The {len(suspects)} labels of lowest quality, epoch {epoch + 1}"
-            self._summaries.image(
-                epoch, "suspicious_labels", pictures.gallery(suspects, title)
-            )
+            drawn["suspicious_labels"] = pictures.gallery(suspects, title)
+        return drawn
 
     def _suspects(
         self, scan: TableScan, names: Sequence[str]

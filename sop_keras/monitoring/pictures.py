@@ -120,7 +120,8 @@ def _matrix(title: str, counts: np.ndarray, class_names: Sequence[str]) -> Image
     font = _font(11 if cell > 12 else 9)
     space = max((math.ceil(font.getlength(name)) for name in names), default=0)
     left, top, side = 2 * _MARGIN + space + 16, 5 * _MARGIN, cell * num_classes
-    page, draw = _page(left + max(side, 200) + _MARGIN, top + side + space + 40)
+    width = max(side, math.ceil(_font(13).getlength(title)))
+    page, draw = _page(left + width + _MARGIN, top + side + space + 40)
     rates = transition_rates(counts)
     page.paste(_heat(rates, cell), (left, top))
     draw.rectangle((left - 1, top - 1, left + side, top + side), outline=_GREY)

@@ -15,8 +15,7 @@ import tensorflow as tf
 class Summaries:
     """A folder of TensorBoard's files.
 
-    The file is made when the first thing is written. Where something cannot be
-    written, that is an OutputError.
+    The file is made when the first thing is written.
 
     Args:
         folder: where the file goes.
@@ -31,11 +30,26 @@ class Summaries:
         """Whether this process has written something."""
         return self._writer is not None
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """What is written inside is in the file at the end; all must be.
+
+        Raises:
+            OutputError: where it cannot be written.
+        """
+        # Here: the package of runs uses this one.
+        from sop_keras.training.scalars import explained_summaries
+
+        with explained_summaries(self._folder):
+            if self._writer is None:
+                self._writer = tf.summary.create_file_writer(str(self._folder))
+            with self._writer.as_default():  # which flushes at its end
+                yield
+
     def scalars(self, step: int, figures: Mapping[str, float]) -> None:
         """Write figures by name."""
-        with self._writing():
-            for name, value in figures.items():
-                tf.summary.scalar(name, value, step=step)
+        for name, value in figures.items():
+            tf.summary.scalar(name, value, step=step)
 
     def histogram(self, step: int, name: str, buckets: np.ndarray) -> None:
         """Write counts as they are: tf.summary.histogram would ask for all values.
@@ -47,23 +61,20 @@ class Summaries:
         """
         from tensorboard.plugins.histogram import metadata
 
-        with self._writing():
-            tf.summary.write(
-                name,
-                tf.constant(buckets, tf.float64),
-                step=step,
-                metadata=metadata.create_summary_metadata(None, None),
-            )
+        tf.summary.write(
+            name,
+            tf.constant(buckets, tf.float64),
+            step=step,
+            metadata=metadata.create_summary_metadata(None, None),
+        )
 
     def image(self, step: int, name: str, pixels: np.ndarray) -> None:
         """Write a picture, uint8 of shape `(height, width, 3)`."""
-        with self._writing():
-            tf.summary.image(name, pixels[None], step=step)
+        tf.summary.image(name, pixels[None], step=step)
 
     def text(self, step: int, name: str, text: str) -> None:
         """Write text that is shown as it is, whatever it holds."""
-        with self._writing():
-            tf.summary.text(name, code_block(text), step=step)
+        tf.summary.text(name, code_block(text), step=step)
 
     def hparams(
         self, settings: Mapping[str, Any], metrics: Mapping[str, tuple[str, str]]
@@ -78,27 +89,14 @@ class Summaries:
         from tensorboard.plugins.hparams import api
 
         values = {name: _plain(value) for name, value in settings.items()}
-        with self._writing():
-            api.hparams_config(
-                hparams=[api.HParam(name) for name in values],
-                metrics=[
-                    api.Metric(tag, group=group, display_name=title)
-                    for title, (tag, group) in metrics.items()
-                ],
-            )
-            api.hparams(values)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        # Here: the package of runs uses this one.
-        from sop_keras.training.scalars import explained_summaries
-
-        with explained_summaries(self._folder):
-            if self._writer is None:
-                self._writer = tf.summary.create_file_writer(str(self._folder))
-            with self._writer.as_default():
-                yield
-            self._writer.flush()
+        api.hparams_config(
+            hparams=[api.HParam(name) for name in values],
+            metrics=[
+                api.Metric(tag, group=group, display_name=title)
+                for title, (tag, group) in metrics.items()
+            ],
+        )
+        api.hparams(values)
 
 
 def code_block(text: str) -> str:

@@ -14,7 +14,9 @@ from sop_keras.sop import objective
 if TYPE_CHECKING:
     from sop_keras.sop import SOPModel
 
-ROWS_AT_ONCE = 65_536
+ENTRIES_AT_ONCE = 1_000_000
+"""Of v, in a chunk: with more, its copies no longer fit in a processor's caches."""
+
 SPARSE_BELOW = 0.01
 MOVED_BEYOND = 5.0
 """In units of `init_std`: no first value is there (5.7e-7 of them are)."""
@@ -105,7 +107,7 @@ def scan_table(
     model: SOPModel,
     labels: np.ndarray,
     ids: np.ndarray,
-    rows_at_once: int = ROWS_AT_ONCE,
+    rows_at_once: int | None = None,
 ) -> TableScan:
     """Look at each example's rows once.
 
@@ -115,9 +117,12 @@ def scan_table(
         model: in training or trained.
         labels: the given labels, integers `(n,)` in `[0, num_classes)`.
         ids: the examples' rows, integers `(n,)`.
-        rows_at_once: the size of a chunk. Defaults to `65_536`.
+        rows_at_once: the size of a chunk, at least 1. Defaults to `None`: a million
+            entries of v.
     """
     size = len(labels)
+    if rows_at_once is None:
+        rows_at_once = max(1, ENTRIES_AT_ONCE // model.num_classes)
     norms, quality = np.empty(size), np.empty(size)
     predictions, suggested = np.empty(size, np.int64), np.empty(size, np.int64)
     log_u, log_v = LogHistogram(), LogHistogram()

@@ -38,10 +38,11 @@ _STEPS_BETWEEN_QUESTIONS = 10
 class Recorder(keras.callbacks.Callback):
     """Counts batches and epochs, and writes all that is written while they pass.
 
-    After each epoch it evaluates on the test sets, has the monitor write its pages,
-    writes a checkpoint, then a row of `history.csv` and the same for TensorBoard;
-    within an epoch it writes checkpoints as time passes. After each batch it looks
-    whether the loss is finite and whether the training is to stop.
+    After each epoch it evaluates on the test sets, writes a checkpoint, then a row of
+    `history.csv`, and last what TensorBoard shows, the monitor's pages included: where
+    these cannot be drawn or written, the epoch is not lost. Within an epoch it writes
+    checkpoints as time passes. After each batch it looks whether the loss is finite and
+    whether the training is to stop.
 
     The checkpoint holds the rows up to it, so that the file is made right again when a
     run continues after a kill between the two. An epoch that was interrupted is given
@@ -175,20 +176,20 @@ class Recorder(keras.callbacks.Callback):
             **{name: float(value) for name, value in logs.items()},
         }
         self._guard.check_weights(self.model, epoch, self._steps)
-        monitored = dict(logs)
         # No callback beside this one: it would miss an epoch that ends in a stop.
-        if self._monitor is not None:
-            self._monitor.on_epoch_end(epoch, monitored)
+        look = None if self._monitor is None else self._monitor.look()
         row = {
             "epoch": epoch + 1,
             "seconds": round(time.monotonic() - self._started, 3),
             **figures,
-            **{name: monitored[name] for name in monitored if name not in logs},
+            **(look.figures if look is not None else {}),
         }
         history = [*self.progress.history, row]
         self._save(Progress(self.progress.seed, epoch + 1, history=history))
         if self._writes:
             write_atomically(self._path, _csv(history))
+            if self._monitor is not None and look is not None:
+                self._monitor.write(epoch, look, logs)
             self._scalars.write(epoch, figures)
         if on_any_worker(self._strategy, self._preemption.is_requested):
             self._preemption.stop(f"after epoch {epoch + 1}")

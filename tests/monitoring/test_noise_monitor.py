@@ -7,7 +7,7 @@ import tensorflow as tf
 from tiny import IDS, LABELS, events, scalars, set_by_hand, settings_written, tiny_model
 
 from sop_keras import SOPModel
-from sop_keras.monitoring import NoiseMonitor
+from sop_keras.monitoring import NoiseMonitor, pictures
 from sop_keras.monitoring.noise_monitor import has_pictures
 from sop_keras.training.output import OutputError
 
@@ -192,6 +192,9 @@ def test_another_model_is_refused_before_training(tmp_path):
         ({"images": IMAGES[:3]}, "`images`.*of the 4.*Received: 3"),
         ({"images": IMAGES[..., 0]}, r"`images` must be.*shape \(4, 2, 2\).*\.\.\."),
         ({"images": IMAGES.astype(int)}, "`images` must be uint8.*int64"),
+        ({"images": IMAGES + 2.0}, r"in \[0, 1\].*from 2 to 2\. .*divided by 255"),
+        ({"images": IMAGES - 0.5}, r"in \[0, 1\].*from -0\.5 to -0\.5\. .*standard"),
+        ({"images": IMAGES + np.nan}, r"in \[0, 1\].*from nan to nan"),
         ({"labels": [0.5, 1, 2, 0]}, "`labels` must be integers.*float64"),
         ({"labels": np.full((4, 3), 0.5)}, "not one-hot"),
         ({"labels": np.empty(0, int)}, "`labels` must be.*at least one.*none"),
@@ -203,6 +206,63 @@ def test_what_cannot_be_is_refused(tmp_path, arguments, message):
         NoiseMonitor(tmp_path, **{"labels": LABELS, **arguments})
 
 
+def test_images_of_a_function_are_checked_when_it_is_called(tmp_path):
+    monitor = NoiseMonitor(
+        tmp_path, LABELS, ids=IDS, images=lambda positions: IMAGES[positions] + 255.0
+    )
+    with pytest.raises(ValueError, match=r"`images`.*in \[0, 1\].*from 255 to 255"):
+        at_the_end_of_an_epoch(monitor, set_by_hand(tiny_model()))
+
+
+def test_images_may_be_a_rounding_off(tmp_path):
+    images = np.full((4, 2, 2, 1), 1 + 1e-6, np.float32)
+    NoiseMonitor(tmp_path, LABELS, images=images)
+
+
+def test_an_error_of_the_images_is_not_one_of_writing(tmp_path):
+    def images(positions):
+        raise FileNotFoundError("cat.png")
+
+    monitor = NoiseMonitor(tmp_path, LABELS, ids=IDS, images=images)
+    with pytest.raises(FileNotFoundError, match=r"^cat\.png$"):
+        at_the_end_of_an_epoch(monitor, set_by_hand(tiny_model()))
+
+
+def test_class_names_need_not_be_strings(tmp_path):
+    monitor = NoiseMonitor(
+        tmp_path, LABELS, ids=IDS, images=IMAGES, class_names=np.array([3, 5, 8])
+    )
+    at_the_end_of_an_epoch(monitor, set_by_hand(tiny_model()))
+    assert {"noise_matrix", "suspicious_labels"} < {
+        tag for _, tag, _ in events(tmp_path)
+    }
+
+
+def test_a_look_writes_nothing(tmp_path):
+    monitor = NoiseMonitor(tmp_path / "logs", LABELS, ids=IDS)
+    monitor.set_params({"epochs": 1})
+    monitor.set_model(set_by_hand(tiny_model()))
+    look = monitor.look()
+    assert look.figures["noise/estimated_rate"] == pytest.approx(1 / 3)
+    assert not (tmp_path / "logs").exists()
+    monitor.write(4, look, {})
+    found = scalars(tmp_path / "logs", 4)
+    assert found == pytest.approx(look.figures, rel=1e-6)
+
+
+def test_the_matrix_says_what_it_is_estimated_by(tmp_path, monkeypatch):
+    titles = []
+    draw = pictures.noise_matrices
+    monkeypatch.setattr(
+        pictures,
+        "noise_matrices",
+        lambda matrices, names: titles.extend(matrices) or draw(matrices, names),
+    )
+    monitor = NoiseMonitor(tmp_path, LABELS, ids=IDS, clean_labels=CLEAN)
+    at_the_end_of_an_epoch(monitor, set_by_hand(tiny_model()))
+    assert titles == ["estimated, by predictions in training", "true"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -210,10 +270,11 @@ def test_what_cannot_be_is_refused(tmp_path, arguments, message):
         ({"labels": [0, 1, 2, 3]}, r"Label 3 is not in \[0, 3\)"),
         ({"clean_labels": [0, 1, 2, -1]}, r"Label -1 is not in \[0, 3\)"),
         ({"class_names": ["a", "b"]}, "`class_names` must be 3.*Received: 2"),
+        ({"ids": None}, "num_examples=6.*or come with `ids`.*Received: 4"),
     ],
 )
 def test_what_the_model_does_not_have_is_refused(tmp_path, arguments, message):
-    monitor = NoiseMonitor(tmp_path, **{"labels": LABELS, **arguments})
+    monitor = NoiseMonitor(tmp_path, **{"labels": LABELS, "ids": IDS, **arguments})
     with pytest.raises(ValueError, match=message):
         monitor.set_model(tiny_model())
     assert not list(tmp_path.iterdir())

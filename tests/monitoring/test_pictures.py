@@ -27,6 +27,13 @@ def test_two_matrices_stand_side_by_side():
     np.testing.assert_array_equal(two, np.concatenate([one, one], axis=1))
 
 
+def test_titles_are_not_cut():
+    title = "estimated, by predictions in training"
+    line = noise_matrices({title: np.eye(2, dtype=int)}, "ab")[10:25]
+    assert line.min() == 0
+    assert (line[:, -9:] == 255).all()  # the margin
+
+
 @pytest.mark.parametrize("num_classes", [2, 30, 31, 1000])
 def test_any_number_of_classes_fits(num_classes):
     names = [f"class {number}" for number in range(num_classes)]

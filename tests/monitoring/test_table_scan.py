@@ -1,7 +1,11 @@
+import tracemalloc
+
+import keras
 import numpy as np
 import pytest
 from tiny import IDS, LABELS, NORMS, QUALITY, set_by_hand, tiny_model
 
+from sop_keras import SOPModel
 from sop_keras.monitoring.table_scan import LogHistogram, scan_table
 
 
@@ -32,11 +36,22 @@ def test_a_table_by_hand(model, rows_at_once):
     assert lefts == pytest.approx([-16, -3, -2.8, -0.8, -0.6])
 
 
+def test_a_chunk_of_many_classes_has_fewer_rows():
+    # Of 8,192 x 1,000 entries, one array of float64 has 66 MB.
+    backbone = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1000)])
+    model = SOPModel(backbone, 8192, 1000)
+    labels = ids = np.zeros(8192, np.int64)
+    tracemalloc.start()
+    try:
+        scan = scan_table(model, labels, ids)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 50e6
+    assert scan.log_v.counts.sum() == 8192 * 999
+
+
 def test_the_bound_of_s_is_that_of_the_variant():
-    import keras
-
-    from sop_keras import SOPModel
-
     backbone = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
     model = SOPModel(backbone, 1, 2, variant="reference")
     model.noise_table.u.assign([[1.5]])
@@ -49,7 +64,7 @@ def test_the_bound_of_s_is_that_of_the_variant():
 def test_probabilities_of_0_and_1_give_finite_qualities(model):
     record = model.training_record.table.numpy()
     try:
-        model.training_record.table.assign(np.array([[0, 0.0], [0, 1.0]] * 3))
+        model.training_record.table.assign(np.array([[0, 0.0, 1], [0, 1.0, 1]] * 3))
         quality = scan_table(model, np.array([1, 1]), np.array([0, 1])).quality
     finally:
         model.training_record.table.assign(record)

@@ -41,7 +41,7 @@ def tiny_model() -> SOPModel:
 
 def set_by_hand(model: SOPModel) -> SOPModel:
     # What stands at the label must not count, 0.004 at most: that is no move.
-    u, v, record = np.zeros((6, 1)), np.zeros((6, 3)), np.full((6, 2), -1.0)
+    u, v, record = np.zeros((6, 1)), np.zeros((6, 3)), np.full((6, 3), -1.0)
     u[IDS, 0] = [0.5, 0.05, 0.004, 0.001]
     v[IDS] = [
         [0.004, 0.2, 0],
@@ -49,7 +49,7 @@ def set_by_hand(model: SOPModel) -> SOPModel:
         [0.001, 0.002, 0.004],
         [0.004, 0.001, 0.001],
     ]
-    record[IDS[:3]] = [[1, 0.2], [1, 0.8], [2, 0.9]]
+    record[IDS[:3]] = [[1, 0.2, 0], [1, 0.8, 1], [2, 0.9, 2]]
     model.noise_table.u.assign(u)
     model.noise_table.v.assign(v)
     model.training_record.table.assign(record)
