@@ -1,35 +1,9 @@
-"""What a replica computes of the whole batch, against numbers derived by hand."""
+"""What one device computes of the whole batch; replicas are in test_replicas.py."""
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from sop_keras.distribution.global_batch import GlobalBatch
-
-# Rows of (1, 2), (3, 4), (5, 6), (7, 8), in the parts of 2 and of 4 replicas.
-SIZES = {2: (3, 1), 4: (2, 1, 1, 0)}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [2, 4])
-def test_of_several_replicas(results, number):
-    def found(name):
-        return [results[number][f"global batch/{name} {i}"] for i in range(number)]
-
-    rows = [[1, 2], [3, 4], [5, 6], [7, 8]]
-    for size, mean, gathered in zip(
-        found("size"), found("mean"), found("gathered"), strict=True
-    ):
-        assert size == 4.0
-        np.testing.assert_allclose(mean, [4.0, 5.0], rtol=1e-6)
-        np.testing.assert_array_equal(gathered, rows)
-    # L = mean_0^2 = 16, of which a replica has the share of its examples.
-    shares = [16 * size / 4 for size in SIZES[number]]
-    np.testing.assert_allclose(found("loss"), shares, rtol=1e-6)
-    # dL/dx = 2 mean_0 / 4 = 2 for the first column of every row, whoever has it.
-    for size, gradient in zip(SIZES[number], found("gradient"), strict=True):
-        expected = np.tile(np.float32([2.0, 0.0]), (size, 1))
-        np.testing.assert_allclose(gradient, expected, rtol=1e-6)
 
 
 def test_of_one_device_nothing_is_computed_but_the_mean():

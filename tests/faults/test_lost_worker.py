@@ -84,8 +84,9 @@ def test_two_workers_end_like_one_process(folder, method):
         bound = 1e-5 * np.abs(expected).max()
         np.testing.assert_allclose(actual, expected, rtol=0, atol=bound)
     for expected, actual in zip(history(alone), history(workers), strict=True):
-        assert expected.keys() == actual.keys()
-        for name in expected.keys() - {"seconds"}:
+        # No worker knows the norm of the network's whole gradient.
+        assert expected.keys() - actual.keys() <= {"gradient_norm"}
+        for name in actual.keys() - {"seconds"}:
             assert float(actual[name]) == pytest.approx(float(expected[name]), rel=1e-5)
 
 

@@ -176,11 +176,11 @@ def run_on(disk, **values):
         # After it, and before a row of history.csv, or of TensorBoard's figures.
         (("recorder.Recorder", "_save", 2), 0, "history.csv"),
         (("recorder", "write_atomically", 1), 0, "tensorboard"),
-        # After the last epoch: the models, the result.
+        # After the last epoch: the models, the label issues.
         (("recorder.Scalars", "write", 3), 0, "model.keras"),
-        (("run", "summarize", 1), 0, "result.json"),
+        (("run", "summarize", 1), 0, "label_issues.csv"),
     ],
-    ids=["checkpoint", "part", "history", "tensorboard", "model", "result"],
+    ids=["checkpoint", "part", "history", "tensorboard", "model", "issues"],
 )
 def test_a_full_disk_ends_in_one_message(small_disk, when, bytes_left, what):
     owner, name, count = when
