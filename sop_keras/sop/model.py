@@ -29,7 +29,7 @@ from sop_keras.sop.inputs import (
 )
 from sop_keras.sop.noise_table import NoiseTable
 from sop_keras.sop.row_optimizer import row_optimizer
-from sop_keras.sop.training_record import TrainingRecord
+from sop_keras.sop.training_record import TrainingRecord, record_rows
 from sop_keras.sop.wrong_labels import FindsWrongLabels
 
 
@@ -286,7 +286,7 @@ class SOPModel(FindsWrongLabels, SavedSeeds, IndexedModel):
         gradients = self._row_gradients(
             (u, v), probs, noise, labels, predictions, weights, batch
         )
-        said = _training_record(predictions, probs, labels)
+        said = record_rows(predictions, probs, labels)
         indices = batch.gather(indices)
         by_u, by_v, said = batch.gather_together(*gradients, said)
         self._track_norm("u_gradient_norm", [by_u])
@@ -493,13 +493,6 @@ class SOPModel(FindsWrongLabels, SavedSeeds, IndexedModel):
         self._parts[name].update_state(
             ops.where(ops.isfinite(norm), norm, 0.0), sample_weight=is_finite
         )
-
-
-def _training_record(predictions: Any, probs: Any, labels: Any) -> Any:
-    """What is recorded of each example: `TrainingRecord.write`'s rows."""
-    classes = ops.argmax(predictions, axis=-1), ops.argmax(labels, axis=-1)
-    predicted, given = (ops.cast(one, "float32") for one in classes)
-    return ops.stack([predicted, ops.sum(probs * labels, axis=-1), given], axis=-1)
 
 
 def _column(sample_weight: Any) -> Any:

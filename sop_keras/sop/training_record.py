@@ -120,3 +120,19 @@ class TrainingRecord(keras.layers.Layer):
             "num_examples": self.num_examples,
             "device": self.device,
         }
+
+
+def record_rows(predictions: Any, probs: Any, labels: Any) -> Any:
+    """What is recorded of each example: rows for `TrainingRecord.write`.
+
+    Args:
+        predictions: onehot(argmax f), shape `(n, num_classes)`.
+        probs: the network's probabilities, of the same shape.
+        labels: one-hot given labels, likewise.
+
+    Returns:
+        float32, shape `(n, 3)`.
+    """
+    classes = ops.argmax(predictions, axis=-1), ops.argmax(labels, axis=-1)
+    predicted, given = (ops.cast(one, "float32") for one in classes)
+    return ops.stack([predicted, ops.sum(probs * labels, axis=-1), given], axis=-1)

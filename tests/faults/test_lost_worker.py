@@ -87,6 +87,8 @@ def test_two_workers_end_like_one_process(folder, method):
         # No worker knows the norm of the network's whole gradient.
         assert expected.keys() - actual.keys() <= {"gradient_norm"}
         for name in actual.keys() - {"seconds"}:
+            if actual[name] == expected[name] == "":  # 0 / 0
+                continue
             assert float(actual[name]) == pytest.approx(float(expected[name]), rel=1e-5)
 
 
