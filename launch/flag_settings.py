@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from absl import flags
+from train_flags import AUTO
 
 from sop_keras.data.sources import DataFiles
 from sop_keras.training import Execution, Experiment
@@ -57,9 +58,7 @@ def experiment_from_flags(values: Any, method: str) -> Experiment:
         schedule=values.schedule,
         decay_epochs=tuple(int(epoch) for epoch in values.decay_epochs),
         final_learning_rate=values.final_lr,
-        u_learning_rate=values.u_lr,
-        v_learning_rate=values.v_lr,
-        init_std=values.init_std,
+        **_noise_rates(values),
         variant=values.variant,
         consistency_weight=values.consistency_weight,
         strong_augment=values.strong_augment,
@@ -87,6 +86,19 @@ def execution_from_flags(values: Any) -> Execution:
         checkpoint_minutes=values.checkpoint_minutes,
         noise_monitor=values.noise_monitor,
     )
+
+
+def _noise_rates(values: Any) -> dict[str, float | None]:
+    """alpha_u, alpha_v and init_std; None for what is to be suggested."""
+    rates = {
+        name: None if value == AUTO else value
+        for name, value in (
+            ("u_learning_rate", values.u_lr),
+            ("v_learning_rate", values.v_lr),
+        )
+    }
+    is_free = set(rates.values()) == {None}
+    return {**rates, "init_std": None if is_free else values.init_std}
 
 
 def _num_classes(values: Any) -> int | None:

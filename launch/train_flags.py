@@ -24,6 +24,24 @@ from sop_keras.training import (
     STRATEGIES,
 )
 
+AUTO = "auto"
+
+
+class _Rate(flags.FloatParser):
+    """A float of at least 0, or the word auto."""
+
+    def __init__(self) -> None:
+        super().__init__(lower_bound=0)
+        self.syntactic_help = "a number of at least 0, or auto"
+
+    def parse(self, argument: Any) -> Any:
+        return AUTO if argument == AUTO else super().parse(argument)
+
+
+def _define_rate(name: str, text: str) -> None:
+    flags.DEFINE(_Rate(), name, 10.0, text, serializer=flags.ArgumentSerializer())
+
+
 # Data
 flags.DEFINE_string(
     "dataset", "digits", f"The data set: {', '.join(SOURCES)}, or {TFDS_PREFIX}NAME."
@@ -135,8 +153,12 @@ flags.DEFINE_list(
     ["sop"],
     f"One of {', '.join(METHODS)}, or several, run one after another.",
 )
-flags.DEFINE_float("u_lr", 10.0, "alpha_u, the rate of u.", lower_bound=0)
-flags.DEFINE_float("v_lr", 10.0, "alpha_v, the rate of v.", lower_bound=0)
+_define_rate(
+    "u_lr",
+    "alpha_u, the rate of u. auto: what suggest_noise_rates proposes for the length of "
+    "the training; both auto: it proposes --init_std, too, and that flag is not used.",
+)
+_define_rate("v_lr", "alpha_v, the rate of v, or auto.")
 flags.DEFINE_float("init_std", 1e-8, "Standard deviation u, v start at.", lower_bound=0)
 flags.DEFINE_enum(
     "variant", "paper", VARIANTS, "The paper's text or the authors' code."
@@ -311,7 +333,11 @@ for name in (
     *("max_bad_fraction", "checkpoint_minutes"),
 ):
     # Bounds let NaN pass.
-    flags.register_validator(name, math.isfinite, message="must be a finite number")
+    flags.register_validator(
+        name,
+        lambda value: value == AUTO or math.isfinite(value),
+        message="must be a finite number",
+    )
 
 
 @flags.multi_flags_validator(

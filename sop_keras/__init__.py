@@ -12,8 +12,16 @@ if keras.config.backend() != "tensorflow":
 from sop_keras import augment, baselines, optimizers
 from sop_keras.indexing.with_epoch import with_epoch
 from sop_keras.indexing.with_index import with_index
-from sop_keras.sop import SOPModel
+from sop_keras.sop import SOPModel, suggest_noise_rates
 
 __version__ = "0.1.0"
 
-__all__ = ["SOPModel", "augment", "baselines", "optimizers", "with_epoch", "with_index"]
+__all__ = [
+    "SOPModel",
+    "augment",
+    "baselines",
+    "optimizers",
+    "suggest_noise_rates",
+    "with_epoch",
+    "with_index",
+]

@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from sop_keras.data import DataFiles, Examples, ImageFiles, Source, load_source
+from sop_keras.data import (
+    DataFiles,
+    Examples,
+    ImageFiles,
+    Source,
+    load_source,
+    num_in_epoch,
+)
 from sop_keras.data.missing_files import check_image_files
 from sop_keras.data.split import keyed_subset, validation_ids
 from sop_keras.label_noise import (
@@ -19,6 +26,7 @@ from sop_keras.label_noise import (
     cifar100_class_map,
     symmetric,
 )
+from sop_keras.sop.noise_rates import suggest_noise_rates
 from sop_keras.training.precision import PRECISIONS
 
 logger = logging.getLogger(__name__)
@@ -80,9 +88,9 @@ class Experiment:
             (to `final_learning_rate`).
         decay_epochs: for `"step"`.
         final_learning_rate: for `"cosine"`.
-        u_learning_rate: alpha_u.
-        v_learning_rate: alpha_v.
-        init_std: of u and v.
+        u_learning_rate: alpha_u; None for what `suggest_noise_rates` proposes.
+        v_learning_rate: alpha_v, likewise.
+        init_std: of u and v, likewise.
         variant: `"paper"` or `"reference"`.
         consistency_weight: lambda_C, for `"sop_plus"`. With 0 there is no second view.
         strong_augment: like `augment`, for the second view of `"sop_plus"`.
@@ -123,9 +131,9 @@ class Experiment:
     schedule: str
     decay_epochs: tuple[int, ...]
     final_learning_rate: float
-    u_learning_rate: float
-    v_learning_rate: float
-    init_std: float
+    u_learning_rate: float | None
+    v_learning_rate: float | None
+    init_std: float | None
     variant: str
     consistency_weight: float
     strong_augment: str
@@ -200,6 +208,30 @@ class Experiment:
                 + ". Were they written by another version?"
             )
         return cls(**{**values, "decay_epochs": tuple(values["decay_epochs"])})
+
+    def with_noise_rates(self, data: ExperimentData) -> Experiment:
+        """The same with numbers where alpha_u, alpha_v or init_std is None.
+
+        Args:
+            data: of the experiment: how many classes, and how often an epoch visits an
+                example.
+        """
+        names = ("u_learning_rate", "v_learning_rate", "init_std")
+        missing = [name for name in names if getattr(self, name) is None]
+        if not missing:
+            return self
+        labels, num_classes = data.train.labels, data.source.num_classes
+        num_visited = num_in_epoch(labels, num_classes, self.examples_per_class)
+        visits = max(1.0, self.epochs * num_visited / len(labels))
+        rates = suggest_noise_rates(
+            visits, self.batch_size, num_classes, self.init_std or None
+        )._asdict()
+        logger.info(
+            "Suggested for %g visits of each example, batches of %d and %d classes: %s",
+            *(visits, self.batch_size, num_classes),
+            ", ".join(f"{name}={rates[name]:.3g}" for name in missing),
+        )
+        return replace(self, **{name: rates[name] for name in missing})
 
     def source_options(self) -> dict[str, Any]:
         """What `load_source` is told of these settings."""

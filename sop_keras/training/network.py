@@ -58,7 +58,7 @@ def compile_model(
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(loss=loss, **common)
         return model
-    table: dict[str, Any] = {}
+    table: dict[str, Any] = {"init_std": experiment.init_std}
     if execution.table_device is not None:
         table["table_device"] = execution.table_device
     model = SOPModel(
@@ -66,7 +66,6 @@ def compile_model(
         num_examples=data.source.num_examples,
         num_classes=data.source.num_classes,
         variant=experiment.variant,
-        init_std=experiment.init_std,
         seed=experiment.seed,
         gradient_norms=True,
         **_regularizers(experiment, data),

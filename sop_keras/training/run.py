@@ -139,9 +139,10 @@ class Run:
     def _train(
         self, preemption: Preemption, verbose: Any, flags: str
     ) -> dict[str, Any]:
-        experiment = self.experiment
-        keras.utils.set_random_seed(experiment.seed)
-        data = load_data(experiment, self.files)
+        keras.utils.set_random_seed(self.experiment.seed)
+        data = load_data(self.experiment, self.files)
+        # config.json keeps what was asked for, result.json has the numbers.
+        self.experiment = experiment = self.experiment.with_noise_rates(data)
         num_examples = num_in_epoch(
             data.train.labels, data.source.num_classes, experiment.examples_per_class
         )

@@ -96,7 +96,14 @@ def load_run(
             f"There is no {folder / missing}: the run is not complete. The command "
             "that started it finishes it."
         )
-    experiment = Experiment.from_settings(settings)
+    # Rates that were suggested: the result has the numbers.
+    numbers = result.get("settings", {})
+    experiment = Experiment.from_settings(
+        {
+            name: numbers.get(name) if value is None else value
+            for name, value in settings.items()
+        }
+    )
     files = files or recorded_files(folder)
     try:
         data = load_data(experiment, files)

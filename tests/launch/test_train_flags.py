@@ -51,6 +51,21 @@ def test_flags_after_the_flagfile_win():
     assert (settings.epochs, settings.method) == (3, "ce")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "rates"),
+    [
+        ((), (10, 100, 1e-4)),  # the flagfile's
+        (("--u_lr=auto",), (None, 100, 1e-4)),
+        (("--v_lr=auto", "--init_std=1e-3"), (10, None, 1e-3)),
+        (("--u_lr=auto", "--v_lr=auto"), (None, None, None)),
+    ],
+)
+def test_auto_leaves_rates_to_be_suggested(arguments, rates):
+    settings = experiment(*arguments)
+    found = settings.u_learning_rate, settings.v_learning_rate, settings.init_std
+    assert found == rates
+
+
 def test_the_launchers_own_flags_are_these():
     # That is what --helpshort shows, and what launch/reproduce.py compares.
     own = {flag.name for flag in flags.FLAGS.get_key_flags_for_module(train)}
@@ -118,6 +133,10 @@ def test_what_changes_the_numbers_is_of_the_experiment(argument, changes):
         ("--class_prior=0.1", "uniform.*empirical"),
         ("--lr=nan", "finite"),
         ("--u_lr=inf", "finite"),
+        ("--v_lr=fast", "'fast'"),
+        ("--v_lr=-1", "a number of at least 0, or auto"),
+        ("--v_lr=nan", "finite"),
+        ("--init_std=nan", "finite"),
         ("--momentum=1", "less than 1"),
         ("--seed=5000000000", "seed"),
         ("--max_bad_fraction=1.5", "max_bad_fraction"),

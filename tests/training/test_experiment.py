@@ -199,6 +199,42 @@ def test_sop_gets_its_rates_and_table():
     assert abs(model.noise_table.v.numpy().std() - 0.1) < 0.004
 
 
+def data_of(num_examples, num_classes):
+    labels = np.arange(num_examples) % num_classes
+    return SimpleNamespace(
+        source=SimpleNamespace(num_examples=num_examples, num_classes=num_classes),
+        train=SimpleNamespace(labels=labels),
+    )
+
+
+def test_rates_that_are_none_are_suggested_for_the_data(caplog):
+    settings = {"u_learning_rate": None, "v_learning_rate": None, "init_std": None}
+    asked = digits(epochs=30, batch_size=32, **settings)
+    # Batches of 32, 7 visits: c = 2.8125, alpha_v = c * 32 / 18, alpha_u = c * 32 / 8
+    # for 5 classes, init_std = (1 + c)^-7.
+    with caplog.at_level("INFO", "sop_keras"):
+        found = asked.with_noise_rates(data_of(40, 5))
+    assert found.u_learning_rate == pytest.approx(11.25)
+    assert found.v_learning_rate == pytest.approx(5)
+    assert found.init_std == pytest.approx(3.8125**-7)
+    assert replace(found, **settings) == asked
+    assert "30 visits" in caplog.text
+    assert "v_learning_rate=5" in caplog.text
+    # 2 of the 8 of each class an epoch: 7.5 visits, of which 0.7 are 5.25.
+    fewer = replace(asked, examples_per_class=2).with_noise_rates(data_of(40, 5))
+    assert fewer.init_std == pytest.approx(3.8125**-5.25)
+
+
+def test_rates_that_are_given_stay():
+    given = digits(u_learning_rate=3.0)
+    assert given.with_noise_rates(data_of(40, 5)) == given
+    # One that is not: it belongs to the init_std of 1e-4, 10^(-4), in 7 visits.
+    asked = digits(epochs=30, batch_size=32, init_std=1e-4, v_learning_rate=None)
+    found = asked.with_noise_rates(data_of(40, 5))
+    assert found.u_learning_rate == asked.u_learning_rate
+    assert found.v_learning_rate == pytest.approx((10 ** (4 / 7) - 1) * 32 / 18)
+
+
 def test_cross_entropy_shares_the_network_and_its_optimizer():
     model = compiled(method="ce")
     assert isinstance(model, CrossEntropyModel)
