@@ -12,8 +12,8 @@ large as two bounds allow:
 - 1 / (||J||^2 + 4 alpha max_i(u_i^2 + v_i^2)): stable, as of the curvature where r = 0;
 - `max_change` / (2 alpha max_i |r_i|): no u or v changes by a larger fraction in a
   step. The product u*v, constant in the flow, shrinks by that fraction squared, and
-  with it the effective gamma; the end is off by about 0.4 `max_change`, relative to
-  theta (measured; tests/theory hold it to less than `max_change`).
+  with it the effective gamma: the end is off by at most about half of `max_change`,
+  relative to theta.
 
 A constant tau would have to be small enough for the first steps, where r is ||y||, and
 take 10^8 of them at alpha = 4000. It stops where ||r|| <= `tolerance` ||y||.

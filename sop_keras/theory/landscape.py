@@ -81,7 +81,8 @@ def escape_direction(
 
     Args:
         problem: y and J.
-        point: (theta, u, v), a critical point.
+        point: (theta, u, v), a critical point, in which what is 0 of u and v is
+            exactly 0.
 
     Returns:
         A unit vector of the point's shape and the curvature of h along it, -2 |r_i|;
