@@ -15,7 +15,9 @@ from sop_keras.theory.linear_problem import LinearProblem
 RECOVERED = 1e-3
 """Below this relative error of both theta and s, a solution counts as recovered."""
 
-_INFEASIBLE, _UNBOUNDED = 2, 3
+# Of SciPy. Its first choice, the simplex method, gives up on a few that have none.
+_METHODS = ("highs", "highs-ipm")
+_SOLVED, _INFEASIBLE, _UNBOUNDED = 0, 2, 3
 
 
 def coherence(problem: LinearProblem) -> float:
@@ -82,7 +84,7 @@ def recovery_interval(problem: LinearProblem) -> tuple[float, float] | None:
 
     Raises:
         ImportError: without SciPy.
-        RuntimeError: if SciPy's solver fails.
+        RuntimeError: if SciPy's solvers fail.
     """
     try:
         from scipy import sparse
@@ -106,24 +108,24 @@ def recovery_interval(problem: LinearProblem) -> tuple[float, float] | None:
     ).tocsr()
     ends = []
     for sign in (1, -1):
-        result = linprog(
-            np.append(np.zeros(num_right), sign),
-            A_ub=bounds,
-            b_ub=np.zeros(2 * num_right),
-            A_eq=equal,
-            b_eq=target,
-            bounds=[(None, None)] * num_right + [(0, None)],
-            method="highs",
-        )
-        if result.status == _INFEASIBLE:
-            return None
-        if result.status == _UNBOUNDED:
-            ends.append(np.inf)
-        elif result.status == 0:
-            ends.append(float(result.x[-1]))
+        for method in _METHODS:
+            result = linprog(
+                np.append(np.zeros(num_right), sign),
+                A_ub=bounds,
+                b_ub=np.zeros(2 * num_right),
+                A_eq=equal,
+                b_eq=target,
+                bounds=[(None, None)] * num_right + [(0, None)],
+                method=method,
+            )
+            if result.status in (_SOLVED, _INFEASIBLE, _UNBOUNDED):
+                break
         else:
             raise RuntimeError(
                 "SciPy could not solve the linear program of the recovery interval: "
                 f"{result.message}"
             )
+        if result.status == _INFEASIBLE:
+            return None
+        ends.append(np.inf if result.status == _UNBOUNDED else float(result.x[-1]))
     return ends[0], ends[1]
