@@ -82,8 +82,8 @@ class SOPModel(FindsWrongLabels, SavedSeeds, IndexedModel):
             the last count, which is saved with the weights, and needs one; for streams,
             see `sop_keras.sop.objective.empirical_class_prior`. Defaults to `None`:
             uniform.
-        init_std: u and v start as draws from N(0, init_std^2). Defaults to `1e-8`. In a
-            short training, where u has few visits to grow in, choose more (`1e-4`).
+        init_std: u and v start as draws from N(0, init_std^2). Defaults to `1e-8`. A
+            short training needs more: see `sop_keras.suggest_noise_rates`.
         seed: seeds u and v. Defaults to `None`: Keras' global seed.
         table_device: `"cpu"` keeps u and v in the host's memory, for tables larger than
             the GPU's. Defaults to `None`: beside the network.

@@ -1,0 +1,55 @@
+"""Makes a figure: its parts, then arrays, a table, a picture and findings."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from sop_keras.theory.figures import condition27, figure2, figure3, figure4
+from sop_keras.theory.figures.findings import Finding, write_rows
+from sop_keras.theory.figures.units import run_units, write_arrays
+
+FIGURES: dict[str, ModuleType] = {
+    "figure2": figure2,
+    "figure3": figure3,
+    "figure4": figure4,
+    "condition27": condition27,
+}
+"""Each module has `Settings`, `units`, `assemble`, `rows`, `findings` and `draw`."""
+
+
+def make_figure(
+    name: str, settings: Any, folder: str | os.PathLike[str], workers: int = 1
+) -> list[Finding]:
+    """Compute what is missing of a figure, write its files and judge its claims.
+
+    Args:
+        name: a key of `FIGURES`.
+        settings: of that module's class `Settings`.
+        folder: gets NAME.npz, NAME.csv and NAME.png, and the units of work in
+            parts/NAME, from which an interrupted call goes on.
+        workers: how many processes. Defaults to `1`: this one.
+
+    Raises:
+        ValueError: for sizes that no problem has, and a folder whose parts were made
+            with other settings.
+        ChildProcessError: if a process was killed.
+        ImportError: without cvxpy, a solver, SciPy, matplotlib or tqdm.
+        KeyboardInterrupt: on Ctrl-C; the same call goes on.
+    """
+    module = FIGURES[name]
+    folder = Path(folder)
+    results = run_units(
+        module.units(settings),
+        folder / "parts" / name,
+        dataclasses.asdict(settings),
+        workers,
+    )
+    arrays = module.assemble(settings, results)
+    write_arrays(folder / f"{name}.npz", arrays)
+    write_rows(folder / f"{name}.csv", module.rows(settings, arrays))
+    module.draw(settings, arrays, folder / f"{name}.png")
+    return list(module.findings(settings, arrays))
