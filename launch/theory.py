@@ -48,6 +48,7 @@ def theory() -> None:
         FLAGS.output_dir or ("runs/theory-quick" if FLAGS.quick else "runs/theory")
     )
     names = list(NAMES.values()) if FLAGS.figure == "all" else [NAMES[FLAGS.figure]]
+    check_folder(folder)
     table: list[tuple[str, Finding]] = []
     for name in names:
         kind = FIGURES[name].Settings
@@ -57,9 +58,34 @@ def theory() -> None:
         )
         print(f"{name}: {time.monotonic() - start:.0f} s", flush=True)
         table += [(name, one) for one in found]
-    write_findings(folder / "findings.csv", table)
+        write_findings(folder / "findings.csv", table)
+    if FLAGS.quick:
+        print(
+            "\nCoarse grids and steps: some claims may not hold (NO) that do in full."
+        )
     print(f"\n{findings_table(table)}\n\nIn {folder}: findings.csv and")
     print(", ".join(f"{name}.{{png,csv,npz}}" for name in names))
+
+
+def check_folder(folder: Path) -> None:
+    """Check that the findings can be written, before hours are spent on them.
+
+    Raises:
+        OSError: if the folder cannot be made or written to.
+        ValueError: if its findings.csv is another file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{folder} cannot be written to. Choose another folder.")
+    path = folder / "findings.csv"
+    if path.exists():
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        if any(row.get("figure") not in FIGURES for row in rows):
+            raise ValueError(
+                f"{path} was not written by this command. Choose another folder, or "
+                "delete it."
+            )
 
 
 def write_findings(path: Path, table: list[tuple[str, Finding]]) -> None:
@@ -72,7 +98,9 @@ def write_findings(path: Path, table: list[tuple[str, Finding]]) -> None:
         with path.open(newline="") as file:
             rows += [row for row in csv.DictReader(file) if row["figure"] not in made]
     order = list(FIGURES)
-    write_rows(path, sorted(rows, key=lambda row: order.index(row["figure"])))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    write_rows(temporary, sorted(rows, key=lambda row: order.index(row["figure"])))
+    os.replace(temporary, path)
 
 
 def findings_table(table: list[tuple[str, Finding]]) -> str:

@@ -35,7 +35,12 @@ class _Rate(flags.FloatParser):
         self.syntactic_help = "a number of at least 0, or auto"
 
     def parse(self, argument: Any) -> Any:
-        return AUTO if argument == AUTO else super().parse(argument)
+        if str(argument).lower() == AUTO:
+            return AUTO
+        try:
+            return super().parse(argument)
+        except ValueError:
+            raise ValueError(f"must be {self.syntactic_help}") from None
 
 
 def _define_rate(name: str, text: str) -> None:
@@ -327,12 +332,14 @@ def _accepted_by(check: Callable[[str], None]) -> Callable[[str], bool]:
 
 flags.register_validator("dataset", _accepted_by(check_source_name))
 flags.register_validator("backbone", _accepted_by(check_backbone_name))
+# Bounds let NaN pass.
 for name in (
-    *("noise_rate", "u_lr", "v_lr", "init_std", "consistency_weight"),
-    *("balance_weight", "lr", "momentum", "weight_decay", "final_lr"),
-    *("max_bad_fraction", "checkpoint_minutes"),
+    *("noise_rate", "init_std", "consistency_weight", "balance_weight", "lr"),
+    *("momentum", "weight_decay", "final_lr", "max_bad_fraction"),
+    "checkpoint_minutes",
 ):
-    # Bounds let NaN pass.
+    flags.register_validator(name, math.isfinite, message="must be a finite number")
+for name in ("u_lr", "v_lr"):
     flags.register_validator(
         name,
         lambda value: value == AUTO or math.isfinite(value),

@@ -136,8 +136,8 @@ def not_begun(noise_scores: np.ndarray) -> str | None:
         f"u and v have hardly grown: the largest ||s||_1 is {10.0**largest:.1g}. "
         "Either no label is wrong, or the training was too short for its init_std and "
         "rates to tell, and no label can be marked yet. The order by label_quality can "
-        "still be used (num_issues, issue_rate). Train longer, or raise init_std (1e-4 "
-        "to 1e-3) or the rates of u and v."
+        "still be used (num_issues, issue_rate). Train longer, or raise init_std or "
+        "the rates of u and v: suggest_noise_rates proposes them."
     )
 
 

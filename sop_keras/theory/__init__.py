@@ -1,6 +1,13 @@
 """Section 3 of the paper, run: why small u and v find sparse label noise.
 
 Needs the extra `theory` where a function says so. Figures: launch/theory.py.
+
+    problem = random_problem(20, 40, rank=3, num_wrong=3, seed=0)
+    gamma = math.exp(-8)
+    alpha = equivalent_alpha(0.1, gamma)
+    descent = gradient_descent([problem], np.array([alpha]), gamma)
+    convex = solve_convex(problem, np.array([0.1]))
+    descent.theta[0, 0], convex.theta[0]  # equal to 1e-4, both theta*
 """
 
 from sop_keras.theory.convex_program import ConvexSolution, solve_convex

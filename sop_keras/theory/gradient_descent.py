@@ -69,8 +69,8 @@ def gradient_descent(
         gamma: the start of u and v, between 0 and 1.
         step_size: tau, for all steps. Defaults to `None`: chosen anew for each step,
             problem and alpha, as the module says.
-        max_change: the largest relative change of a u or v in a step; unused with a
-            `step_size`. Defaults to `1e-3`.
+        max_change: the largest relative change of a u or v in a step, less than 1;
+            unused with a `step_size`. Defaults to `1e-3`.
         tolerance: of the residual's norm, relative to that of y. Defaults to `1e-5`.
         max_steps: what has not converged by then is marked. Defaults to 3 million.
 
@@ -85,6 +85,12 @@ def gradient_descent(
     for name, value in settings.items():
         if not 0 < value < math.inf:
             raise ValueError(f"`{name}` must be positive. Received: {name}={value!r}.")
+    if max_change >= 1 or max_steps < 1:
+        raise ValueError(
+            "`max_change` must be less than 1, else u and v change their signs, and "
+            f"`max_steps` at least 1. Received: max_change={max_change!r}, "
+            f"max_steps={max_steps!r}."
+        )
     if len(shapes := {problem.jacobian.shape for problem in problems}) != 1:
         raise ValueError(
             "The problems must be of the same sizes, (num_examples, num_parameters). "

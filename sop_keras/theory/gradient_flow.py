@@ -57,26 +57,33 @@ def flow_limit(problem: LinearProblem, alphas: np.ndarray, gamma: float) -> Flow
     Args:
         problem: what is solved.
         alphas: positive, shape `(num_alphas,)`.
-        gamma: the start of u and v, between 0 and 1.
+        gamma: the start of u and v, between 0 and 1. From 1e-13 (e^-30) down, rounding
+            may leave some without a limit.
 
     Raises:
         ValueError: for an alpha or a gamma that is out of its range.
     """
     alphas = check_alphas(alphas)
     check_start(gamma)
+    scale = 2 * gamma**2
+    if scale < np.finfo(np.float64).tiny:
+        raise ValueError(
+            "The square of `gamma` is too small for a float64. Received: "
+            f"gamma={gamma!r}; the figures take exp(-8) and exp(-16)."
+        )
     gram = problem.jacobian @ problem.jacobian.T
     identity = np.eye(problem.num_examples)
     ridge = _RIDGE * float(np.trace(gram)) * identity
     bound = _CONVERGED * float(np.linalg.norm(problem.labels))
     rate = 4 * alphas[:, None]
-    scale = 2 * gamma**2
     # x = 4 alpha nu, the number that s depends on.
     x = np.zeros((len(alphas), problem.num_examples))
     active = np.arange(len(alphas))
     for _ in range(_MAX_STEPS):
         own, rates = x[active], rate[active]
         gradient = own @ gram / rates + scale * np.sinh(own) - problem.labels
-        is_open = np.linalg.norm(gradient, axis=-1) > bound
+        # Not "above the bound": NaN is open, and never closes.
+        is_open = ~(np.linalg.norm(gradient, axis=-1) <= bound)
         if not is_open.any():
             active = active[:0]
             break

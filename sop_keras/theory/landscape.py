@@ -86,16 +86,22 @@ def escape_direction(
 
     Returns:
         A unit vector of the point's shape and the curvature of h along it, -2 |r_i|;
-        None where no i has u_i = v_i = 0 and a residual beyond rounding: at a global
-        minimum.
+        None at a global minimum, where all residuals are 0 up to rounding.
 
     Raises:
-        ValueError: if `point` has another shape than (theta, u, v).
+        ValueError: if `point` has another shape than (theta, u, v), or is neither a
+            global minimum nor has such an i.
     """
     _, u, v = _parts(problem, point)
     residual = np.where((u == 0) & (v == 0), residuals(problem, point), 0)
     i = int(np.abs(residual).argmax())
-    if abs(residual[i]) <= _ROUNDING * np.linalg.norm(problem.labels):
+    rounding = _ROUNDING * np.linalg.norm(problem.labels)
+    if abs(residual[i]) <= rounding:
+        if np.linalg.norm(residuals(problem, point)) > rounding * len(residual):
+            raise ValueError(
+                "Some residual is not 0, yet where it is u_i or v_i is not 0 either: "
+                "no critical point, or one whose zeros are rounded. Set them to 0."
+            )
         return None
     direction = np.zeros_like(point)
     first = problem.num_parameters + (problem.num_examples if residual[i] > 0 else 0)

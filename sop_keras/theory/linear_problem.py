@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+# A singular value counts if it is not below this part of the largest.
+_RANK_TOLERANCE = 1e-10
+
 
 class CompactSVD(NamedTuple):
     """J = left @ diag(singular_values) @ right.
@@ -24,7 +27,7 @@ class CompactSVD(NamedTuple):
     right: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LinearProblem:
     """y = J theta* + s*: clean labels in the range of J, some of them wrong.
 
@@ -38,6 +41,10 @@ class LinearProblem:
             clean labels, those of the least l2 norm.
         true_noise: s*, shape `(num_examples,)`: 0 where the label is right.
         labels: y, shape `(num_examples,)`: the given labels.
+
+    Raises:
+        ValueError: for shapes that do not fit, and numbers that are not finite; by
+            `svd`, and all that needs it, if `rank` is not the rank of J.
     """
 
     jacobian: np.ndarray
@@ -45,6 +52,25 @@ class LinearProblem:
     true_theta: np.ndarray
     true_noise: np.ndarray
     labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        n, p = self.jacobian.shape
+        shapes = {"true_theta": (p,), "true_noise": (n,), "labels": (n,)}
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(
+                    f"`{name}` must be of shape {shape}, as J is of shape {(n, p)}. "
+                    f"Received: shape {getattr(self, name).shape}."
+                )
+        for name in ("jacobian", *shapes):
+            if not np.isfinite(getattr(self, name)).all():
+                raise ValueError(f"`{name}` has NaN or infinite entries.")
+
+    def __repr__(self) -> str:
+        return (
+            f"LinearProblem(num_examples={self.num_examples}, num_parameters="
+            f"{self.num_parameters}, rank={self.rank}, num_wrong={self.num_wrong})"
+        )
 
     @property
     def num_examples(self) -> int:
@@ -128,4 +154,10 @@ def random_problem(
 
 def _compact_svd(jacobian: np.ndarray, rank: int) -> CompactSVD:
     left, singular_values, right = np.linalg.svd(jacobian, full_matrices=False)
+    found = int((singular_values > _RANK_TOLERANCE * singular_values[0]).sum())
+    if found != rank:
+        raise ValueError(
+            f"The Jacobian has the rank {found}. Received: rank={rank}; singular "
+            f"values: {singular_values}."
+        )
     return CompactSVD(left[:, :rank], singular_values[:rank], right[:rank])

@@ -50,13 +50,13 @@ def relative_errors(
         noise: shape `(..., num_examples)`.
 
     Returns:
-        Two arrays of shape `(...)`; NaN where NaN is given. Where s* is 0, the second
-        is ||s||.
+        Two arrays of shape `(...)`; NaN where NaN is given. Where theta* or s* is 0,
+        the norm of what is given.
     """
+    # Where there is nothing to compare with, an absolute error.
     norms = [
-        float(np.linalg.norm(problem.true_theta)),
-        # No label is wrong: an absolute error, as there is nothing to compare with.
-        float(np.linalg.norm(problem.true_noise)) or 1.0,
+        float(np.linalg.norm(true)) or 1.0
+        for true in (problem.true_theta, problem.true_noise)
     ]
     return (
         np.linalg.norm(theta - problem.true_theta, axis=-1) / norms[0],

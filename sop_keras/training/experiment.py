@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import MISSING, asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from sop_keras.label_noise import (
     cifar100_class_map,
     symmetric,
 )
-from sop_keras.sop.noise_rates import suggest_noise_rates
+from sop_keras.sop.noise_rates import suggest_noise_rates, visits_until_given_up
 from sop_keras.training.precision import PRECISIONS
 
 logger = logging.getLogger(__name__)
@@ -209,29 +209,45 @@ class Experiment:
             )
         return cls(**{**values, "decay_epochs": tuple(values["decay_epochs"])})
 
-    def with_noise_rates(self, data: ExperimentData) -> Experiment:
-        """The same with numbers where alpha_u, alpha_v or init_std is None.
+    def suggested_rates(self, data: ExperimentData) -> dict[str, Any]:
+        """Numbers for those of alpha_u, alpha_v and init_std that are None.
 
         Args:
             data: of the experiment: how many classes, and how often an epoch visits an
                 example.
+
+        Returns:
+            By the names of the fields; empty where none is None, and for cross entropy,
+            which has none of them.
         """
         names = ("u_learning_rate", "v_learning_rate", "init_std")
         missing = [name for name in names if getattr(self, name) is None]
-        if not missing:
-            return self
+        if not missing or self.method == "ce":
+            return {}
         labels, num_classes = data.train.labels, data.source.num_classes
         num_visited = num_in_epoch(labels, num_classes, self.examples_per_class)
         visits = max(1.0, self.epochs * num_visited / len(labels))
         rates = suggest_noise_rates(
-            visits, self.batch_size, num_classes, self.init_std or None
+            visits, self.batch_size, num_classes, self.init_std
         )._asdict()
-        logger.info(
-            "Suggested for %g visits of each example, batches of %d and %d classes: %s",
-            *(visits, self.batch_size, num_classes),
-            ", ".join(f"{name}={rates[name]:.3g}" for name in missing),
+        suggested = {name: rates[name] for name in missing}
+        resolved = replace(self, **suggested)
+        begins = visits_until_given_up(
+            cast(float, resolved.u_learning_rate),
+            cast(float, resolved.init_std),
+            self.batch_size,
+            num_classes,
         )
-        return replace(self, **{name: rates[name] for name in missing})
+        logger.info(
+            "Suggested for %g visits of each example, batches of %d and %d classes: "
+            "%s. A label that the network knows nothing of is given up after %.1f "
+            "visits%s.",
+            *(visits, self.batch_size, num_classes),
+            ", ".join(f"{name}={value:.3g}" for name, value in suggested.items()),
+            begins,
+            "" if begins <= visits else ", which is LATER THAN THE END of the training",
+        )
+        return suggested
 
     def source_options(self) -> dict[str, Any]:
         """What `load_source` is told of these settings."""

@@ -13,6 +13,7 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,8 @@ class Run:
     """An experiment and the folder that its files go to.
 
     Files: `config.json` (the settings), `data.json` (what the data are: a run goes on
-    with those it began with), `history.csv` (a row an epoch), `checkpoints/` (while it
+    with those it began with), `suggested.json` (numbers for settings that were left
+    open), `history.csv` (a row an epoch), `checkpoints/` (while it
     trains), `tensorboard/`, and at the end `model.keras` (everything), `backbone.keras`
     (what is deployed), `label_issues.csv` (SOP and SOP+: which training labels look
     wrong, as of `SOPModel.label_issues`) and `result.json`. The folder of an
@@ -141,8 +143,9 @@ class Run:
     ) -> dict[str, Any]:
         keras.utils.set_random_seed(self.experiment.seed)
         data = load_data(self.experiment, self.files)
-        # config.json keeps what was asked for, result.json has the numbers.
-        self.experiment = experiment = self.experiment.with_noise_rates(data)
+        # A run goes on with what was suggested when it began.
+        suggested = self._own.suggested or self.experiment.suggested_rates(data)
+        self.experiment = experiment = replace(self.experiment, **suggested)
         num_examples = num_in_epoch(
             data.train.labels, data.source.num_classes, experiment.examples_per_class
         )
@@ -165,7 +168,7 @@ class Run:
             batches(tf.distribute.InputContext())  # which refuses what it cannot give
         # Only now: nothing is written before all that can be wrong has been looked at.
         if self._writes:
-            self._own.begin(data)
+            self._own.begin(data, suggested)
         recorder = Recorder(
             self.folder,
             self.checkpoints,

@@ -16,6 +16,7 @@ from sop_keras.training.output import write_atomically
 _DIGESTS = ("ids", "labels", "file_names")
 # Of `DataFiles`: what names a file or a folder, and what lists the examples.
 _PATHS = ("data_dir", "human_labels", "imagenet_dir", "manifest", "test_manifest")
+SUGGESTED = "suggested.json"
 _TABLES = ("manifest", "test_manifest")
 
 
@@ -24,7 +25,7 @@ class RunFolderError(ValueError):
 
 
 class RunFolder:
-    """`config.json`, `data.json` and `result.json` of one run.
+    """`config.json`, `data.json`, `suggested.json` and `result.json` of one run.
 
     Args:
         path: the folder; it need not be there.
@@ -46,11 +47,20 @@ class RunFolder:
         """Write `result.json`: the run is complete."""
         write_atomically(self.path / "result.json", json.dumps(result, indent=2))
 
-    def begin(self, data: ExperimentData) -> None:
+    @property
+    def suggested(self) -> dict[str, Any]:
+        """The settings that were suggested when the run began, by name."""
+        return read_json(self.path / SUGGESTED) or {}
+
+    def begin(
+        self, data: ExperimentData, suggested: dict[str, Any] | None = None
+    ) -> None:
         """Make the folder, with the files that say what run it holds.
 
         Args:
             data: what the run is trained on.
+            suggested: numbers for the settings that are None. Defaults to `None`:
+                there are none.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         contents = {
@@ -59,6 +69,8 @@ class RunFolder:
         }
         for name, content in contents.items():
             write_atomically(self.path / name, json.dumps(content, indent=2))
+        if suggested:
+            write_atomically(self.path / SUGGESTED, json.dumps(suggested, indent=2))
 
     def check(self) -> None:
         """Check that the folder may hold this run, before anything is loaded.

@@ -14,6 +14,7 @@ from sop_keras.label_issues.export import read_label_issues
 from sop_keras.training.experiment import Experiment, ExperimentData, load_data
 from sop_keras.training.run import LABEL_ISSUES
 from sop_keras.training.run_folder import (
+    SUGGESTED,
     RunFolderError,
     data_differences,
     read_json,
@@ -96,14 +97,8 @@ def load_run(
             f"There is no {folder / missing}: the run is not complete. The command "
             "that started it finishes it."
         )
-    # Rates that were suggested: the result has the numbers.
-    numbers = result.get("settings", {})
-    experiment = Experiment.from_settings(
-        {
-            name: numbers.get(name) if value is None else value
-            for name, value in settings.items()
-        }
-    )
+    suggested = read_json(folder / SUGGESTED) or {}
+    experiment = Experiment.from_settings({**settings, **suggested})
     files = files or recorded_files(folder)
     try:
         data = load_data(experiment, files)

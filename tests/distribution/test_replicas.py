@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from replicas import CASES_OF_FOUR
 
 CASES = [
     f"{variant} {method} {network}"
@@ -37,8 +38,11 @@ def assert_like_one_device(results, number, case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [2, 4])
-@pytest.mark.parametrize("case", [*CASES, "host table", "digits"])
+@pytest.mark.parametrize(
+    ("number", "case"),
+    [(2, case) for case in (*CASES, "host table", "digits")]
+    + [(4, case) for case in (*map(" ".join, CASES_OF_FOUR), "host table", "digits")],
+)
 def test_replicas_train_like_one_device(results, number, case):
     assert_like_one_device(results, number, case)
 

@@ -57,7 +57,7 @@ def test_flags_after_the_flagfile_win():
         ((), (10, 100, 1e-4)),  # the flagfile's
         (("--u_lr=auto",), (None, 100, 1e-4)),
         (("--v_lr=auto", "--init_std=1e-3"), (10, None, 1e-3)),
-        (("--u_lr=auto", "--v_lr=auto"), (None, None, None)),
+        (("--u_lr=auto", "--v_lr=Auto"), (None, None, None)),
     ],
 )
 def test_auto_leaves_rates_to_be_suggested(arguments, rates):
@@ -133,7 +133,7 @@ def test_what_changes_the_numbers_is_of_the_experiment(argument, changes):
         ("--class_prior=0.1", "uniform.*empirical"),
         ("--lr=nan", "finite"),
         ("--u_lr=inf", "finite"),
-        ("--v_lr=fast", "'fast'"),
+        ("--v_lr=fast", "must be a number of at least 0, or auto"),
         ("--v_lr=-1", "a number of at least 0, or auto"),
         ("--v_lr=nan", "finite"),
         ("--init_std=nan", "finite"),

@@ -7,6 +7,11 @@ import pytest
 from sop_keras import suggest_noise_rates
 
 
+def near(values):
+    """Proposals have three digits."""
+    return pytest.approx(values, rel=5e-3)
+
+
 def visits_until_given_up(rates, batch_size, num_classes):
     """How often u moves before its s is as large as the network's p_y = 1 / K.
 
@@ -36,32 +41,30 @@ def test_a_label_is_given_up_after_that_many_visits(
 
 def test_the_length_decides_where_u_and_v_start_and_then_the_rates():
     # c = 2 * 10 * 9 / 64 = 2.8125 to the power of -7 visits; of -10 for 100 epochs.
-    assert suggest_noise_rates(30, 64, 10) == pytest.approx((10, 10, 3.8125**-7))
-    assert suggest_noise_rates(100, 64, 10) == pytest.approx((10, 10, 3.8125**-10))
+    assert suggest_noise_rates(30, 64, 10) == near((10, 10, 3.8125**-7))
+    assert suggest_noise_rates(100, 64, 10) == near((10, 10, 3.8125**-10))
     # 0.7 of 5 visits are 3.5.
-    assert suggest_noise_rates(5, 64, 10) == pytest.approx((10, 10, 3.8125**-3.5))
+    assert suggest_noise_rates(5, 64, 10) == near((10, 10, 3.8125**-3.5))
     # 20 visits from 1e-8: c = 10^0.4 - 1.
     rate = (10**0.4 - 1) * 64 / 18
-    assert suggest_noise_rates(400, 64, 10) == pytest.approx((rate, rate, 1e-8))
+    assert suggest_noise_rates(400, 64, 10) == near((rate, rate, 1e-8))
     # Never so large that s shows in the loss at once.
-    assert suggest_noise_rates(1, 64, 10) == pytest.approx((10, 10, 1e-2))
+    assert suggest_noise_rates(1, 64, 10) == near((10, 10, 1e-2))
 
 
 def test_rates_grow_with_the_batch_and_that_of_u_shrinks_with_the_classes():
     # 2 alpha_u (K - 1) / B stays 2.8125.
-    assert suggest_noise_rates(30, 128, 10)[:2] == pytest.approx((20, 20))
-    assert suggest_noise_rates(30, 128, 100)[:2] == pytest.approx((20 / 11, 20))
+    assert suggest_noise_rates(30, 128, 10)[:2] == near((20, 20))
+    assert suggest_noise_rates(30, 128, 100)[:2] == near((20 / 11, 20))
 
 
 def test_a_start_that_is_decided_has_rates_of_its_own():
     # From 1e-3 in 7 visits: 1 + c = 10^(3 / 7).
     c = 10 ** (3 / 7) - 1
     rates = suggest_noise_rates(30, 64, 10, init_std=1e-3)
-    assert rates == pytest.approx((c * 64 / 18, c * 64 / 18, 1e-3))
+    assert rates == near((c * 64 / 18, c * 64 / 18, 1e-3))
     # From 1e-8 they would have to be larger than is stable: it takes more visits.
-    assert suggest_noise_rates(30, 64, 10, init_std=1e-8) == pytest.approx(
-        (10, 10, 1e-8)
-    )
+    assert suggest_noise_rates(30, 64, 10, init_std=1e-8) == near((10, 10, 1e-8))
 
 
 @pytest.mark.parametrize(

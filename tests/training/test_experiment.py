@@ -213,26 +213,37 @@ def test_rates_that_are_none_are_suggested_for_the_data(caplog):
     # Batches of 32, 7 visits: c = 2.8125, alpha_v = c * 32 / 18, alpha_u = c * 32 / 8
     # for 5 classes, init_std = (1 + c)^-7.
     with caplog.at_level("INFO", "sop_keras"):
-        found = asked.with_noise_rates(data_of(40, 5))
-    assert found.u_learning_rate == pytest.approx(11.25)
-    assert found.v_learning_rate == pytest.approx(5)
-    assert found.init_std == pytest.approx(3.8125**-7)
-    assert replace(found, **settings) == asked
+        found = asked.suggested_rates(data_of(40, 5))
+    assert found == pytest.approx(
+        {"u_learning_rate": 11.25, "v_learning_rate": 5, "init_std": 3.8125**-7},
+        rel=5e-3,  # proposals have three digits
+    )
     assert "30 visits" in caplog.text
-    assert "v_learning_rate=5" in caplog.text
+    assert "v_learning_rate=5," in caplog.text
+    assert "given up after 7.0 visits." in caplog.text
     # 2 of the 8 of each class an epoch: 7.5 visits, of which 0.7 are 5.25.
-    fewer = replace(asked, examples_per_class=2).with_noise_rates(data_of(40, 5))
-    assert fewer.init_std == pytest.approx(3.8125**-5.25)
+    fewer = replace(asked, examples_per_class=2).suggested_rates(data_of(40, 5))
+    assert fewer["init_std"] == pytest.approx(3.8125**-5.25, rel=5e-3)
 
 
-def test_rates_that_are_given_stay():
-    given = digits(u_learning_rate=3.0)
-    assert given.with_noise_rates(data_of(40, 5)) == given
+def test_rates_that_are_given_stay(caplog):
+    data = data_of(40, 5)
+    assert digits(u_learning_rate=3.0).suggested_rates(data) == {}
+    assert digits(method="ce", u_learning_rate=None).suggested_rates(data) == {}
     # One that is not: it belongs to the init_std of 1e-4, 10^(-4), in 7 visits.
     asked = digits(epochs=30, batch_size=32, init_std=1e-4, v_learning_rate=None)
-    found = asked.with_noise_rates(data_of(40, 5))
-    assert found.u_learning_rate == asked.u_learning_rate
-    assert found.v_learning_rate == pytest.approx((10 ** (4 / 7) - 1) * 32 / 18)
+    rate = (10 ** (4 / 7) - 1) * 32 / 18
+    assert asked.suggested_rates(data) == pytest.approx(
+        {"v_learning_rate": rate}, rel=5e-3
+    )
+    # From 1e-8 the largest stable rate, c = 2.8125, takes log(1e8) / log(3.8125) = 13.8
+    # visits, and there are 10.
+    asked = digits(epochs=10, batch_size=32, init_std=1e-8, u_learning_rate=None)
+    with caplog.at_level("INFO", "sop_keras"):
+        assert asked.suggested_rates(data) == {"u_learning_rate": 11.2}
+    assert "given up after 13.8 visits, which is LATER THAN THE END" in caplog.text
+    with pytest.raises(ValueError, match="`init_std` must be between 0 and 1"):
+        digits(init_std=0.0, u_learning_rate=None).suggested_rates(data)
 
 
 def test_cross_entropy_shares_the_network_and_its_optimizer():

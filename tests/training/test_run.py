@@ -10,6 +10,7 @@ from runs import InterruptionError, assert_same_end, history, interrupt_at
 from settings import digits
 
 from sop_keras.data import DataFiles, TooManyBadImagesError, load_digits
+from sop_keras.sop import noise_rates
 from sop_keras.training import (
     CheckpointError,
     DivergenceError,
@@ -105,6 +106,33 @@ def test_a_complete_run_is_not_trained_again(complete, monkeypatch):
     folder, result = complete
     monkeypatch.setattr(keras.Model, "fit", None)
     assert Run(digits(), folder).train(verbose=0) == result
+
+
+def test_a_run_goes_on_with_the_rates_that_were_suggested_when_it_began(
+    tmp_path, monkeypatch
+):
+    open_rates = {"u_learning_rate": None, "v_learning_rate": None, "init_std": None}
+    asked = digits(epochs=2, **open_rates)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, epoch=1)
+        with pytest.raises(InterruptionError):
+            Run(asked, tmp_path / "run").train(verbose=0)
+    # Another version, which would propose other numbers.
+    monkeypatch.setattr(noise_rates, "_LARGEST_GROWTH", 1.0)
+    result = Run(asked, tmp_path / "run").train(verbose=0)
+    suggested = json.loads((tmp_path / "run" / "suggested.json").read_text())
+    # c = 2.8125 in batches of B and 10 classes is a rate of 2.8125 B / 18; in 2 epochs,
+    # u and v start at no more than 1e-2.
+    rate = 2.8125 * asked.batch_size / 18
+    assert suggested == pytest.approx(
+        dict(zip(open_rates, (rate, rate, 1e-2), strict=True))
+    )
+    assert result["settings"] == {**asked.settings(), **suggested}
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras")
+    assert model.init_std == suggested["init_std"]
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config == asked.settings()
+    assert config["init_std"] is None
 
 
 @pytest.mark.parametrize("method", ["sop", "sop_plus", "ce"])

@@ -62,6 +62,13 @@ class Settings:
     tolerance: float = 1e-6
     max_steps: int = 20_000_000
 
+    def __post_init__(self) -> None:
+        if len(self.log_gammas) != 2 or self.log_gammas[1] >= self.log_gammas[0]:
+            raise ValueError(
+                "`log_gammas` must be two numbers, the larger first. Received: "
+                f"log_gammas={self.log_gammas}."
+            )
+
     @classmethod
     def quick(cls) -> Settings:
         """A coarse grid and coarse steps, in seconds."""
@@ -237,9 +244,12 @@ def findings(settings: Settings, arrays: Arrays) -> list[Finding]:
     lambda0 = arrays["lambda0"][:, None]
     clearly = recovered & (settings.penalties[on_curve] >= step * lambda0)
     # Alpha i belongs to lambda on_curve[i]: (gammas, problems, lambdas of the curve).
-    theta = np.stack(
-        [arrays["theta_difference"][:, :, i, j] for i, j in enumerate(on_curve)],
-        axis=-1,
+    theta, noise = (
+        np.stack(
+            [arrays[f"{name}_difference"][:, :, i, j] for i, j in enumerate(on_curve)],
+            axis=-1,
+        )
+        for name in ("theta", "noise")
     )
     to_flow = {name: largest(arrays[f"{name}_to_flow"]) for name in ("theta", "noise")}
     table = [
@@ -273,6 +283,16 @@ def findings(settings: Settings, arrays: Arrays) -> list[Finding]:
             f"{largest(theta[1]):.4f}",
             bool(theta[1].mean() < theta[0].mean())
             and largest(theta[1]) < largest(theta[0]),
+        ),
+        Finding(
+            "and so is s",
+            f"means of s's difference: {noise[0].mean():.4f} and "
+            f"{noise[1].mean():.4f}; the largest: {largest(noise[0]):.4f} and "
+            f"{largest(noise[1]):.4f}; {int((noise[0] > _ON_CURVE).sum())} and "
+            f"{int((noise[1] > _ON_CURVE).sum())} of {noise[0].size} are above "
+            f"{_ON_CURVE:g}",
+            bool(noise[1].mean() < noise[0].mean())
+            and largest(noise[1]) < largest(noise[0]),
         ),
     ]
     unfinished = int(np.isnan(arrays["theta_to_flow"]).sum())
@@ -345,7 +365,7 @@ def draw(settings: Settings, arrays: Arrays, path: str | os.PathLike[str]) -> No
             axis.set_title(rf"${symbol}$, $\gamma = e^{{{log_gamma:g}}}$")
             axis.set_xlabel(r"$\lambda$ of (25)")
             axis.set_ylabel(r"$\alpha$ of descent (15)")
-    figure.colorbar(mesh, ax=axes, label="relative difference", extend="min")
+    figure.colorbar(mesh, ax=axes, label="||a - b|| / max(||a||, ||b||)", extend="min")
     figure.suptitle(
         f"Means of {settings.problems} problems, N = {settings.num_examples}, "
         f"p = {settings.num_parameters}, r = {settings.rank}, k = "

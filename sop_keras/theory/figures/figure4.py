@@ -52,6 +52,13 @@ class Settings:
     ranks: tuple[int, ...] = _SIZES
     trials: int = 20
 
+    def __post_init__(self) -> None:
+        for name in ("wrong", "ranks"):
+            if list(getattr(self, name)) != sorted(set(getattr(self, name))):
+                raise ValueError(
+                    f"`{name}` must increase. Received: {name}={getattr(self, name)}."
+                )
+
     @classmethod
     def quick(cls) -> Settings:
         """A coarse grid, in seconds."""

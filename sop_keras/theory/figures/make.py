@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,23 @@ FIGURES: dict[str, ModuleType] = {
     "condition27": condition27,
 }
 """Each module has `Settings`, `units`, `assemble`, `rows`, `findings` and `draw`."""
+
+
+def check_installed() -> None:
+    """Check for what a figure needs, before any of it is computed.
+
+    Raises:
+        ImportError: if something is missing.
+    """
+    needed = ("cvxpy", "scipy", "matplotlib", "tqdm")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if not any(importlib.util.find_spec(name) for name in ("ecos", "clarabel")):
+        missing.append("ecos")
+    if missing:
+        raise ImportError(
+            f"The figures need {', '.join(missing)}: in a clone of this project, "
+            'pip install ".[theory]".'
+        )
 
 
 def make_figure(
@@ -40,6 +58,7 @@ def make_figure(
         ImportError: without cvxpy, a solver, SciPy, matplotlib or tqdm.
         KeyboardInterrupt: on Ctrl-C; the same call goes on.
     """
+    check_installed()
     module = FIGURES[name]
     folder = Path(folder)
     results = run_units(

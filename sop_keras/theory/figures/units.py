@@ -33,7 +33,10 @@ _SETTINGS = "settings.json"
 # Whichever library numpy was built with, one of them speaks to it.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # What np.load and its arrays raise for a file that is cut, or no .npz at all.
-_CORRUPT = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+_CORRUPT = (
+    *(OSError, ValueError, TypeError, EOFError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 @dataclass(frozen=True)
@@ -135,8 +138,8 @@ def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
         os.replace(temporary, path)
         return
     try:
-        then = json.loads(path.read_text())
-    except ValueError as error:
+        then = dict(json.loads(path.read_text()))
+    except (TypeError, ValueError) as error:
         raise ValueError(
             f"{path} is damaged ({error}). Choose another folder, or delete this one."
         ) from error

@@ -155,6 +155,7 @@ def by_hand():
     theta[1, 0, 2:, 3:] = 0.001
     return {
         "theta_difference": theta,
+        "noise_difference": 3 * theta,
         "theta_to_flow": np.full((2, 1, 4), 1e-4),
         "noise_to_flow": np.full((2, 1, 4), 9e-4),
         "recovered": np.array([[False, False, False, True, True]]),
@@ -166,7 +167,7 @@ def by_hand():
 
 def test_findings_by_hand():
     findings = figure2.findings(figure2.Settings(penalties_per_decade=1), by_hand())
-    assert [one.holds for one in findings] == [True] * 8
+    assert [one.holds for one in findings] == [True] * 9
     assert "largest of 4 is 0.100" in findings[0].found
     assert findings[1].found == "0 of 2 do not; the largest is 0.0050"
     assert findings[2].found == "the largest of 1 is 0.0050"
@@ -176,6 +177,9 @@ def test_findings_by_hand():
     )
     # Means on the curve: of 0.1, 0.1, 0.005, 0.005 and of 0.05, 0.05, 0.001, 0.001.
     assert "0.0525 and 0.0255" in findings[5].found
+    # Of s, three times as much: 0.3, 0.3, 0.015, 0.015, of which two are above 0.2.
+    assert "0.1575 and 0.0765" in findings[6].found
+    assert "2 and 0 of 4 are above 0.2" in findings[6].found
 
 
 @pytest.mark.parametrize(
@@ -193,6 +197,8 @@ def test_findings_by_hand():
         ("for each lambda", "theta_difference", (0, 0, 3, 1), 0.01),
         ("for each lambda", "theta_difference", (0, 0, 3, 1), np.nan),
         ("with the smaller", "theta_difference", (1, 0, 0, 1), 0.11),
+        ("and so is s", "noise_difference", (1, 0, 0, 1), 0.31),
+        ("and so is s", "noise_difference", (1, 0, 0, 1), np.nan),
         ("every descent", "theta_to_flow", (0, 0, 0), np.nan),
         ("every convex", "without_solution", (0, 0), True),
     ],
