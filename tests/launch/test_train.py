@@ -232,11 +232,12 @@ def test_the_command_line_from_any_directory(tmp_path):
     for method in ("sop", "ce"):
         assert (tmp_path / "runs/digits-seed0" / method / "result.json").is_file()
     # What is deployed loads without this package, the whole model with it alone.
-    for method in ("sop", "ce"):
-        for modules, file in (("keras", "backbone"), ("keras, sop_keras", "model")):
+    for modules, file in (("keras", "backbone"), ("keras, sop_keras", "model")):
+        code = f"import {modules}"
+        for method in ("sop", "ce"):
             path = str(tmp_path / "runs/digits-seed0" / method / f"{file}.keras")
-            code = f"import {modules}; keras.saving.load_model({path!r})"
-            subprocess.run([sys.executable, "-c", code], check=True)
+            code += f"; keras.saving.load_model({path!r})"
+        subprocess.run([sys.executable, "-c", code], check=True)
     # Each method has its folder there, so one may be added or asked for alone.
     again = launch("--flagfile=digits", *quick, "--method=ce", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
@@ -248,7 +249,6 @@ def test_the_command_line_from_any_directory(tmp_path):
     assert re.search(text, other.stderr, flags=re.M)
     for arguments, text in [
         (["--flagfile=nope"], "error: There is no flagfile 'nope'"),
-        (["--noise_rate=2"], "--noise_rate"),
         (["--epoch=2"], "Unknown command line flag 'epoch'"),
         (["--flagfile=digits", "extra"], "error: arguments that are no flags: extra"),
         (
@@ -265,7 +265,7 @@ def test_the_command_line_from_any_directory(tmp_path):
 @pytest.mark.slow
 def test_killed_in_an_epoch_the_same_command_ends_in_the_same_bits(tmp_path):
     # SOP+ has all the state there is: u, v, and two views of every example.
-    flags_ = ["--method=sop_plus", "--epochs=40"]
+    flags_ = ["--method=sop_plus", "--epochs=20"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert launch(*flags_, f"--output_dir={whole}").returncode == 0
 
@@ -277,7 +277,7 @@ def test_killed_in_an_epoch_the_same_command_ends_in_the_same_bits(tmp_path):
     )
     history, deadline = cut / "history.csv", time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
-        if history.exists() and len(history.read_text().splitlines()) > 10:
+        if history.exists() and len(history.read_text().splitlines()) > 5:
             break
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
