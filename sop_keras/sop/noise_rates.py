@@ -123,6 +123,7 @@ def suggest_noise_rates(
         if init_std < least:
             init_std = least
             growth = init_std ** (-1 / visits) - 1
+        init_std = _rounded(init_std)
     elif not 0 < init_std < 1:
         raise ValueError(
             "`init_std` must be between 0 and 1, or None for a proposal. Received: "
@@ -134,7 +135,7 @@ def suggest_noise_rates(
         u_learning_rate=_rounded(growth * batch_size / (2 * (num_classes - 1))),
         # As alpha_u for 10 classes: v's growth does not depend on their number.
         v_learning_rate=_rounded(growth * batch_size / 18),
-        init_std=_rounded(init_std),
+        init_std=init_std,
     )
 
 

@@ -96,7 +96,7 @@ class Run:
         execution: Execution | None = None,
         strategy: tf.distribute.Strategy | None = None,
     ):
-        self.experiment = experiment
+        self.experiment = self._asked = experiment
         self.folder = Path(folder)
         self.files = files or DataFiles()
         self.execution = execution or Execution()
@@ -144,8 +144,8 @@ class Run:
         keras.utils.set_random_seed(self.experiment.seed)
         data = load_data(self.experiment, self.files)
         # A run goes on with what was suggested when it began.
-        suggested = self._own.suggested or self.experiment.suggested_rates(data)
-        self.experiment = experiment = replace(self.experiment, **suggested)
+        suggested = self._own.suggested or self._asked.suggested_rates(data)
+        self.experiment = experiment = replace(self._asked, **suggested)
         num_examples = num_in_epoch(
             data.train.labels, data.source.num_classes, experiment.examples_per_class
         )

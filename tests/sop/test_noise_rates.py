@@ -67,6 +67,10 @@ def test_a_start_that_is_decided_has_rates_of_its_own():
     assert suggest_noise_rates(30, 64, 10, init_std=1e-8) == near((10, 10, 1e-8))
 
 
+def test_a_start_that_is_given_comes_back_as_it_is():
+    assert suggest_noise_rates(30, 64, 10, init_std=1.23456e-4).init_std == 1.23456e-4
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
