@@ -36,10 +36,9 @@ import tensorflow as tf
 from PIL import Image
 from timing import median_ratio, take_turns
 
-from sop_keras.augment import standardize
 from sop_keras.augment.named import augmentation
-from sop_keras.data import load_cifar10
-from sop_keras.data.cifar import CIFAR10_MEAN, CIFAR10_STD
+from sop_keras.augment.standardize import standardize
+from sop_keras.data.datasets.cifar import CIFAR10_MEAN, CIFAR10_STD, load_cifar10
 
 VIEWS = (
     ("weak",),

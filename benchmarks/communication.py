@@ -21,7 +21,7 @@ from dataclasses import dataclass
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from sop_keras.backbones import build_backbone
+from sop_keras.backbones.build import build_backbone
 
 FLOAT, ID = 4, 8  # bytes
 # Of BatchNorm, Keras reduces sum, sum of squares and count, each of a layer's channels,

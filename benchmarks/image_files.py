@@ -40,8 +40,9 @@ import tensorflow as tf
 from PIL import Image
 from timing import median_ratio, take_turns
 
-from sop_keras.data import Examples, ImageFiles, Source, training_batches
-from sop_keras.data.encoded_images import IMAGENET_MEAN, IMAGENET_STD
+from sop_keras.data.batches.pipelines import training_batches
+from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.images.encoded_images import IMAGENET_MEAN, IMAGENET_STD, ImageFiles
 
 SIDES = (500, 375)
 RESIZE, SIZE, BATCH = 256, 227, 32

@@ -39,14 +39,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sop_keras.data import (
-    DataFiles,
-    Examples,
+from sop_keras.data.batches.pipelines import (
     evaluation_batches,
     steps_per_epoch,
     training_batches,
 )
-from sop_keras.label_issues import LabelScores, detection_figures
+from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.data.datasets.dataset import Examples
+from sop_keras.label_issues.detection import detection_figures
+from sop_keras.label_issues.find import LabelScores
 from sop_keras.training.execution import Execution
 from sop_keras.training.experiment import Experiment, ExperimentData, load_data
 from sop_keras.training.network import compile_model, make_backbone

@@ -30,12 +30,12 @@ import keras
 import numpy as np
 
 from sop_keras import SOPModel
-from sop_keras.backbones import build_backbone
-from sop_keras.data import load_source
-from sop_keras.label_noise import symmetric
-from sop_keras.monitoring import NoiseMonitor
+from sop_keras.backbones.build import build_backbone
+from sop_keras.data.datasets.by_name import load_source
+from sop_keras.label_noise.symmetric import symmetric
+from sop_keras.monitoring.noise_monitor import NoiseMonitor
 from sop_keras.monitoring.table_scan import scan_table
-from sop_keras.optimizers import SGD
+from sop_keras.optimizers.sgd import SGD
 
 NUM_TRAIN, NUM_VALIDATION, CLASSES = 10_000, 2_000, 10
 # The most that the monitor may take of a training.

@@ -39,11 +39,11 @@ def images_per_second(kind: str, steps: int) -> float:
     import tensorflow as tf
 
     from sop_keras import SOPModel
-    from sop_keras.backbones import build_backbone
+    from sop_keras.backbones.build import build_backbone
     from sop_keras.backbones.synchronized import synchronize_batch_norm
-    from sop_keras.data import BatchParts
-    from sop_keras.distribution import make_strategy
-    from sop_keras.optimizers import SGD
+    from sop_keras.core.strategies import make_strategy
+    from sop_keras.data.batches.shards import BatchParts
+    from sop_keras.optimizers.sgd import SGD
 
     class Clock(keras.callbacks.Callback):
         """Times the last epoch; those before it compile the step and warm up."""

@@ -31,9 +31,10 @@ import tensorflow as tf
 from timing import median_ratio, take_turns
 
 from sop_keras import SOPModel
-from sop_keras.backbones import build_backbone
-from sop_keras.data import load_source, training_batches
-from sop_keras.optimizers import SGD
+from sop_keras.backbones.build import build_backbone
+from sop_keras.data.batches.pipelines import training_batches
+from sop_keras.data.datasets.by_name import load_source
+from sop_keras.optimizers.sgd import SGD
 
 SHAPE, CLASSES, EXAMPLES = (32, 32, 3), 10, 50_000
 # The most that may be measured, and hours on a V100 by the paper's Table 5.

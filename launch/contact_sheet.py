@@ -22,8 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sop_keras.augment.named import augmentation
 from sop_keras.augment.operations import OPERATIONS, apply_operation
-from sop_keras.data import load_cifar10
-from sop_keras.data.cifar import CIFAR10_MEAN
+from sop_keras.data.datasets.cifar import CIFAR10_MEAN, load_cifar10
 
 SIDE = 32
 # What is shown of the photographs: file, top, left and side of a square in pixels.

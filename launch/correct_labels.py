@@ -34,7 +34,7 @@ from absl import flags
 from evaluation_files import shown_name
 from flag_settings import files_of_run
 
-from sop_keras.data import EncodedImages
+from sop_keras.data.images.encoded_images import EncodedImages
 from sop_keras.label_issues.corrected import (
     ACTIONS,
     FORMATS,

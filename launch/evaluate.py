@@ -40,9 +40,11 @@ import train
 from absl import flags
 from evaluation_files import forget, shown_name, write
 
-from sop_keras.data import BadImages, Source, load_source, load_tfds
-from sop_keras.data.missing_files import check_image_files
-from sop_keras.data.sources import SOURCES
+from sop_keras.data.datasets.by_name import SOURCES, load_source
+from sop_keras.data.datasets.dataset import Source
+from sop_keras.data.datasets.missing_files import check_image_files
+from sop_keras.data.datasets.tfds import load_tfds
+from sop_keras.data.images.bad_images import BadImages
 from sop_keras.training.evaluation import (
     Evaluation,
     choose_parts,

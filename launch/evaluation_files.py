@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from sop_keras.data import Source
+from sop_keras.data.datasets.dataset import Source
 from sop_keras.training.checkpoint import write_atomically
 from sop_keras.training.evaluation import Evaluation, choose_parts
 from sop_keras.training.run import versions

@@ -22,7 +22,7 @@ import numpy as np
 import train
 from absl import flags
 
-from sop_keras.training import Run
+from sop_keras.training.run import Run
 
 FLAGS = flags.FLAGS
 

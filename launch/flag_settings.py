@@ -9,8 +9,9 @@ from typing import Any
 from absl import flags
 from train_flags import AUTO
 
-from sop_keras.data.sources import DataFiles
-from sop_keras.training import Execution, Experiment
+from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.training.execution import Execution
+from sop_keras.training.experiment import Experiment
 from sop_keras.training.saved_run import recorded_files
 
 

@@ -22,7 +22,7 @@ import train
 from absl import flags
 from flag_settings import files_of_run
 
-from sop_keras.report import write_report
+from sop_keras.report.write import write_report
 
 FLAGS = flags.FLAGS
 

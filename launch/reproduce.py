@@ -35,7 +35,8 @@ from absl.testing import flagsaver
 from paper import TABLES, Cell, Table
 from paper_tables import Ours, write
 
-from sop_keras.training import Preempted, Run
+from sop_keras.training.preemption import Preempted
+from sop_keras.training.run import Run
 
 FLAGS = flags.FLAGS
 

@@ -46,9 +46,9 @@ from flag_settings import (
     files_from_flags,
 )
 
-from sop_keras.distribution import is_chief, make_strategy
-from sop_keras.training import Preempted, Run
-from sop_keras.training.run import LABEL_ISSUES
+from sop_keras.core.strategies import is_chief, make_strategy
+from sop_keras.training.preemption import Preempted
+from sop_keras.training.run import LABEL_ISSUES, Run
 
 FLAGS = flags.FLAGS
 

@@ -9,20 +9,12 @@ from typing import Any
 from absl import flags
 
 from sop_keras.augment.named import AUGMENTATIONS
-from sop_keras.backbones import BACKBONES, check_backbone_name
-from sop_keras.data.sources import (
-    SOURCES,
-    TFDS_PREFIX,
-    check_source_name,
-)
-from sop_keras.sop.objective import VARIANTS
-from sop_keras.training import (
-    METHODS,
-    NOISES,
-    PRECISIONS,
-    SCHEDULES,
-    STRATEGIES,
-)
+from sop_keras.backbones.build import BACKBONES, check_backbone_name
+from sop_keras.data.datasets.by_name import SOURCES, TFDS_PREFIX, check_source_name
+from sop_keras.methods.objective import VARIANTS
+from sop_keras.training.execution import STRATEGIES
+from sop_keras.training.experiment import METHODS, NOISES, SCHEDULES
+from sop_keras.training.precision import PRECISIONS
 
 AUTO = "auto"
 

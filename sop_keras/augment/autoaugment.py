@@ -8,12 +8,7 @@ from typing import Any, SupportsIndex
 import tensorflow as tf
 
 from sop_keras.augment.cutout import FILL
-from sop_keras.augment.images import (
-    check_colors,
-    check_ids,
-    check_images,
-    size_for,
-)
+from sop_keras.augment.images import check_colors, check_ids, check_images, size_for
 from sop_keras.augment.operations import OPERATIONS
 from sop_keras.augment.policy import augment, draw
 

@@ -12,10 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from sop_keras.augment.autoaugment import autoaugment
+from sop_keras.augment.crop_and_flip import pad_crop_flip
 from sop_keras.augment.cutout import FILL
 from sop_keras.augment.uda import uda
-from sop_keras.augment.weak import pad_crop_flip
-from sop_keras.randomness import random_bits
+from sop_keras.randomness.keyed import random_bits
 
 
 class RandomLayer(keras.layers.Layer):

@@ -9,9 +9,9 @@ from typing import Any, SupportsIndex
 import tensorflow as tf
 
 from sop_keras.augment.autoaugment import autoaugment
+from sop_keras.augment.crop_and_flip import pad_crop_flip
 from sop_keras.augment.keras_layer import keras_cv_randaugment, keras_randaugment
 from sop_keras.augment.uda import uda
-from sop_keras.augment.weak import pad_crop_flip
 
 
 def unchanged(images: Any, ids: Any, epoch: Any, seed: SupportsIndex) -> tf.Tensor:

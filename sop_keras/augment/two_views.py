@@ -15,7 +15,7 @@ from sop_keras.augment.layers import (
     Weak,
     checked_keys,
 )
-from sop_keras.randomness import random_bits
+from sop_keras.randomness.keyed import random_bits
 
 
 @keras.saving.register_keras_serializable(package="sop_keras")
@@ -77,7 +77,7 @@ class TwoViews(RandomLayer):
         super().__init__(seed, **kwargs)
         self.strong = UDA() if strong is None else checked_view("strong", strong)
         self.weak = Weak() if weak is None else checked_view("weak", weak)
-        # As in `sop_keras.data.batches`: the weak view is the one without a pair.
+        # As in `data.batches.pipelines`: the weak view is the one without a pair.
         self._strong_seed = int(random_bits(seed, "strong_view"))
 
     def call(

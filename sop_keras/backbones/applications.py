@@ -12,11 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import keras
 
 from sop_keras.backbones import layers
-from sop_keras.backbones.initializers import (
-    default_seeds,
-    fan_in_uniform,
-    layer_seeds,
-)
+from sop_keras.backbones.initializers import default_seeds, fan_in_uniform, layer_seeds
 from sop_keras.backbones.input_scaling import checked_statistics, preprocessed
 from sop_keras.backbones.pretrained import (
     FROM_SCRATCH,

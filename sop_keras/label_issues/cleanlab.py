@@ -10,19 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from keras import ops
 
-from sop_keras.distribution.prediction import batch_predictor
-from sop_keras.indexing.data_errors import clear_data_errors
-from sop_keras.label_issues.find import (
-    UniqueIds,
-    check_batch_size,
-    lookup_batches,
-)
-from sop_keras.sop.objective import log_probabilities
+from sop_keras.core.data_errors import clear_data_errors
+from sop_keras.core.prediction import batch_predictor
+from sop_keras.label_issues.find import UniqueIds, check_batch_size, lookup_batches
+from sop_keras.methods.objective import log_probabilities
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sop_keras.sop import SOPModel
+    from sop_keras.core.model import SOPModel
 
 
 def cleanlab_inputs(

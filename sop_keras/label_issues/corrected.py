@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from sop_keras.data import EncodedImages, Examples, ImageFiles
+from sop_keras.data.datasets.dataset import Examples
+from sop_keras.data.images.encoded_images import EncodedImages, ImageFiles
+from sop_keras.files.atomic import explained, replacing
 from sop_keras.label_issues.export import is_formula, pyarrow_for
-from sop_keras.training.output import explained, replacing
 
 if TYPE_CHECKING:
     import pandas as pd

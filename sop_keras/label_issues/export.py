@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sop_keras.files.atomic import replacing
 from sop_keras.label_issues.find import COLUMNS
 
 if TYPE_CHECKING:
@@ -79,9 +80,6 @@ def write_label_issues(
         ImportError: for Parquet without pyarrow.
         OSError: if it cannot be written. What was there is as it was.
     """
-    # Runs write their label issues: their package imports this one.
-    from sop_keras.training.output import replacing
-
     path = Path(path)
     write = _by_suffix(path, _WRITERS)
     _check_columns("`issues`", issues.columns)

@@ -11,22 +11,22 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from sop_keras.distribution.prediction import batch_predictor
-from sop_keras.indexing.data_errors import DataError, clear_data_errors
-from sop_keras.indexing.label_checks import check_indices
-from sop_keras.indexing.training_data import unpack
+from sop_keras.core.data_errors import DataError, clear_data_errors
+from sop_keras.core.label_checks import check_indices
+from sop_keras.core.prediction import batch_predictor
+from sop_keras.core.training_data import unpack
 from sop_keras.label_issues.scores import (
     check_choice,
     label_issues,
     not_begun,
     score_labels,
 )
-from sop_keras.sop.objective import log_probabilities
+from sop_keras.methods.objective import log_probabilities
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sop_keras.sop import SOPModel
+    from sop_keras.core.model import SOPModel
 
 logger = logging.getLogger(__name__)
 

@@ -7,11 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sop_keras.label_noise.arguments import (
-    checked_labels,
-    checked_rate,
-    ids_of_labels,
-)
+from sop_keras.label_noise.arguments import checked_labels, checked_rate, ids_of_labels
 from sop_keras.label_noise.noisy_labels import NoisyLabels
 from sop_keras.randomness.keyed import random_bits, uniform
 

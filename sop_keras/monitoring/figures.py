@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sop_keras.label_issues import detection_figures
+from sop_keras.label_issues.detection import detection_figures
 from sop_keras.monitoring.table_scan import TableScan
 
 _QUANTILES = {"q50": 0.5, "q90": 0.9, "q99": 0.99}

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sop_keras.indexing import label_checks
+from sop_keras.core import label_checks
 
 if TYPE_CHECKING:
-    from sop_keras.sop import SOPModel
+    from sop_keras.core.model import SOPModel
 
 # How far images in [0, 1] may lie outside: nothing that could be seen in bytes.
 _ROUNDING = 1e-3

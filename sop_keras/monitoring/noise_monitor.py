@@ -13,11 +13,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from sop_keras.label_issues import noise_matrix
+from sop_keras.files.scalars import Scalars
+from sop_keras.files.summaries import Summaries
+from sop_keras.label_issues.noise_matrix import noise_matrix
 from sop_keras.monitoring import pictures
 from sop_keras.monitoring.figures import figures_by_clean_labels, noise_figures
 from sop_keras.monitoring.monitored_examples import MonitoredExamples
-from sop_keras.monitoring.summaries import Summaries
 from sop_keras.monitoring.table_scan import TableScan, scan_table
 
 # Once training has ended, `label_issues` estimates it by predictions made then.
@@ -128,13 +129,11 @@ class NoiseMonitor(keras.callbacks.Callback):
         self._epochs = epochs
         self._logs: Any = None
         if write_logs:
-            from sop_keras.training.scalars import Scalars  # which uses this package
-
             self._logs = Scalars(self._folder)
 
     def set_model(self, model: keras.Model) -> None:
         """Check that the model and the examples belong together."""
-        from sop_keras.sop import SOPModel
+        from sop_keras.core.model import SOPModel
 
         if not isinstance(model, SOPModel):
             raise ValueError(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sop_keras.data.decoding import UnreadableImageError, decode_windows
-from sop_keras.data.encoded_images import EncodedImages
+from sop_keras.data.images.decoding import UnreadableImageError, decode_windows
+from sop_keras.data.images.encoded_images import EncodedImages
 from sop_keras.monitoring.noise_monitor import NoiseMonitor
 
 if TYPE_CHECKING:

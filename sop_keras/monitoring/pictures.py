@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sop_keras.label_issues import transition_rates
+from sop_keras.label_issues.noise_matrix import transition_rates
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,10 +9,10 @@ import numpy as np
 from keras import ops
 
 from sop_keras.label_issues.scores import label_issues, label_quality, noise_norm
-from sop_keras.sop import objective
+from sop_keras.methods import objective
 
 if TYPE_CHECKING:
-    from sop_keras.sop import SOPModel
+    from sop_keras.core.model import SOPModel
 
 ENTRIES_AT_ONCE = 1_000_000
 """Of v, in a chunk: with more, its copies no longer fit in a processor's caches."""

@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 from PIL.Image import Resampling
 
-from sop_keras.data import EncodedImages, Examples, ImageFiles
-from sop_keras.data.decoding import UnreadableImageError, decode
+from sop_keras.data.datasets.dataset import Examples
+from sop_keras.data.images.decoding import UnreadableImageError, decode
+from sop_keras.data.images.encoded_images import EncodedImages, ImageFiles
 from sop_keras.report.run_labels import RunLabels
 
 SIDE = 96

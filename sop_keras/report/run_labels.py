@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sop_keras.label_issues import noise_matrix, transition_rates
 from sop_keras.label_issues.corrected import match_examples
+from sop_keras.label_issues.noise_matrix import noise_matrix, transition_rates
 from sop_keras.training.run import LABEL_ISSUES
 from sop_keras.training.run_folder import RunFolderError
 from sop_keras.training.saved_run import SavedRun

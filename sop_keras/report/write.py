@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sop_keras.data import DataFiles
+from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.files.atomic import explained, replacing
 from sop_keras.label_issues.scores import not_begun
 from sop_keras.report.drawings import draw_all
 from sop_keras.report.gallery import gallery_rows
 from sop_keras.report.headline import METHOD_NAMES, settings_of, statistics_of
 from sop_keras.report.page import Page, render
 from sop_keras.report.run_labels import labels_of
-from sop_keras.training.output import explained, replacing
 from sop_keras.training.saved_run import load_run, run_settings
 
 _NUM_CHANGES = 10

@@ -15,13 +15,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from sop_keras.distribution.strategies import scope
-from sop_keras.training.output import (
-    check_room,
-    explained,
-    flush,
-    write_atomically,
-)
+from sop_keras.core.strategies import scope
+from sop_keras.files.atomic import check_room, explained, flush, write_atomically
 from sop_keras.training.progress import Progress
 
 logger = logging.getLogger(__name__)

@@ -11,9 +11,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sop_keras.baselines import CrossEntropyModel
-from sop_keras.data import BadImages, Examples, Source, evaluation_batches
-from sop_keras.sop import SOPModel
+from sop_keras.core.model import SOPModel
+from sop_keras.data.batches.pipelines import evaluation_batches
+from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.images.bad_images import BadImages
+from sop_keras.methods.cross_entropy import CrossEntropyModel
 
 NUM_BINS = 15
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sop_keras.distribution import STRATEGIES
+from sop_keras.core.strategies import STRATEGIES
 
 _TABLE_DEVICES = (None, "cpu")
 

@@ -9,24 +9,20 @@ from typing import Any, cast
 
 import numpy as np
 
-from sop_keras.data import (
-    DataFiles,
-    Examples,
-    ImageFiles,
-    Source,
-    load_source,
-    num_in_epoch,
-)
-from sop_keras.data.missing_files import check_image_files
-from sop_keras.data.split import keyed_subset, validation_ids
-from sop_keras.label_noise import (
+from sop_keras.data.batches.epoch_order import num_in_epoch
+from sop_keras.data.datasets.by_name import DataFiles, load_source
+from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.datasets.missing_files import check_image_files
+from sop_keras.data.datasets.split import keyed_subset, validation_ids
+from sop_keras.data.images.encoded_images import ImageFiles
+from sop_keras.label_noise.asymmetric import (
     CIFAR10_CLASS_MAP,
-    NoisyLabels,
     asymmetric,
     cifar100_class_map,
-    symmetric,
 )
-from sop_keras.sop.noise_rates import suggest_noise_rates, visits_until_given_up
+from sop_keras.label_noise.noisy_labels import NoisyLabels
+from sop_keras.label_noise.symmetric import symmetric
+from sop_keras.methods.sop_rates import suggest_noise_rates, visits_until_given_up
 from sop_keras.training.precision import PRECISIONS
 
 logger = logging.getLogger(__name__)

@@ -6,11 +6,12 @@ from typing import Any
 
 import keras
 
-from sop_keras.backbones import build_backbone
-from sop_keras.baselines import CrossEntropyModel
-from sop_keras.optimizers import SGD, cosine_decay, step_decay
-from sop_keras.sop import SOPModel
-from sop_keras.sop.objective import empirical_class_prior
+from sop_keras.backbones.build import build_backbone
+from sop_keras.core.model import SOPModel
+from sop_keras.methods.cross_entropy import CrossEntropyModel
+from sop_keras.methods.objective import empirical_class_prior
+from sop_keras.optimizers.schedules import cosine_decay, step_decay
+from sop_keras.optimizers.sgd import SGD
 from sop_keras.training.execution import Execution
 from sop_keras.training.experiment import Experiment, ExperimentData
 from sop_keras.training.precision import precision

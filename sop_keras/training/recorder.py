@@ -13,23 +13,20 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from sop_keras.data import (
-    BadImages,
-    BatchParts,
-    Examples,
-    Source,
-    evaluation_batches,
-)
-from sop_keras.distribution.agreement import on_any_worker
-from sop_keras.distribution.strategies import is_chief, is_multi_worker
-from sop_keras.monitoring import NoiseMonitor
+from sop_keras.core.agreement import on_any_worker
+from sop_keras.core.strategies import is_chief, is_multi_worker
+from sop_keras.data.batches.pipelines import evaluation_batches
+from sop_keras.data.batches.shards import BatchParts
+from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.images.bad_images import BadImages
+from sop_keras.files.atomic import write_atomically
+from sop_keras.files.scalars import Scalars
+from sop_keras.monitoring.noise_monitor import NoiseMonitor
 from sop_keras.training.checkpoint import Checkpoints
 from sop_keras.training.experiment import ExperimentData
-from sop_keras.training.guard import Guard
-from sop_keras.training.output import write_atomically
 from sop_keras.training.preemption import Preemption
 from sop_keras.training.progress import Progress, metric_values, restore_metrics
-from sop_keras.training.scalars import Scalars
+from sop_keras.training.terminate_on_nan import Guard
 
 # Several machines: how often they ask each other whether to save, or to stop.
 _STEPS_BETWEEN_QUESTIONS = 10

@@ -23,33 +23,29 @@ import tensorflow as tf
 
 import sop_keras
 from sop_keras.backbones.synchronized import synchronize_batch_norm
-from sop_keras.data import (
-    BadImages,
-    BatchParts,
-    DataFiles,
-    EncodedImages,
-    num_in_epoch,
-    steps_per_epoch,
-    training_batches,
-)
-from sop_keras.distribution import is_chief, make_strategy
-from sop_keras.distribution.agreement import is_common, on_any_worker
-from sop_keras.distribution.strategies import scope
+from sop_keras.core.agreement import is_common, on_any_worker
+from sop_keras.core.strategies import is_chief, make_strategy, scope
+from sop_keras.data.batches.epoch_order import num_in_epoch
+from sop_keras.data.batches.pipelines import steps_per_epoch, training_batches
+from sop_keras.data.batches.shards import BatchParts
+from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.data.images.bad_images import BadImages
+from sop_keras.data.images.encoded_images import EncodedImages
+from sop_keras.files.atomic import OutputError, check_room, replacing
 from sop_keras.label_issues.export import write_label_issues
-from sop_keras.monitoring import NoiseMonitor
+from sop_keras.monitoring.noise_monitor import NoiseMonitor
 from sop_keras.monitoring.of_run import monitor_of_run
 from sop_keras.training.checkpoint import CheckpointError, Checkpoints
 from sop_keras.training.execution import Execution
 from sop_keras.training.experiment import Experiment, ExperimentData, load_data
-from sop_keras.training.guard import Guard
 from sop_keras.training.network import compile_model, make_backbone
-from sop_keras.training.output import OutputError, check_room, replacing
 from sop_keras.training.preemption import Preemption
 from sop_keras.training.progress import Progress
 from sop_keras.training.recorder import Recorder, evaluation_input
 from sop_keras.training.run_folder import RunFolder, RunFolderError
 from sop_keras.training.stretches import Stretch, stretches
 from sop_keras.training.summary import summarize
+from sop_keras.training.terminate_on_nan import Guard
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sop_keras.data import DataFiles
+from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.files.atomic import write_atomically
 from sop_keras.training.experiment import Experiment, ExperimentData
-from sop_keras.training.output import write_atomically
 
 # Of `data.json`: values that say nothing to a reader.
 _DIGESTS = ("ids", "labels", "file_names")

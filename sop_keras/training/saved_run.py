@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sop_keras.data import DataFiles
+from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.label_issues.export import read_label_issues
 from sop_keras.training.experiment import Experiment, ExperimentData, load_data
 from sop_keras.training.run import LABEL_ISSUES

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from sop_keras.data import BadImages, evaluation_batches
-from sop_keras.distribution.prediction import batch_predictor
-from sop_keras.label_issues import LabelScores, auroc, detection_figures
-from sop_keras.sop import SOPModel
+from sop_keras.core.model import SOPModel
+from sop_keras.core.prediction import batch_predictor
+from sop_keras.data.batches.pipelines import evaluation_batches
+from sop_keras.data.images.bad_images import BadImages
+from sop_keras.label_issues.detection import auroc, detection_figures
+from sop_keras.label_issues.find import LabelScores
 from sop_keras.training.experiment import ExperimentData
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ def cifar_images():
     """200 real CIFAR-10 images, every 250th of the training set."""
     if not DATA:
         pytest.skip("SOP_KERAS_DATA is unset: no CIFAR-10")
-    from sop_keras.data import load_cifar10
+    from sop_keras.data.datasets.cifar import load_cifar10
 
     return load_cifar10(Path(DATA) / "tfds").train.images[::250]
 

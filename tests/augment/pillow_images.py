@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from sop_keras.randomness import random_bits
+from sop_keras.randomness.keyed import random_bits
 
 
 def to_pillow(image):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sop_keras.augment import pad_crop_flip
+from sop_keras.augment.crop_and_flip import pad_crop_flip
 from sop_keras.augment.uda import uda
-from sop_keras.randomness import random_bits
+from sop_keras.randomness.keyed import random_bits
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "augmentation.md"
 STRONG_SEED = int(random_bits(0, "strong_view"))

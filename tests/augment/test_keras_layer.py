@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sop_keras.augment import (
+from sop_keras.augment.keras_layer import (
     KerasAugmentation,
-    TwoViews,
     keras_cv_randaugment,
     keras_randaugment,
 )
-from sop_keras.randomness import random_bits
+from sop_keras.augment.two_views import TwoViews
+from sop_keras.randomness.keyed import random_bits
 
 IMAGES = np.random.default_rng(1).integers(1, 256, (24, 12, 12, 3), np.uint8)
 IDS = np.arange(100, 124)
@@ -265,7 +265,7 @@ def test_keras_cv_randaugment_under_op_determinism():
     code = """
 import numpy as np, tensorflow as tf
 tf.config.experimental.enable_op_determinism()
-from sop_keras.augment import keras_cv_randaugment
+from sop_keras.augment.keras_layer import keras_cv_randaugment
 images = np.zeros((2, 12, 12, 3), np.uint8)
 assert keras_cv_randaugment()(images, [0, 1], 0, 0).shape == images.shape
 """

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sop_keras.augment import UDA, AutoAugment, Weak, pad_crop_flip
 from sop_keras.augment.autoaugment import autoaugment
+from sop_keras.augment.crop_and_flip import pad_crop_flip
+from sop_keras.augment.layers import UDA, AutoAugment, Weak
 from sop_keras.augment.uda import uda
 
 IMAGES = np.random.default_rng(1).integers(1, 256, (20, 12, 10, 3), np.uint8)

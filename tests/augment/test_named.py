@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sop_keras.augment.autoaugment import autoaugment
+from sop_keras.augment.crop_and_flip import pad_crop_flip
 from sop_keras.augment.named import AUGMENTATIONS, augmentation
 from sop_keras.augment.uda import uda
-from sop_keras.augment.weak import pad_crop_flip
 
 IDS, EPOCH, SEED = np.arange(6), 3, 11
 MEAN = (0.4914, 0.4822, 0.4465)

@@ -7,11 +7,12 @@ import pytest
 import tensorflow as tf
 from pillow_images import in_channels, keyed_integer, to_array, to_pillow
 
-from sop_keras.augment import pad_crop_flip, standardize
 from sop_keras.augment.autoaugment import POLICY, autoaugment
+from sop_keras.augment.crop_and_flip import pad_crop_flip
 from sop_keras.augment.operations import OPERATIONS
+from sop_keras.augment.standardize import standardize
 from sop_keras.augment.uda import uda
-from sop_keras.randomness import random_integers
+from sop_keras.randomness.keyed import random_integers
 
 POLICIES = {
     "uda": (uda, pillow_policy.uda_draws),

@@ -9,9 +9,12 @@ import tensorflow as tf
 
 import sop_keras
 from sop_keras import SOPModel, with_epoch, with_index
-from sop_keras.augment import UDA, KerasAugmentation, TwoViews, Weak, pad_crop_flip
+from sop_keras.augment.crop_and_flip import pad_crop_flip
+from sop_keras.augment.keras_layer import KerasAugmentation
+from sop_keras.augment.layers import UDA, Weak
+from sop_keras.augment.two_views import TwoViews
 from sop_keras.augment.uda import uda
-from sop_keras.randomness import random_bits
+from sop_keras.randomness.keyed import random_bits
 
 IMAGES = np.random.default_rng(1).integers(1, 256, (24, 8, 8, 1), np.uint8)
 LABELS = np.arange(24) % 3
@@ -116,7 +119,8 @@ def test_single_examples_may_be_batched_after():
 def test_the_example_trains_a_model():
     found = re.search(r"```python\n(.*?)```", TwoViews.__doc__, re.S)
     code = textwrap.dedent(found[1])
-    names = {**vars(sop_keras), **vars(sop_keras.augment), "keras": keras, "tf": tf}
+    names = {name: getattr(sop_keras, name) for name in sop_keras.__all__}
+    names |= {"keras": keras, "tf": tf}
     names |= {"images": IMAGES, "labels": LABELS}
     exec(code.replace("model.fit(", "history = model.fit(verbose=0, x="), names)
     history = names["history"].history

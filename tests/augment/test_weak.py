@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sop_keras.augment.weak import pad_crop_flip
-from sop_keras.randomness import random_bits
+from sop_keras.augment.crop_and_flip import pad_crop_flip
+from sop_keras.randomness.keyed import random_bits
 
 
 def draw(bound, seed, stream, epoch, example_id):

@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 
-from sop_keras.backbones import build_backbone
 from sop_keras.backbones.applications import (
     APPLICATIONS,
     application,
@@ -12,6 +11,7 @@ from sop_keras.backbones.applications import (
     resnet50,
     snake_case,
 )
+from sop_keras.backbones.build import build_backbone
 
 # Those of Clothing1M: other than ImageNet's.
 STATISTICS = {"mean": (0.6959, 0.6537, 0.6371), "std": (0.3113, 0.3192, 0.3214)}

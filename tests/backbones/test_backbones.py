@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from sop_keras.backbones import (
+from sop_keras.backbones.build import (
     BACKBONES,
     backbone_names,
     build_backbone,

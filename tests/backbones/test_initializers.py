@@ -6,11 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from sop_keras.backbones.initializers import (
-    default_seeds,
-    fan_in_uniform,
-    layer_seeds,
-)
+from sop_keras.backbones.initializers import default_seeds, fan_in_uniform, layer_seeds
 
 
 def draw(initializer, shape):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from sop_keras.backbones import build_backbone
+from sop_keras.backbones.build import build_backbone
 
 STATISTICS = {"mean": (0.6959, 0.6537, 0.6371), "std": (0.3113, 0.3192, 0.3214)}
 SHAPE = (32, 32, 3)

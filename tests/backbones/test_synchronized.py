@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from sop_keras.backbones import build_backbone
+from sop_keras.backbones.build import build_backbone
 from sop_keras.backbones.synchronized import synchronize_batch_norm
 
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 from keras import layers
 
 from sop_keras import with_epoch, with_index
-from sop_keras.baselines import CrossEntropyModel
+from sop_keras.methods.cross_entropy import CrossEntropyModel
 
 D, K, BATCH = 6, 4, 8
 RNG = np.random.default_rng(0)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import layers
 
 from sop_keras import with_index
-from sop_keras.baselines import CrossEntropyModel
+from sop_keras.methods.cross_entropy import CrossEntropyModel
 
 N, D, K = 24, 4, 3
 RNG = np.random.default_rng(0)

@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sop_keras.data.bad_images import BadImages, TooManyBadImagesError
+from sop_keras.data.images.bad_images import BadImages, TooManyBadImagesError
 
 
 def rows(path):

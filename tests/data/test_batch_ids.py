@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from sop_keras.data.batch_ids import batch_ids
-from sop_keras.data.batches import training_batches
-from sop_keras.data.source import Examples, Source
-from sop_keras.randomness import random_bits
+from sop_keras.data.batches.batch_ids import batch_ids
+from sop_keras.data.batches.pipelines import training_batches
+from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.randomness.keyed import random_bits
 
 SEED = 5
 IDS = np.random.default_rng(0).permutation(100)[:23]

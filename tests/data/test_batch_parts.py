@@ -7,11 +7,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from sop_keras.data.bad_images import BadImages
-from sop_keras.data.batch_parts import BatchParts
-from sop_keras.data.batches import evaluation_batches, training_batches
-from sop_keras.data.encoded_images import EncodedImages
-from sop_keras.data.source import Examples, Source
+from sop_keras.data.batches.pipelines import evaluation_batches, training_batches
+from sop_keras.data.batches.shards import BatchParts
+from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.images.bad_images import BadImages
+from sop_keras.data.images.encoded_images import EncodedImages
 
 SEED = 7
 

@@ -3,16 +3,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sop_keras.augment import pad_crop_flip
 from sop_keras.augment.autoaugment import autoaugment
+from sop_keras.augment.crop_and_flip import pad_crop_flip
 from sop_keras.augment.uda import uda
-from sop_keras.data.batches import (
+from sop_keras.data.batches.pipelines import (
     evaluation_batches,
     steps_per_epoch,
     training_batches,
 )
-from sop_keras.data.source import Examples, Source
-from sop_keras.randomness import random_bits
+from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.randomness.keyed import random_bits
 
 MEAN, STD = (0.5, 0.25, 0.125), (0.2, 0.3, 0.4)
 SEED = 7

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sop_keras.data import cifar
-from sop_keras.data.cifar import load_cifar10, load_cifar100
+from sop_keras.data.datasets import cifar
+from sop_keras.data.datasets.cifar import load_cifar10, load_cifar100
 
 NUM_COLOURS = 251
 

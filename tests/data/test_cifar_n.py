@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sop_keras.data import cifar_n
-from sop_keras.data.cifar import load_cifar10
-from sop_keras.data.cifar_n import load_cifar10n, load_cifar100n
-from sop_keras.data.source import Examples, Source
+from sop_keras.data.datasets import cifar_n
+from sop_keras.data.datasets.cifar import load_cifar10
+from sop_keras.data.datasets.cifar_n import load_cifar10n, load_cifar100n
+from sop_keras.data.datasets.dataset import Examples, Source
 
 DATA = os.environ.get("SOP_KERAS_DATA")
 needs_real_data = pytest.mark.skipif(

@@ -5,8 +5,8 @@ import data_trees
 import numpy as np
 import pytest
 
-from sop_keras.data import clothing1m
-from sop_keras.data.clothing1m import load_clothing1m
+from sop_keras.data.datasets import clothing1m
+from sop_keras.data.datasets.clothing1m import load_clothing1m
 
 SIZES = {"noisy_train": 40, "clean_train": 4, "clean_val": 8, "clean_test": 12}
 

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from sop_keras.data import decoding
-from sop_keras.data.decoding import (
+from sop_keras.data.images import decoding
+from sop_keras.data.images.decoding import (
     MAX_PIXELS,
     UnreadableImageError,
     decode,

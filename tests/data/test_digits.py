@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits as load_published_digits
 
-from sop_keras.data.digits import load_digits
+from sop_keras.data.datasets.digits import load_digits
 
 MASK = 2**64 - 1
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sop_keras.data.epoch_order import epoch_order, num_in_epoch
-from sop_keras.randomness import random_bits
+from sop_keras.data.batches.epoch_order import epoch_order, num_in_epoch
+from sop_keras.randomness.keyed import random_bits
 
 SEED = 5
 IDS = np.random.default_rng(0).permutation(1000)[:60]

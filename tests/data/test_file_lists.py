@@ -4,7 +4,7 @@ import os
 import numpy as np
 import pytest
 
-from sop_keras.data.file_lists import (
+from sop_keras.data.datasets.file_lists import (
     check_full_size,
     find_layout,
     labels_of,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sop_keras.data.human_labels import CIFAR10N, CIFAR100N, load_human_labels
+from sop_keras.data.datasets.human_labels import CIFAR10N, CIFAR100N, load_human_labels
 
 DATA = os.environ.get("SOP_KERAS_DATA")
 needs_real_labels = pytest.mark.skipif(

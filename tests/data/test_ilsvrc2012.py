@@ -4,7 +4,7 @@ import data_trees
 import numpy as np
 import pytest
 
-from sop_keras.data.ilsvrc2012 import (
+from sop_keras.data.datasets.ilsvrc2012 import (
     find_validation_folder,
     load_ilsvrc2012_validation,
 )

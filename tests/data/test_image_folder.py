@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sop_keras.data.encoded_images import IMAGENET_MEAN, IMAGENET_STD
-from sop_keras.data.image_folder import load_image_folder
+from sop_keras.data.datasets.image_folder import load_image_folder
+from sop_keras.data.images.encoded_images import IMAGENET_MEAN, IMAGENET_STD
 
 
 def write(root, *names):

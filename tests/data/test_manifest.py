@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sop_keras.data.encoded_images import IMAGENET_MEAN, IMAGENET_STD
-from sop_keras.data.manifest import load_manifest
+from sop_keras.data.datasets.manifest import load_manifest
+from sop_keras.data.images.encoded_images import IMAGENET_MEAN, IMAGENET_STD
 
 
 def write(path, text):

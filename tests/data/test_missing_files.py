@@ -4,9 +4,9 @@ import os
 import numpy as np
 import pytest
 
-from sop_keras.data.encoded_images import ImageFiles
-from sop_keras.data.missing_files import check_image_files, missing_files
-from sop_keras.data.source import Examples
+from sop_keras.data.datasets.dataset import Examples
+from sop_keras.data.datasets.missing_files import check_image_files, missing_files
+from sop_keras.data.images.encoded_images import ImageFiles
 
 NAMES = [b"a/1.jpg", b"a/2.jpg", b"b/c/1.jpg", b"top.jpg", b"b/c/\xff.jpg"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sop_keras.data.restricted_pickle import PickledArrays
+from sop_keras.data.datasets.restricted_pickle import PickledArrays
 
 ARRAYS = {
     "first": np.array([3, -1, 2**40]),

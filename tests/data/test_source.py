@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sop_keras.data.source import Examples, Source
+from sop_keras.data.datasets.dataset import Examples, Source
 
 
 def some_examples():

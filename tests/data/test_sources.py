@@ -1,6 +1,6 @@
 import pytest
 
-from sop_keras.data.sources import SOURCES, check_source_name, load_source
+from sop_keras.data.datasets.by_name import SOURCES, check_source_name, load_source
 
 
 def test_a_data_set_without_a_folder():

@@ -3,8 +3,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from sop_keras.data.split import keyed_subset, validation_ids
-from sop_keras.label_noise import symmetric
+from sop_keras.data.datasets.split import keyed_subset, validation_ids
+from sop_keras.label_noise.symmetric import symmetric
 
 
 def test_the_size_is_exact_and_ids_ascend():

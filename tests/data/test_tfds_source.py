@@ -10,10 +10,10 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from prepared_tfds import prepare
 
-from sop_keras.data import tfds_source
-from sop_keras.data.encoded_images import IMAGENET_MEAN, IMAGENET_STD
-from sop_keras.data.tfds_source import load_tfds
-from sop_keras.data.tfrecords import TFRecordImages
+from sop_keras.data.datasets import tfds as tfds_source
+from sop_keras.data.datasets.tfds import load_tfds
+from sop_keras.data.datasets.tfrecords import TFRecordImages
+from sop_keras.data.images.encoded_images import IMAGENET_MEAN, IMAGENET_STD
 
 CLASS_NAMES = ["bird", "cat", "frog"]
 

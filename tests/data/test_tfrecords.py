@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from prepared_tfds import prepare
 
-from sop_keras.data.tfrecords import TFRecordImages, read_records
+from sop_keras.data.datasets.tfrecords import TFRecordImages, read_records
 
 NUM_IMAGES = 50
 

@@ -2,8 +2,8 @@ import data_trees
 import numpy as np
 import pytest
 
-from sop_keras.data.encoded_images import IMAGENET_MEAN, IMAGENET_STD
-from sop_keras.data.webvision import load_webvision
+from sop_keras.data.datasets.webvision import load_webvision
+from sop_keras.data.images.encoded_images import IMAGENET_MEAN, IMAGENET_STD
 
 # The ten classes of the real images are ten of 60, in an order that is not ImageNet's;
 # some of the ten are not among the first 50.

@@ -13,12 +13,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from sop_keras.data.bad_images import BadImages, TooManyBadImagesError
-from sop_keras.data.batches import evaluation_batches, training_batches
-from sop_keras.data.encoded_images import EncodedImages, ImageFiles
-from sop_keras.data.source import Examples, Source
-from sop_keras.data.windows import WindowLoader
-from sop_keras.randomness import random_bits
+from sop_keras.data.batches.crop_loader import WindowLoader
+from sop_keras.data.batches.pipelines import evaluation_batches, training_batches
+from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.images.bad_images import BadImages, TooManyBadImagesError
+from sop_keras.data.images.encoded_images import EncodedImages, ImageFiles
+from sop_keras.randomness.keyed import random_bits
 
 RESIZE, SIZE, SEED = 40, 32, 3
 MEAN, STD = (0.5, 0.25, 0.125), (0.2, 0.3, 0.4)
@@ -357,7 +357,10 @@ atexit.register(at_last)  # the first to be registered is the last to be called
 
 import numpy as np
 from PIL import Image
-from sop_keras.data import Examples, ImageFiles, Source, evaluation_batches, windows
+from sop_keras.data.batches import crop_loader as windows
+from sop_keras.data.batches.pipelines import evaluation_batches
+from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.images.encoded_images import ImageFiles
 
 def load(self, *args, of_class=windows.WindowLoader.load):
     calls[0] += 1

@@ -19,16 +19,16 @@ import tensorflow as tf
 from keras import layers
 
 from sop_keras import SOPModel, with_index
-from sop_keras.data import (
-    BatchParts,
+from sop_keras.core.global_batch import GlobalBatch
+from sop_keras.core.strategies import make_strategy
+from sop_keras.data.batches.pipelines import (
     evaluation_batches,
-    load_digits,
     steps_per_epoch,
     training_batches,
 )
-from sop_keras.distribution import make_strategy
-from sop_keras.distribution.global_batch import GlobalBatch
-from sop_keras.monitoring import NoiseMonitor
+from sop_keras.data.batches.shards import BatchParts
+from sop_keras.data.datasets.digits import load_digits
+from sop_keras.monitoring.noise_monitor import NoiseMonitor
 from sop_keras.training.progress import metric_values
 
 # Every pair of a variant, a method and a network is in one of these four.

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from sop_keras import SOPModel
 from sop_keras.backbones.synchronized import synchronize_batch_norm
-from sop_keras.distribution.compile_options import (
+from sop_keras.core.compile_options import (
     check_jit_compile,
     check_replicable,
     warn_of_unsynchronized,

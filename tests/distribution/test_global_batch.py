@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from sop_keras.distribution.global_batch import GlobalBatch
+from sop_keras.core.global_batch import GlobalBatch
 
 
 def test_of_one_device_nothing_is_computed_but_the_mean():

@@ -8,8 +8,14 @@ import pytest
 import tensorflow as tf
 
 from sop_keras import SOPModel
-from sop_keras.distribution import check_strategy, is_chief, make_strategy
-from sop_keras.distribution.strategies import check_cluster, is_multi_worker, scope
+from sop_keras.core.strategies import (
+    check_cluster,
+    check_strategy,
+    is_chief,
+    is_multi_worker,
+    make_strategy,
+    scope,
+)
 
 WORKERS = ["host1:12345", "host2:12345"]
 

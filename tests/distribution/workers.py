@@ -16,15 +16,15 @@ import tensorflow as tf
 from keras import layers
 
 from sop_keras import SOPModel, with_index
-from sop_keras.baselines import CrossEntropyModel
-from sop_keras.data import (
-    BatchParts,
+from sop_keras.core.strategies import make_strategy
+from sop_keras.data.batches.pipelines import (
     evaluation_batches,
-    load_digits,
     steps_per_epoch,
     training_batches,
 )
-from sop_keras.distribution import make_strategy
+from sop_keras.data.batches.shards import BatchParts
+from sop_keras.data.datasets.digits import load_digits
+from sop_keras.methods.cross_entropy import CrossEntropyModel
 
 NUM_EXAMPLES, NUM_FEATURES, NUM_CLASSES = 23, 6, 4
 BATCH_SIZE, EPOCHS = 8, 3

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sop_keras.indexing.after_data import after_data
+from sop_keras.core.after_data import after_data
 
 
 class Counter(keras.Model):

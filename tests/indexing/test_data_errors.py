@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sop_keras.indexing.data_errors import ASSERTION_MARK, DataError, clear_data_errors
+from sop_keras.core.data_errors import ASSERTION_MARK, DataError, clear_data_errors
 
 TEXT = 'The label row [0.5 0.5] isn\'t one-hot [see "labels"].'
 

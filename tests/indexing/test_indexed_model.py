@@ -8,9 +8,9 @@ import scipy.sparse
 import tensorflow as tf
 
 from sop_keras import with_index
-from sop_keras.indexing.data_errors import DataError
-from sop_keras.indexing.indexed_model import IndexedModel
-from sop_keras.indexing.training_data import unpack
+from sop_keras.core.data_errors import DataError
+from sop_keras.core.indexed_model import IndexedModel
+from sop_keras.core.training_data import unpack
 
 N, D, K = 10, 3, 4
 X = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)

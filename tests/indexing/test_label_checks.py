@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from sop_keras.indexing import label_checks
-from sop_keras.indexing.data_errors import DataError, clear_data_errors
+from sop_keras.core import label_checks
+from sop_keras.core.data_errors import DataError, clear_data_errors
 
 
 def on_array(check, values, *arguments):

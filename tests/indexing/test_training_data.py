@@ -5,8 +5,8 @@ import pytest
 import scipy.sparse
 import tensorflow as tf
 
-from sop_keras.indexing import training_data
-from sop_keras.indexing.data_errors import DataError
+from sop_keras.core import training_data
+from sop_keras.core.data_errors import DataError
 
 X, Y = np.zeros((6, 2), np.float32), np.zeros(6, np.int64)
 TARGETS = {"label": Y, "index": np.arange(6)}

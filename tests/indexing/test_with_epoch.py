@@ -125,8 +125,7 @@ def test_with_op_determinism():
 import keras, numpy as np, tensorflow as tf
 keras.utils.set_random_seed(1)
 tf.config.experimental.enable_op_determinism()
-from sop_keras import with_epoch, with_index
-from sop_keras.augment import UDA, TwoViews
+from sop_keras import UDA, TwoViews, with_epoch, with_index
 images = np.random.default_rng(1).integers(0, 256, (12, 8, 8, 1), np.uint8)
 data = with_index(tf.data.Dataset.from_tensor_slices((images, np.arange(12) % 3)))
 data = with_epoch(data.shuffle(12).batch(4)).map(TwoViews(UDA()), tf.data.AUTOTUNE)

@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 
 from sop_keras import SOPModel, with_index
-from sop_keras.data import load_digits
-from sop_keras.label_issues import cleanlab_inputs, datalab_issues
-from sop_keras.label_noise import symmetric
+from sop_keras.data.datasets.digits import load_digits
+from sop_keras.label_issues.cleanlab import cleanlab_inputs, datalab_issues
+from sop_keras.label_noise.symmetric import symmetric
 
 LOGITS = np.log([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]]) + 7
 LABELS = np.array([0, 2, 2])

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from sop_keras.data import EncodedImages, Examples, ImageFiles, load_manifest
-from sop_keras.data.decoding import decode_windows
+from sop_keras.data.datasets.dataset import Examples
+from sop_keras.data.datasets.manifest import load_manifest
+from sop_keras.data.images.decoding import decode_windows
+from sop_keras.data.images.encoded_images import EncodedImages, ImageFiles
 from sop_keras.label_issues.corrected import (
     correct_labels,
     match_examples,

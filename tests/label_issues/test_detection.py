@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sop_keras.label_issues import auroc, detection_figures
+from sop_keras.label_issues.detection import auroc, detection_figures
 
 
 def test_auroc_by_hand():

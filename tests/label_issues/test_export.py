@@ -6,12 +6,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from sop_keras.label_issues import (
-    COLUMNS,
-    export,
-    read_label_issues,
-    write_label_issues,
-)
+from sop_keras.label_issues import export
+from sop_keras.label_issues.export import read_label_issues, write_label_issues
+from sop_keras.label_issues.find import COLUMNS
 
 SUFFIXES = (".csv", ".parquet", ".json")
 CLASSES = ("cat", "dog", "eel")

@@ -4,8 +4,7 @@ import pytest
 import tensorflow as tf
 
 from sop_keras import SOPModel, with_index
-from sop_keras.label_issues import COLUMNS
-from sop_keras.label_issues.find import UniqueIds
+from sop_keras.label_issues.find import COLUMNS, UniqueIds
 
 PIXELS = np.array([[2, 1, 0], [0, 1, 2], [1, 3, 0], [0, 0, 0]], np.float32)
 LABELS = np.array([0, 0, 1, 2])

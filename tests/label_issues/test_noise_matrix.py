@@ -1,6 +1,6 @@
 import numpy as np
 
-from sop_keras.label_issues import noise_matrix, transition_rates
+from sop_keras.label_issues.noise_matrix import noise_matrix, transition_rates
 
 
 def test_matrix_by_hand():

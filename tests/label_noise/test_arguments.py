@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from sop_keras.label_noise import asymmetric, symmetric
 from sop_keras.label_noise.arguments import ids_of_labels
+from sop_keras.label_noise.asymmetric import asymmetric
+from sop_keras.label_noise.symmetric import symmetric
 
 LABELS = [0, 2, 1, 1]
 

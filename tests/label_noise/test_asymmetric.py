@@ -5,7 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sop_keras.label_noise import CIFAR10_CLASS_MAP, asymmetric, cifar100_class_map
+from sop_keras.label_noise.asymmetric import (
+    CIFAR10_CLASS_MAP,
+    asymmetric,
+    cifar100_class_map,
+)
 
 NUM_EXAMPLES = 50_000
 LABELS = np.arange(NUM_EXAMPLES) % 10

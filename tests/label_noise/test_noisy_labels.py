@@ -3,7 +3,7 @@ import logging
 import numpy as np
 import pytest
 
-from sop_keras.label_noise import NoisyLabels
+from sop_keras.label_noise.noisy_labels import NoisyLabels
 
 CLEAN = np.array([0, 0, 0, 0, 1, 1, 3])
 NOISY = np.array([0, 1, 1, 3, 1, 0, 3])

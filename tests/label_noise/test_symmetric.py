@@ -3,7 +3,7 @@ import logging
 import numpy as np
 import pytest
 
-from sop_keras.label_noise import symmetric
+from sop_keras.label_noise.symmetric import symmetric
 
 NUM_EXAMPLES = 50_000
 LABELS = np.arange(NUM_EXAMPLES) % 10

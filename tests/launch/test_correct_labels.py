@@ -13,9 +13,10 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from sop_keras.data import load_manifest
-from sop_keras.label_issues import read_label_issues, write_label_issues
-from sop_keras.training import Experiment, Run
+from sop_keras.data.datasets.manifest import load_manifest
+from sop_keras.label_issues.export import read_label_issues, write_label_issues
+from sop_keras.training.experiment import Experiment
+from sop_keras.training.run import Run
 from sop_keras.training.saved_run import load_run
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,9 +13,10 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from sop_keras.data import Examples, Source, load_digits
-from sop_keras.training import Run
+from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.datasets.digits import load_digits
 from sop_keras.training.evaluation import Evaluation
+from sop_keras.training.run import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,8 +9,8 @@ import report
 from absl import flags
 from absl.testing import flagsaver
 
-from sop_keras.data import DataFiles
-from sop_keras.training import Run
+from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.training.run import Run
 from sop_keras.training.saved_run import recorded_files
 
 ROOT = Path(__file__).resolve().parents[2]

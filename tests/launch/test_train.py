@@ -16,7 +16,8 @@ import train
 from absl import flags
 from absl.testing import flagsaver
 
-from sop_keras.training import Execution, Preempted
+from sop_keras.training.execution import Execution
+from sop_keras.training.preemption import Preempted
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = os.environ.get("SOP_KERAS_DATA")

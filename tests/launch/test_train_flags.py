@@ -10,7 +10,7 @@ import train_flags
 from absl import flags
 from absl.testing import flagsaver
 
-from sop_keras.training import Execution
+from sop_keras.training.execution import Execution
 
 
 def of_flags(function, *arguments):

@@ -7,9 +7,9 @@ import tensorflow as tf
 from tiny import IDS, LABELS, events, scalars, set_by_hand, settings_written, tiny_model
 
 from sop_keras import SOPModel
-from sop_keras.monitoring import NoiseMonitor, pictures
-from sop_keras.monitoring.noise_monitor import has_pictures
-from sop_keras.training.output import OutputError
+from sop_keras.files.atomic import OutputError
+from sop_keras.monitoring import pictures
+from sop_keras.monitoring.noise_monitor import NoiseMonitor, has_pictures
 
 CLEAN = np.array([1, 1, 0, 0])
 IMAGES = np.zeros((4, 2, 2, 1), np.uint8)

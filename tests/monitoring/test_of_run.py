@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 from tiny import events
 
-from sop_keras.data import ImageFiles
+from sop_keras.data.images.encoded_images import ImageFiles
 from sop_keras.monitoring.of_run import images_at
-from sop_keras.training import Run
+from sop_keras.training.run import Run
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 

@@ -3,12 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from sop_keras.randomness.keyed import (
-    random_bits,
-    random_integers,
-    splitmix64,
-    uniform,
-)
+from sop_keras.randomness.keyed import random_bits, random_integers, splitmix64, uniform
 
 # The first outputs of Vigna's splitmix64.c: seed 1234567 as in Rosetta Code
 # ("Pseudo-random numbers/Splitmix64"), seed 0 as in the test suites of many ports.

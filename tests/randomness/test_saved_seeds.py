@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from sop_keras.randomness.saved_seeds import SavedSeeds
+from sop_keras.core.saved_seeds import SavedSeeds
 
 
 class Plain(keras.Model):

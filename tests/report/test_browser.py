@@ -6,7 +6,7 @@ import pytest
 from browser import started
 from untrained_runs import CLASSES, FILES, write_run
 
-from sop_keras.report import write_report
+from sop_keras.report.write import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 from untrained_runs import CLASSES, FILES, Labels, table, write_images
 
-from sop_keras.data import Examples, ImageFiles
+from sop_keras.data.datasets.dataset import Examples
+from sop_keras.data.images.encoded_images import ImageFiles
 from sop_keras.report.gallery import gallery_rows, thumbnail
 from sop_keras.report.run_labels import RunLabels
 

@@ -5,8 +5,8 @@ from html import unescape
 import pytest
 from untrained_runs import CLASSES, FILES, write_run
 
-from sop_keras.data import DataFiles
-from sop_keras.report import write_report
+from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.report.write import write_report
 
 CLEAN = (1, 1, 2, 2, 0, 2)
 PLOTS = {

@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from sop_keras.data import DataFiles
+from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.label_issues.export import write_label_issues
-from sop_keras.training import Experiment
-from sop_keras.training.experiment import load_data
+from sop_keras.training.experiment import Experiment, load_data
 from sop_keras.training.run_folder import RunFolder
 
 # In the order that a manifest's classes have.

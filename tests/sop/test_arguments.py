@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
-from sop_keras.sop import arguments
+from sop_keras.core import arguments
 
 
 @pytest.mark.parametrize("value", [2, np.int64(2), np.uint8(2)])

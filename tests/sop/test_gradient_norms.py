@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from sop_keras import SOPModel
-from sop_keras.sop.gradient_norms import global_norm, unscaled
+from sop_keras.core.gradient_norms import global_norm, unscaled
 
 
 def test_norm_by_hand():

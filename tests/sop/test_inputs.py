@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from sop_keras.sop import inputs
+from sop_keras.core import views as inputs
 
 VIEWS_ARE_FOR = "Views are for this."
 N, D = 6, 4

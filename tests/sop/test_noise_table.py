@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sop_keras.sop import NoiseTable, objective
+from sop_keras.core.noise_table import NoiseTable
+from sop_keras.methods import objective
 
 
 def table_of(u, v, project=True):

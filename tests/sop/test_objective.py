@@ -9,7 +9,7 @@ import oracle
 import pytest
 import tensorflow as tf
 
-from sop_keras.sop import objective
+from sop_keras.methods import objective
 
 BOUND = 1e-5
 SOP_FILES = golden.names("paper_*", "ref_sop_*", "ref_bal_*", "ref_cons*")

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from sop_keras.sop.row_optimizer import row_optimizer
+from sop_keras.core.row_optimizer import row_optimizer
 
 SGD = keras.optimizers.SGD
 

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from sop_keras import SOPModel
-from sop_keras.sop import NoiseTable, sparse_variable
+from sop_keras.core import sparse_variable
+from sop_keras.core.noise_table import NoiseTable
 
 VALUES = np.arange(12, dtype=np.float32).reshape(4, 3)
 

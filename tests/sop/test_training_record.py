@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from sop_keras import SOPModel
-from sop_keras.sop.training_record import TrainingRecord
+from sop_keras.core.training_record import TrainingRecord
 
 
 def test_what_is_written_is_read():

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from sop_keras.training import Execution
+from sop_keras.training.execution import Execution
 from sop_keras.training.recorder import Recorder
 
 # After every batch.

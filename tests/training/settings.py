@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from sop_keras.training import Experiment
+from sop_keras.training.experiment import Experiment
 
 DIGITS = Experiment(
     dataset="digits",

@@ -9,16 +9,11 @@ from settings import digits
 from sklearn import metrics
 
 from sop_keras import SOPModel
-from sop_keras.baselines import CrossEntropyModel
-from sop_keras.data import (
-    BadImages,
-    Examples,
-    ImageFiles,
-    Source,
-    TooManyBadImagesError,
-    load_digits,
-)
-from sop_keras.training import Run
+from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.datasets.digits import load_digits
+from sop_keras.data.images.bad_images import BadImages, TooManyBadImagesError
+from sop_keras.data.images.encoded_images import ImageFiles
+from sop_keras.methods.cross_entropy import CrossEntropyModel
 from sop_keras.training.evaluation import (
     Evaluation,
     are_probabilities,
@@ -31,6 +26,7 @@ from sop_keras.training.evaluation import (
     load_classifier,
     log_probabilities,
 )
+from sop_keras.training.run import Run
 
 
 def evaluation_of(outputs, labels, *, from_logits=True, batch_size=7):

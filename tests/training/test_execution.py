@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from sop_keras.training import Execution
+from sop_keras.training.execution import Execution
 
 
 def test_the_defaults_are_one_device_and_half_an_hour():

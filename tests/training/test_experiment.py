@@ -8,9 +8,11 @@ import pytest
 from settings import digits
 
 from sop_keras import SOPModel
-from sop_keras.baselines import CrossEntropyModel
-from sop_keras.data import DataFiles, Examples, Source
-from sop_keras.training import Execution, experiment
+from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.methods.cross_entropy import CrossEntropyModel
+from sop_keras.training import experiment
+from sop_keras.training.execution import Execution
 from sop_keras.training.experiment import load_data
 from sop_keras.training.network import compile_model
 

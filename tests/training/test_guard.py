@@ -7,11 +7,14 @@ import pytest
 from runs import OFTEN, history
 from settings import digits
 
-from sop_keras.data import training_batches
-from sop_keras.training import DivergenceError, Execution, Run, network, run
+from sop_keras.data.batches.pipelines import training_batches
+from sop_keras.training import network, run
 from sop_keras.training.checkpoint import Checkpoints
+from sop_keras.training.execution import Execution
 from sop_keras.training.experiment import load_data
 from sop_keras.training.recorder import Recorder
+from sop_keras.training.run import Run
+from sop_keras.training.terminate_on_nan import DivergenceError
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,8 @@ from pathlib import Path
 import keras
 import pytest
 
-from sop_keras.training import OutputError
+from sop_keras.files.atomic import OutputError, check_room, replacing, write_atomically
 from sop_keras.training.checkpoint import Checkpoints
-from sop_keras.training.output import check_room, replacing, write_atomically
 from sop_keras.training.progress import Progress
 
 
@@ -132,7 +131,8 @@ import shutil, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from settings import digits
-from sop_keras.training import OutputError, Run
+from sop_keras.files.atomic import OutputError
+from sop_keras.training.run import Run
 from sop_keras.training import recorder, run
 
 def fill(bytes_left):

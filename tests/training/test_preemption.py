@@ -5,8 +5,7 @@ import sys
 
 import pytest
 
-from sop_keras.training import Preempted
-from sop_keras.training.preemption import Preemption
+from sop_keras.training.preemption import Preempted, Preemption
 
 
 def test_it_stops_where_it_is_asked_to_look():

@@ -5,7 +5,7 @@ from runs import history
 from settings import digits
 
 from sop_keras.monitoring import pictures
-from sop_keras.training import Run
+from sop_keras.training.run import Run
 
 
 def test_an_epoch_is_kept_where_its_pages_cannot_be_drawn(tmp_path, monkeypatch):

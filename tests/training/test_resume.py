@@ -10,14 +10,11 @@ import pytest
 from runs import OFTEN, InterruptionError, assert_same_end, history, interrupt_at
 from settings import digits
 
-from sop_keras.training import (
-    CheckpointError,
-    Execution,
-    Preempted,
-    Run,
-)
-from sop_keras.training.checkpoint import Checkpoints
+from sop_keras.training.checkpoint import CheckpointError, Checkpoints
+from sop_keras.training.execution import Execution
+from sop_keras.training.preemption import Preempted
 from sop_keras.training.recorder import Recorder
+from sop_keras.training.run import Run
 
 # 300 examples in batches of 64: 5 of them.
 STEPS = 5

@@ -9,16 +9,15 @@ from PIL import Image
 from runs import InterruptionError, assert_same_end, history, interrupt_at
 from settings import digits
 
-from sop_keras.data import DataFiles, TooManyBadImagesError, load_digits
-from sop_keras.sop import noise_rates
-from sop_keras.training import (
-    CheckpointError,
-    DivergenceError,
-    Run,
-    RunFolderError,
-)
-from sop_keras.training.checkpoint import Checkpoints
+from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.data.datasets.digits import load_digits
+from sop_keras.data.images.bad_images import TooManyBadImagesError
+from sop_keras.methods import sop_rates as noise_rates
+from sop_keras.training.checkpoint import CheckpointError, Checkpoints
 from sop_keras.training.progress import Progress
+from sop_keras.training.run import Run
+from sop_keras.training.run_folder import RunFolderError
+from sop_keras.training.terminate_on_nan import DivergenceError
 
 
 @pytest.fixture(scope="module")

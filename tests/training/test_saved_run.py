@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 from settings import digits
 
-from sop_keras.data import DataFiles
-from sop_keras.label_issues import COLUMNS, write_label_issues
-from sop_keras.training import RunFolderError
+from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.label_issues.export import write_label_issues
+from sop_keras.label_issues.find import COLUMNS
 from sop_keras.training.experiment import load_data
-from sop_keras.training.run_folder import RunFolder
+from sop_keras.training.run_folder import RunFolder, RunFolderError
 from sop_keras.training.saved_run import load_run, recorded_files, run_settings
 
 HISTORY = "epoch,seconds,loss,val_accuracy\n1,0.5,2.25,\n2,0.25,nan,0.5\n"

@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 
 from sop_keras import SOPModel
-from sop_keras.data import Examples
-from sop_keras.training.summary import (
-    cross_entropy,
-    summarize,
-)
+from sop_keras.data.datasets.dataset import Examples
+from sop_keras.training.summary import cross_entropy, summarize
 
 
 @pytest.fixture

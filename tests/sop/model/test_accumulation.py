@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-import sop_keras
 from sop_keras import SOPModel
+from sop_keras.optimizers.sgd import SGD
 
 N, D, K = 64, 5, 4
 RNG = np.random.default_rng(0)
@@ -34,7 +34,7 @@ def plain(momentum):
 
 
 def with_l2(**options):
-    return sop_keras.optimizers.SGD(0.1, momentum=0.9, l2=0.05, **options)
+    return SGD(0.1, momentum=0.9, l2=0.05, **options)
 
 
 def scaled(**options):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from sop_keras import SOPModel, with_index
-from sop_keras.sop.objective import empirical_class_prior
+from sop_keras.methods.objective import empirical_class_prior
 
 N, K = 8, 3
 LOGITS = np.random.default_rng(0).normal(size=(N, K)).astype(np.float32)

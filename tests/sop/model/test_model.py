@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from sop_keras import SOPModel
-from sop_keras.sop import NoiseTable
+from sop_keras.core.noise_table import NoiseTable
 
 D, K, N = 4, 3, 50
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from sop_keras import SOPModel
-from sop_keras.sop import objective
+from sop_keras.methods import objective
 
 N, D, K, BATCH = 96, 6, 5, 8
 

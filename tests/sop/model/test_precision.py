@@ -8,8 +8,8 @@ import pytest
 from keras import layers
 
 from sop_keras import SOPModel
-from sop_keras.data import load_digits
-from sop_keras.sop import NoiseTable
+from sop_keras.core.noise_table import NoiseTable
+from sop_keras.data.datasets.digits import load_digits
 
 N, D, K = 16, 4, 3
 RNG = np.random.default_rng(0)

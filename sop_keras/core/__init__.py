@@ -1,0 +1,1 @@
+"""The step that every method shares: ids, views, tables of examples, replicas."""

@@ -1,0 +1,190 @@
+"""A Keras model that knows which training example is which."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from sop_keras.core.data_errors import clear_data_errors
+from sop_keras.core.distributed_model import DistributedModel
+from sop_keras.core.training_data import TrainingData, fixed_order
+
+
+class IndexedModel(DistributedModel):
+    """A `keras.Model` whose training examples have ids.
+
+    `fit` takes what Keras' takes, gives arrays their positions as ids, and checks ids
+    and labels before a step could use them. A `train_step` finds them with
+    `unpack_x_y_sample_weight`: `y = {"label": labels, "index": ids}`. Evaluation and
+    prediction take plain `(x, y)`.
+
+    Args:
+        num_examples: ids are in `[0, num_examples)`.
+        num_classes: labels are in `[0, num_classes)`.
+        **kwargs: `name`, `dtype`, as in Keras.
+    """
+
+    def __init__(self, num_examples: int, num_classes: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.num_examples = num_examples
+        self.num_classes = num_classes
+        self._training_data = TrainingData(
+            num_examples, num_classes, self._check_inputs
+        )
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """`keras.Model.fit`, on data whose examples have ids.
+
+        Args:
+            x: arrays (an example's position is its id), or a tf.data.Dataset,
+                `keras.utils.PyDataset` or generator of batches
+                `(x, {"label": y, "index": i}[, sample_weight])`; see `with_index`. Or a
+                function that gives, for a `tf.distribute.InputContext`, a
+                tf.data.Dataset of the batches of its replicas, in turn; Keras cannot
+                count them: let it repeat without end, and give `steps_per_epoch`.
+            y: for arrays: labels, integers `(n,)` or one-hot `(n, num_classes)`, or
+                `{"label": labels, "index": ids}`.
+            batch_size: as in Keras.
+            epochs: as in Keras.
+            verbose: as in Keras.
+            callbacks: as in Keras.
+            validation_split: as in Keras.
+            validation_data: plain `(x, y[, sample_weight])`, or a stream of it.
+            shuffle: as in Keras.
+            class_weight: a dict of class to weight, for any kind of data.
+            sample_weight: for arrays: a factor on each example's losses, shape `(n,)`,
+                finite and not negative.
+            **kwargs: as in Keras.
+
+        Raises:
+            ValueError: for data that cannot be trained on: ids or labels out of range,
+                soft labels, a missing index, more examples than `num_examples`, ...
+                Arrays are checked before the first step, the batches of a stream each
+                before the step that would use it.
+        """
+        x, y, sample_weight = self._training_data.for_fit(
+            x, y, sample_weight, class_weight
+        )
+        with clear_data_errors():
+            # Before the validation data: only a built model knows what inputs it takes.
+            x = self._distributed(self._build_for(x, y))
+            if validation_data is not None:
+                x_val, *rest = self._training_data.for_evaluation(
+                    *keras.utils.unpack_x_y_sample_weight(validation_data)
+                )
+                validation_data = (self._distributed(x_val), *rest)
+            self._before_training(y and y["label"], validation_split)
+            return super().fit(
+                x,
+                y,
+                batch_size=batch_size,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=callbacks,
+                validation_split=validation_split,
+                validation_data=validation_data,
+                # Keras warns about its own default where the order is not its own.
+                shuffle=shuffle and not fixed_order(x),
+                sample_weight=sample_weight,
+                **kwargs,
+            )
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """`keras.Model.evaluate` of the network on plain `(x, y)`."""
+        if not kwargs.get("_use_cached_eval_dataset"):  # else: checked by fit
+            x, y, sample_weight = self._training_data.for_evaluation(
+                x, y, sample_weight
+            )
+            x = self._distributed(self._build_metrics_for(x, y, training=False))
+        with clear_data_errors():
+            return super().evaluate(
+                x,
+                y,
+                batch_size=batch_size,
+                verbose=verbose,
+                sample_weight=sample_weight,
+                **kwargs,
+            )
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """`keras.Model.train_on_batch`, with `y = {"label": labels, "index": ids}`."""
+        x, y, sample_weight = self._training_data.for_batch(
+            x, y, sample_weight, class_weight
+        )
+        self._before_training(None)
+        self._build_for(x, y)
+        return super().train_on_batch(x, y, sample_weight, return_dict=return_dict)
+
+    def test_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """`keras.Model.test_on_batch` on plain `(x, y)`."""
+        x, y, sample_weight = self._training_data.for_evaluation(x, y, sample_weight)
+        return super().test_on_batch(x, y, sample_weight, return_dict=return_dict)
+
+    def indexed_data(self, x: Any, y: Any = None) -> tuple[Any, Any]:
+        """Check data that are to be looked at by id, not trained on.
+
+        Args:
+            x: as of `fit`, but with the inputs that `predict` takes.
+            y: as of `fit`.
+
+        Returns:
+            For arrays x and `{"label": labels, "index": ids}`; for a stream, one of
+            such batches, and None.
+
+        Raises:
+            ValueError: as in `fit`; and for arrays without ids that are not as many as
+                there are examples, whose positions would be the ids of others.
+        """
+        return self._training_data.for_lookup(x, y)
+
+    def _check_inputs(self, x: Any, training: bool) -> Any:
+        """Give back inputs that the model can take; a DataError for others.
+
+        Args:
+            x: the inputs, arrays or the symbolic tensors of an input pipeline.
+            training: whether they are to be trained on.
+        """
+        return x
+
+    def _before_training(self, labels: Any, validation_split: float = 0.0) -> None:
+        """Look at all labels before they are trained on, None where they are unknown.
+
+        Of arrays, those of `fit` are known; the last part of them, `validation_split`,
+        is not trained on.
+        """

@@ -1,0 +1,138 @@
+"""What the network last said of every training example, as training went by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from sop_keras.core import sparse_variable
+from sop_keras.core.noise_table import first_positions
+
+_NEVER = -1.0
+_ROWS_AT_ONCE = 1_048_576
+
+
+@keras.saving.register_keras_serializable(package="sop_keras")
+class TrainingRecord(keras.layers.Layer):
+    """The prediction for each training example in the last batch that it was in.
+
+    Training computes it anyway: what is kept here costs O(batch_size) a step and no
+    pass over the data. It is the prediction of the training network (dropout, batch
+    statistics) for the augmented view (the weak one of two), before the batch's step.
+
+    Args:
+        num_examples: the number of rows, N.
+        device: as of `NoiseTable`. Defaults to `None`.
+
+    Attributes:
+        table: float32 variable, shape `(num_examples, 3)`: the predicted class, the
+            probability of the given label, and that label; -1 in all of them for an
+            example that has never been in a batch.
+    """
+
+    def __init__(self, num_examples: int, device: str | None = None, **kwargs: Any):
+        super().__init__(**{**kwargs, "dtype": "float32", "trainable": False})
+        self.num_examples = num_examples
+        self.device = device
+        self.build()
+
+    def build(self, input_shape: Any = None) -> None:
+        """Create the table."""
+
+        def add() -> keras.Variable:
+            return self.add_weight(
+                name="table",
+                shape=(self.num_examples, 3),
+                dtype="float32",
+                initializer=keras.initializers.Constant(_NEVER),
+                trainable=False,
+                autocast=False,
+            )
+
+        self.table = add() if self.device is None else sparse_variable.on_host(add)
+        self.built = True
+
+    def write(self, indices: Any, rows: Any) -> None:
+        """Write what was said of a whole batch.
+
+        Of equal ids, the first counts. A probability that is not finite is written as
+        0: the network may recover from it, and a NaN would stay.
+
+        Args:
+            indices: ids, shape `(n,)`, all in `[0, num_examples)`.
+            rows: float32, shape `(n, 3)`, as those of `table`.
+        """
+        rows = ops.where(ops.isfinite(rows), rows, 0.0)
+        # Equal ids must write equal rows: nothing says which is written last.
+        groups = first_positions(indices)
+        places = ops.arange(ops.shape(indices)[0])
+        first = -ops.segment_max(-places, groups, num_segments=ops.shape(indices)[0])
+        rows = ops.take(rows, ops.take(first, groups), axis=0)
+        sparse_variable.scatter(self.table, indices, rows)
+
+    def read(self, indices: Any) -> tuple[np.ndarray, np.ndarray]:
+        """The predicted classes, int64, and the given labels' probabilities, float32.
+
+        Both have the shape of `indices`, `(n,)`; -1 where there is nothing yet.
+        """
+        rows = self._rows(indices)
+        return rows[:, 0].astype(np.int64), rows[:, 1]
+
+    def other_label(self, indices: Any, labels: np.ndarray) -> np.ndarray:
+        """Which of the examples were trained on under another label, `(n,)`, bool.
+
+        Args:
+            indices: their ids, shape `(n,)`.
+            labels: the labels to compare with, integers `(n,)`.
+        """
+        trained_on = self._rows(indices)[:, 2]
+        return (trained_on != _NEVER) & (trained_on != labels)
+
+    def is_written(self, indices: Any) -> np.ndarray:
+        """Which of the examples have ever been in a batch, shape `(n,)`, bool."""
+        return self.read(indices)[0] != _NEVER
+
+    def is_empty(self) -> bool:
+        """Whether no example has ever been in a batch."""
+        stops = range(_ROWS_AT_ONCE, self.num_examples + _ROWS_AT_ONCE, _ROWS_AT_ONCE)
+        return not any(
+            self.is_written(
+                np.arange(stop - _ROWS_AT_ONCE, min(stop, self.num_examples))
+            ).any()
+            for stop in stops
+        )
+
+    def _rows(self, indices: Any) -> np.ndarray:
+        return ops.convert_to_numpy(sparse_variable.gather(self.table, indices))
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the table; what was saved before there was one leaves it empty."""
+        if len(store.keys()):
+            super().load_own_variables(store)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        return {
+            **super().get_config(),
+            "num_examples": self.num_examples,
+            "device": self.device,
+        }
+
+
+def record_rows(predictions: Any, probs: Any, labels: Any) -> Any:
+    """What is recorded of each example: rows for `TrainingRecord.write`.
+
+    Args:
+        predictions: onehot(argmax f), shape `(n, num_classes)`.
+        probs: the network's probabilities, of the same shape.
+        labels: one-hot given labels, likewise.
+
+    Returns:
+        float32, shape `(n, 3)`.
+    """
+    classes = ops.argmax(predictions, axis=-1), ops.argmax(labels, axis=-1)
+    predicted, given = (ops.cast(one, "float32") for one in classes)
+    return ops.stack([predicted, ops.sum(probs * labels, axis=-1), given], axis=-1)

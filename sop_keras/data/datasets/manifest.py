@@ -1,0 +1,198 @@
+"""Images and labels as a table, CSV or Parquet, lists them."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.datasets.file_lists import printable
+from sop_keras.data.datasets.manifest_table import (
+    Problems,
+    Table,
+    encoded,
+    integer,
+    read_table,
+)
+from sop_keras.data.images.encoded_images import IMAGENET_MEAN, IMAGENET_STD, ImageFiles
+
+# A class is made for every integer up to the largest label.
+_MAX_CLASSES = 2**20
+
+_NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?")
+
+_NUM_SHOWN = 5
+
+
+def load_manifest(
+    manifest: str | os.PathLike[str],
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    test_manifest: str | os.PathLike[str] | None = None,
+    num_classes: int | None = None,
+    resize: int = 256,
+    image_size: int = 224,
+) -> Source:
+    """Images and labels as a table lists them.
+
+        path,label,clean_label,id
+        cats/1.jpg,cat,cat,0
+        "cats/2, asleep.jpg",dog,cat,1
+
+    The columns are `path` and `label` and, if wanted, `clean_label` (the true label)
+    and `id`, in any order; others are left out with a warning. A file that ends in
+    .parquet is read as Parquet, any other as comma-separated values in UTF-8 whose
+    first line names the columns. Blanks around a value and blank lines do not count,
+    nor does a byte order mark.
+
+    Labels are all integers from 0, and the classes are `"0"` to the largest of the
+    training manifest, or to `num_classes - 1`. Or they are all names, and the classes
+    are those of the training manifest, sorted. `label` and `clean_label` have the same
+    classes, and so has the test manifest, whose examples are measured by `clean_label`
+    where it has that column.
+
+    Ids are unique integers in `[0, 2**31)`; the noise table has a row for every number
+    up to the largest. Without the column `id` they are the numbers of the rows, from 0:
+    **a row more or less renumbers those below it**.
+
+    Args:
+        manifest: the table of the training examples.
+        data_dir: the folder that paths start from, unless they are absolute. Defaults
+            to the folder of the manifest that has them.
+        test_manifest: the table of the test examples. Defaults to `None`: no test set.
+        num_classes: the number of classes, where labels are integers. Defaults to the
+            largest label of the training manifest plus 1.
+        resize: the length of the shorter side, in pixels, before a window is cut out.
+            Defaults to `256`.
+        image_size: the side of the window, at most `resize`. Defaults to `224`.
+
+    Returns:
+        A source called `manifest`, its examples in the order of the rows, with
+        ImageNet's `mean` and `std`.
+
+    Raises:
+        FileNotFoundError: if there is no such manifest or folder.
+        ImportError: if a manifest is Parquet and pyarrow is not installed.
+        ValueError: if a column is missing, or rows lack a path or a label, have a label
+            or an id that is not as above, or the id of another row, with their lines;
+            or if a number is out of range.
+    """
+    if num_classes is not None and not 1 <= num_classes <= _MAX_CLASSES:
+        raise ValueError(
+            f"`num_classes` must be from 1 to {_MAX_CLASSES}. Received: "
+            f"num_classes={num_classes}."
+        )
+    table = read_table(Path(manifest))
+    classes = _classes(table, num_classes)
+    train = _examples(table, classes, data_dir, resize, image_size)
+    test = None
+    if test_manifest is not None:
+        table = read_table(Path(test_manifest))
+        test = _examples(table, classes, data_dir, resize, image_size)
+        if test.clean_labels is not None:
+            test = test.with_labels(test.clean_labels)
+    return Source(
+        name="manifest",
+        class_names=tuple(printable(encoded(name)) for name in classes.names),
+        num_examples=int(train.ids.max()) + 1,
+        train=train,
+        test=test,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+    )
+
+
+@dataclass(frozen=True)
+class _Classes:
+    """The classes, and whether labels are their numbers or their names."""
+
+    names: list[str]
+    are_numbers: bool
+
+    def labels(self, texts: list[str]) -> np.ndarray:
+        """The labels that are written so; -1 where there is no such class."""
+        if self.are_numbers:
+            labels = np.array([integer(text) for text in texts], np.int64)
+            return np.where(labels < len(self.names), labels, -1)
+        label_of = {name: label for label, name in enumerate(self.names)}
+        return np.array([label_of.get(text, -1) for text in texts], np.int64)
+
+    def __str__(self) -> str:
+        if self.are_numbers:
+            last = len(self.names) - 1
+            return f"an integer from 0 to {last} (num_classes={last + 1})"
+        shown = ", ".join(map(repr, self.names[:_NUM_SHOWN]))
+        more = len(self.names) - _NUM_SHOWN
+        shown += f" and {more} more" if more > 0 else ""
+        return f"a class of the training manifest ({shown})"
+
+
+def _classes(table: Table, num_classes: int | None) -> _Classes:
+    """The classes of the training examples."""
+    _check_not_mixed(table)
+    names = sorted({t for words in table.labels.values() for t in words.texts})
+    if not _NUMBER.fullmatch(names[0]):
+        if num_classes not in (None, len(names)):
+            raise ValueError(
+                f"{table.path} has the names of {len(names)} classes. Received: "
+                f"num_classes={num_classes}. Leave it out, or use integers as labels."
+            )
+        return _Classes(names, are_numbers=False)
+    if num_classes is None:
+        largest = max(0, *map(integer, names))
+        num_classes = min(largest + 1, _MAX_CLASSES)
+    return _Classes([str(i) for i in range(num_classes)], are_numbers=True)
+
+
+def _check_not_mixed(table: Table) -> None:
+    """Check that labels are all numbers or all names."""
+    is_number = {
+        column: np.array([bool(_NUMBER.fullmatch(t)) for t in words.texts])[words.codes]
+        for column, words in table.labels.items()
+    }
+    share = np.mean(list(is_number.values()))
+    if share in (0, 1):
+        return
+    # The few are the odd ones out.
+    odd_is_number = share <= 0.5
+    odd, usual = ("number", "name") if odd_is_number else ("name", "number")
+    problems = Problems(table.path)
+    for column, here in is_number.items():
+        what = f"a {column} that is a {odd}, where others are {usual}s"
+        problems.add(what, table.places[here == odd_is_number])
+    problems.check()
+
+
+def _examples(
+    table: Table,
+    classes: _Classes,
+    data_dir: str | os.PathLike[str] | None,
+    resize: int,
+    image_size: int,
+) -> Examples:
+    folder = table.path.parent if data_dir is None else Path(data_dir)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"There is no folder {folder}. Give the one that the paths in {table.path} "
+            "start from as `data_dir`."
+        )
+    problems = Problems(table.path)
+    labels = {}
+    for column, words in table.labels.items():
+        labels[column] = classes.labels(words.texts)[words.codes]
+        wrong = np.flatnonzero(labels[column] < 0)
+        if len(wrong):
+            text = words.texts[words.codes[wrong[0]]]
+            what = f"a {column} that is not {classes}, such as {text!r}"
+            problems.add(what, table.places[wrong])
+    problems.check()
+    return Examples(
+        ids=table.ids,
+        images=ImageFiles(folder, table.names, resize, image_size),
+        labels=labels["label"],
+        clean_labels=labels.get("clean_label"),
+    )

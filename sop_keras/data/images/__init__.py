@@ -1,0 +1,1 @@
+"""Images in files: decoded, cut, or reported as bad."""
