@@ -4,7 +4,7 @@
     python benchmarks/image_files.py --memory
 
 The files: 500x375 JPEGs made of scikit-learn's two photographs. Every program reads,
-decodes, makes the shorter side 256 pixels long, cuts a random 227x227 window out, flips
+decodes, makes the shorter side 256 pixels long, cuts a random 227x227 crop out, flips
 half of them, standardises and batches (A.4 of the paper), and gives float32 batches of
 32. They take turns in one process, each free to use all cores:
 
@@ -41,7 +41,7 @@ from PIL import Image
 from timing import median_ratio, take_turns
 
 from sop_keras.data.batches.pipelines import training_batches
-from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.datasets.dataset import Dataset, Examples
 from sop_keras.data.images.encoded_images import IMAGENET_MEAN, IMAGENET_STD, ImageFiles
 
 SIDES = (500, 375)
@@ -74,11 +74,11 @@ def ours(folder: Path, names: list[bytes], count: int) -> tf.data.Dataset:
     ids = np.arange(count)
     examples = Examples(ids, images, ids % 50)
     classes = tuple(str(number) for number in range(50))
-    source = Source(
+    dataset = Dataset(
         "files", classes, count, examples, None, IMAGENET_MEAN, IMAGENET_STD
     )
     return training_batches(
-        examples, source, batch_size=BATCH, epochs=1, seed=0, augment="flip"
+        examples, dataset, batch_size=BATCH, epochs=1, seed=0, augment="flip"
     )
 
 

@@ -39,6 +39,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from sop_keras import methods
 from sop_keras.data.batches.pipelines import (
     evaluation_batches,
     steps_per_epoch,
@@ -49,7 +50,8 @@ from sop_keras.data.datasets.dataset import Examples
 from sop_keras.label_issues.detection import detection_figures
 from sop_keras.label_issues.find import LabelScores
 from sop_keras.training.execution import Execution
-from sop_keras.training.experiment import Experiment, ExperimentData, load_data
+from sop_keras.training.experiment import Experiment
+from sop_keras.training.experiment_data import ExperimentData, load_data
 from sop_keras.training.network import compile_model, make_backbone
 
 NUM_FOLDS = 5
@@ -65,10 +67,8 @@ SETTINGS = {
 def experiment(setting: str, args: argparse.Namespace) -> Experiment:
     """The settings of docs/cifar10n.md, under one of the noises."""
     return Experiment(
-        method="sop",
+        method=methods.record("sop").settings(init_std=1e-4),
         noise_rate=0.4,
-        include_true_class=True,
-        cifar100_structure="superclass",
         num_validation=5_000,
         max_train_examples=args.num_train,
         augment="flip",
@@ -79,17 +79,8 @@ def experiment(setting: str, args: argparse.Namespace) -> Experiment:
         momentum=0.9,
         l2=0.0,
         schedule="cosine",
-        decay_epochs=(),
         final_learning_rate=2e-4,
-        u_learning_rate=10.0,
-        init_std=1e-4,
-        variant="paper",
-        consistency_weight=0.0,
-        strong_augment="uda",
-        balance_weight=0.0,
-        class_prior="uniform",
         seed=args.seed,
-        v_learning_rate=10.0,
         **SETTINGS[setting],
     )
 
@@ -115,7 +106,7 @@ def trained(
         return model, known["seconds"]
     batches = training_batches(
         part,
-        data.source,
+        data.dataset,
         batch_size=settings.batch_size,
         epochs=settings.epochs,
         seed=settings.seed,
@@ -140,7 +131,7 @@ def trained(
 
 def outputs(model: keras.Model, part: Examples, data: ExperimentData) -> np.ndarray:
     """Logits for the examples, without augmentation."""
-    batches = evaluation_batches(part, data.source)
+    batches = evaluation_batches(part, data.dataset)
     pieces = [model.predict_on_batch(x) for x, _ in batches.as_numpy_iterator()]
     return np.concatenate(pieces)
 
@@ -169,7 +160,7 @@ def cross_validation(
     train = data.train
     settings = dataclasses.replace(settings, method="ce")
     folds = np.random.default_rng(settings.seed).permutation(len(train)) % NUM_FOLDS
-    logits = np.empty((len(train), data.source.num_classes), np.float32)
+    logits = np.empty((len(train), data.dataset.num_classes), np.float32)
     total = 0.0
     for fold in range(NUM_FOLDS):
         model, seconds = trained(

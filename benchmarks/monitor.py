@@ -31,10 +31,10 @@ import numpy as np
 
 from sop_keras import SOPModel
 from sop_keras.backbones.build import build_backbone
-from sop_keras.data.datasets.by_name import load_source
+from sop_keras.data.datasets.by_name import load_dataset
 from sop_keras.label_noise.symmetric import symmetric
 from sop_keras.monitoring.noise_monitor import NoiseMonitor
-from sop_keras.monitoring.table_scan import scan_table
+from sop_keras.monitoring.table_scan import scan_tables
 from sop_keras.optimizers.sgd import SGD
 
 NUM_TRAIN, NUM_VALIDATION, CLASSES = 10_000, 2_000, 10
@@ -58,9 +58,9 @@ class TimedMonitor(NoiseMonitor):
 
 def training(data_dir: str | None, epochs: int) -> tuple[list[float], float]:
     """Processor seconds of the monitor by epoch, and of the whole training."""
-    source = load_source("cifar10", data_dir)
-    train = source.train.take(np.arange(NUM_TRAIN))
-    validation = source.test.take(np.arange(NUM_VALIDATION))
+    dataset = load_dataset("cifar10", data_dir)
+    train = dataset.train.take(np.arange(NUM_TRAIN))
+    validation = dataset.test.take(np.arange(NUM_VALIDATION))
     noisy = symmetric(train.labels, rate=0.4, num_classes=CLASSES, seed=0)
     model = SOPModel(
         build_backbone("cnn", train.image_shape, CLASSES, seed=0),
@@ -75,7 +75,7 @@ def training(data_dir: str | None, epochs: int) -> tuple[list[float], float]:
             folder,
             noisy.labels,
             clean_labels=train.labels,
-            class_names=source.class_names,
+            class_names=dataset.class_names,
             images=train.images,
             hparams={"epochs": epochs},
             text=" ".join(sys.argv),
@@ -104,7 +104,7 @@ def scan_seconds(rows: int, classes: int, rounds: int) -> float:
     ids, seconds = np.arange(rows), []
     for _ in range(rounds):
         started = time.process_time()
-        scan_table(model, labels, ids)
+        scan_tables(model, labels, ids)
         seconds.append(time.process_time() - started)
     return statistics.median(seconds)
 

@@ -42,7 +42,7 @@ def images_per_second(kind: str, steps: int) -> float:
     from sop_keras.backbones.build import build_backbone
     from sop_keras.backbones.synchronized import synchronize_batch_norm
     from sop_keras.core.strategies import make_strategy
-    from sop_keras.data.batches.shards import BatchParts
+    from sop_keras.data.batches.shards import BatchShards
     from sop_keras.optimizers.sgd import SGD
 
     class Clock(keras.callbacks.Callback):
@@ -57,7 +57,7 @@ def images_per_second(kind: str, steps: int) -> float:
     def batches(context: Any) -> Any:
         """The same random batch for ever, in equal pieces for the replicas."""
         rng = np.random.default_rng(0)
-        parts = BatchParts.of_pipeline(context)
+        parts = BatchShards.of_pipeline(context)
         pieces = (parts.of, BATCH // parts.of)
         mine = slice(parts.first, parts.first + parts.count)
         x = rng.normal(size=(*pieces, *IMAGE)).astype("float32")[mine]

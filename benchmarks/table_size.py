@@ -28,7 +28,7 @@ import tensorflow as tf
 from timing import median_ratio, take_turns
 
 from sop_keras import SOPModel
-from sop_keras.methods import objective
+from sop_keras.methods import sop
 
 CLASSES, BATCH, FEATURES = 50, 64, 64
 LIMIT = 1.15
@@ -73,16 +73,16 @@ def dense_step(num_examples: int) -> Callable[[], object]:
         with tf.GradientTape() as tape:
             outputs = network(x, training=True)
             rows = tf.gather(u, y["index"]), tf.gather(v, y["index"])
-            noise = objective.estimated_noise(*rows, labels, "paper")
-            constant = objective.estimated_noise(
+            noise = sop.estimated_noise(*rows, labels, "paper")
+            constant = sop.estimated_noise(
                 rows[0], tf.stop_gradient(rows[1]), labels, "paper"
             )
-            observed = objective.observed_probabilities(
+            observed = sop.observed_probabilities(
                 tf.nn.softmax(outputs), constant, "paper"
             )
-            ce = tf.reduce_mean(objective.cross_entropy_loss(observed, labels))
+            ce = tf.reduce_mean(sop.cross_entropy_loss(observed, labels))
             predictions = tf.one_hot(tf.argmax(outputs, -1), CLASSES)
-            mse = objective.squared_error_loss(predictions, noise, labels)
+            mse = sop.squared_error_loss(predictions, noise, labels)
             loss = ce + tf.reduce_mean(mse)
         variables = network.trainable_variables
         *gradients, by_u, by_v = tape.gradient(

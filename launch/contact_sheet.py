@@ -11,17 +11,14 @@ The images are scikit-learn's photographs at 32x32 pixels, or CIFAR-10's where
 
 from __future__ import annotations
 
-import environment  # isort: skip  # noqa: F401
-
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import command
 import numpy as np
+from absl import flags
 from PIL import Image, ImageDraw, ImageFont
 
-from sop_keras.augment.named import augmentation
-from sop_keras.augment.operations import OPERATIONS, apply_operation
 from sop_keras.data.datasets.cifar import CIFAR10_MEAN, load_cifar10
 
 SIDE = 32
@@ -65,6 +62,8 @@ def photographs() -> np.ndarray:
 
 def operations_sheet(image: np.ndarray) -> Image.Image:
     """`image`, uint8 `(SIDE, SIDE, 3)`, under each operation (row) at each level."""
+    from sop_keras.augment.operations import OPERATIONS, apply_operation
+
     levels = np.arange(11)
     images = np.repeat(image[None], len(levels), axis=0)
     rows = [apply_operation(images, name, levels).numpy() for name in OPERATIONS]
@@ -84,6 +83,8 @@ def operations_sheet(image: np.ndarray) -> Image.Image:
 
 def views_sheet(images: np.ndarray) -> Image.Image:
     """`images`, uint8 `(n, SIDE, SIDE, 3)`, and views of each in several epochs."""
+    from sop_keras.augment.named import augmentation
+
     ids = np.arange(len(images))
     right = _column_of(len(POLICIES) * NUM_EPOCHS) + CELL
     sheet, draw = _blank(right, len(images))
@@ -131,24 +132,41 @@ def _centred(draw: ImageDraw.ImageDraw, text: str, left: int) -> None:
     draw.text(place, text, GREY, _font(15), anchor="md")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def define_flags() -> flags.FlagValues:
+    """New flags of this command."""
+    values = command.new_flags()
+    flags.DEFINE_string(
+        "data_dir",
+        None,
+        "Has cifar10/3.0.2/; photographs if unset.",
+        **command.own(values),
+    )
+    flags.DEFINE_string(
+        "output_dir", "docs", "Where the pictures go.", **command.own(values)
+    )
+    return values
+
+
+def draw_sheets(line: command.CommandLine) -> None:
     """Draw both pictures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data_dir", help="has cifar10/3.0.2/; photographs without")
-    parser.add_argument("--output_dir", type=Path, default=Path("docs"))
-    options = parser.parse_args(arguments)
-    if options.data_dir:
-        images = load_cifar10(options.data_dir).train.images[:6]
+    if line.flags.data_dir:
+        images = load_cifar10(line.flags.data_dir).train.images[:6]
     else:
         images = photographs()
-    options.output_dir.mkdir(parents=True, exist_ok=True)
+    folder = Path(line.flags.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, sheet in (
         ("augmentation", operations_sheet(images[0])),
         ("augmentation_pairs", views_sheet(images)),
     ):
-        path = options.output_dir / f"{name}.png"
+        path = folder / f"{name}.png"
         sheet.save(path, optimize=True)
         print(path)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Draw what the command line asks for."""
+    command.run(draw_sheets, define_flags(), __doc__, arguments)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
     python launch/correct_labels.py RUN --action=drop --output_dir=FOLDER
     python launch/correct_labels.py RUN --action=drop --output_dir=F --issue_rate=0.05
 
-RUN is the folder of a complete run of SOP or SOP+, with its label_issues.csv. FOLDER
+RUN is the folder of a complete run that found wrong labels (label_issues.csv). FOLDER
 gets train.csv, and test.csv where there are test examples: manifests (docs/data.md)
 that launch/train.py reads. Images that are files stay where they are; those of CIFAR
 and the like become PNG files in FOLDER/images. The command for the new training is
@@ -14,27 +14,30 @@ printed at the end.
 them out. The label issues are those that the run found, or with --num_issues or
 --issue_rate the labels of the lowest quality.
 
-The data are looked for where they were when the run was trained. These flags of
+The data are looked for where they were when the run was trained. The flags of
 launch/train.py say that they are elsewhere: --data_dir, --manifest, --test_manifest,
---human_labels, --imagenet_dir, --expect_full_size, --max_bad_fraction. Beside them
---output_dir and --traceback count here, and no others.
+--human_labels, --imagenet_dir, --expect_full_size, --max_bad_fraction.
 """
 
 from __future__ import annotations
 
-import environment  # isort: skip  # noqa: F401
-
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import command
+import flags_of
 import numpy as np
-import train
+import train_flags
 from absl import flags
-from evaluation_files import shown_name
-from flag_settings import files_of_run
+from data_flags import files_of_run
 
+from sop_keras import methods
+from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.data.images.encoded_images import EncodedImages
+from sop_keras.drawing.cells import shown_name
+from sop_keras.label_issues.choice import check_choice, label_issues
 from sop_keras.label_issues.corrected import (
     ACTIONS,
     FORMATS,
@@ -44,66 +47,58 @@ from sop_keras.label_issues.corrected import (
     correct_labels,
     write_manifests,
 )
-from sop_keras.label_issues.scores import check_choice, label_issues, not_begun
+from sop_keras.settings import flag_of
+from sop_keras.training.experiment import Experiment
 from sop_keras.training.saved_run import SavedRun, load_run
-
-FLAGS = flags.FLAGS
-
-flags.DEFINE_enum("action", None, ACTIONS, "What to do with the label issues.")
-flags.DEFINE_integer(
-    "num_issues",
-    None,
-    "Take this many labels, those of the lowest quality, for issues.",
-    lower_bound=0,
-    allow_override=True,
-)
-flags.DEFINE_float(
-    "issue_rate",
-    None,
-    "Take this share of the labels, those of the lowest quality, for issues.",
-    lower_bound=0,
-    upper_bound=1,
-    allow_override=True,
-)
-flags.DEFINE_enum("format", "csv", FORMATS, "Of the manifests.")
-
-# Settings that the new run takes over, and the flags that say them. The rest is about
-# the data, which are a manifest now, and validation examples, which are not in it.
-FLAG_OF = {
-    name: name
-    for name in (
-        *("method", "init_std", "variant", "consistency_weight", "strong_augment"),
-        *("balance_weight", "class_prior", "augment", "examples_per_class"),
-        *("backbone", "pretrained", "epochs", "batch_size", "momentum", "schedule"),
-        *("decay_epochs", "precision", "gradient_accumulation_steps", "seed"),
-    )
-} | {
-    "learning_rate": "lr",
-    "final_learning_rate": "final_lr",
-    "l2": "weight_decay",
-    "u_learning_rate": "u_lr",
-    "v_learning_rate": "v_lr",
-}
 
 NUM_SHOWN = 10
 
 
-def correct(name: str, folder_of_run: str) -> None:
+def define_flags() -> flags.FlagValues:
+    """New flags of this command."""
+    values = command.new_flags()
+    flags_of.define(values, DataFiles)
+    own = command.own(values)
+    flags.DEFINE_string("output_dir", None, "FOLDER, which must be empty.", **own)
+    flags.DEFINE_enum(
+        "action", None, ACTIONS, "What to do with the label issues.", **own
+    )
+    flags.DEFINE_integer(
+        "num_issues",
+        None,
+        "Take this many labels, those of the lowest quality, for issues.",
+        lower_bound=0,
+        **own,
+    )
+    flags.DEFINE_float(
+        "issue_rate",
+        None,
+        "Take this share of the labels, those of the lowest quality, for issues.",
+        lower_bound=0,
+        upper_bound=1,
+        **own,
+    )
+    flags.DEFINE_enum("format", "csv", FORMATS, "Of the manifests.", **own)
+    return values
+
+
+def correct(line: command.CommandLine) -> None:
     """Export the data of a run as the flags say, and show what was changed."""
-    if None in (FLAGS.action, FLAGS.output_dir):
+    values, (folder_of_run,) = line.flags, line.arguments
+    if None in (values.action, values.output_dir):
         raise ValueError(
             "Say what to do and where to: --action=relabel (or drop) "
             "--output_dir=FOLDER."
         )
-    check_choice(FLAGS.num_issues, FLAGS.issue_rate)
-    folder = Path(FLAGS.output_dir)
+    check_choice(values.num_issues, values.issue_rate)
+    folder = Path(values.output_dir)
     check_empty(folder)
-    run = load_run(folder_of_run, files_of_run(FLAGS, folder_of_run))
+    run = load_run(folder_of_run, files_of_run(values, folder_of_run))
     issues = run.label_issues()
-    warning = not_begun(issues["noise_score"].to_numpy())
-    if FLAGS.num_issues is not None or FLAGS.issue_rate is not None:
+    warning = run.experiment.method.doubt(issues["noise_score"].to_numpy())
+    if values.num_issues is not None or values.issue_rate is not None:
         issues["is_label_issue"] = label_issues(
-            issues["label_quality"].to_numpy(), FLAGS.num_issues, FLAGS.issue_rate
+            issues["label_quality"].to_numpy(), values.num_issues, values.issue_rate
         )
     if not issues["is_label_issue"].any():
         raise ValueError(
@@ -111,12 +106,12 @@ def correct(name: str, folder_of_run: str) -> None:
             + (f"{warning} " if warning else "")
             + "Choose how many with --num_issues or --issue_rate."
         )
-    num_classes = run.data.source.num_classes
-    correction = correct_labels(run.data.train, issues, FLAGS.action, num_classes)
+    num_classes = run.data.dataset.num_classes
+    correction = correct_labels(run.data.train, issues, values.action, num_classes)
     print(changes(run, correction), flush=True)
     test = run.data.tests.get("test")
     written = write_manifests(
-        folder, correction.after, test, run.class_names, FLAGS.format
+        folder, correction.after, test, run.class_names, values.format
     )
     print(next_step(run, written))
 
@@ -126,7 +121,7 @@ def changes(run: SavedRun, correction: Correction) -> str:
     before, is_issue = correction.before, correction.is_issue
     names = [shown_name(name) for name in run.class_names]
     data, num_issues = run.data, int(is_issue.sum())
-    lines = ["", f"{data.source.name}: {len(data.train):,} training examples"]
+    lines = ["", f"{data.dataset.name}: {len(data.train):,} training examples"]
     if len(data.validation):
         lines.append(
             f"({len(data.validation):,} for validation are not among them, and not "
@@ -162,7 +157,7 @@ def next_step(run: SavedRun, written: Manifests) -> str:
     lines = ["", f"written: {written.train}"]
     if written.test is not None:
         lines.append(f"written: {written.test}")
-    source, images = run.data.source, run.data.train.images
+    dataset, images = run.data.dataset, run.data.train.images
     if not written.has_names:
         lines.append(
             "Labels are the classes' numbers, as their names would not be read back "
@@ -170,46 +165,62 @@ def next_step(run: SavedRun, written: Manifests) -> str:
         )
     if not isinstance(images, EncodedImages):
         height, width, channels = images.shape[1:]
-        notes = [f"with ImageNet's mean and deviation, not those of {source.name}"]
+        notes = [f"with ImageNet's mean and deviation, not those of {dataset.name}"]
         if channels == 1:
             notes.append("as RGB, not grey")
         if height != width:
             notes.append("cut to squares")
         lines.append(f"Images of a manifest are trained on {', '.join(notes)}.")
-    command = shlex.join(["python", "launch/train.py", *train_flags(run, written)])
+    command = shlex.join(["python", "launch/train.py", *new_flags(run, written)])
     return "\n".join([*lines, "", f"train:   {command}"])
 
 
-def train_flags(run: SavedRun, written: Manifests) -> list[str]:
+def new_flags(run: SavedRun, written: Manifests) -> list[str]:
     """The flags of launch/train.py for the same run on the new data."""
     values: dict[str, Any] = {"dataset": "manifest", "manifest": written.train}
     if written.test is not None:
         values["test_manifest"] = written.test
     values["noise"] = "none"
     if not written.has_names:
-        values["num_classes"] = run.data.source.num_classes
+        values["num_classes"] = run.data.dataset.num_classes
     images = run.data.train.images
     if isinstance(images, EncodedImages):
         values |= {"resize": images.resize, "image_size": images.image_size}
     else:
         side = min(images.shape[1:3])  # as large as they are: nothing is resampled
         values |= {"resize": side, "image_size": side}
-    settings = run.experiment.settings()
-    for name, flag in FLAG_OF.items():
-        if name in settings and _text(settings[name]) != _text(FLAGS[flag].default):
-            values[flag] = _text(settings[name])
+    values |= training_flags(run.experiment)
     values["output_dir"] = written.train.parent / "run"  # no other run's
     return [f"--{flag}={value}" for flag, value in values.items()]
 
 
-def _text(value: Any) -> str:
-    """A value as a flag has it."""
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+def training_flags(experiment: Experiment) -> dict[str, str]:
+    """What the new run takes over, by flag: all that is not as it is by default.
+
+    What is about the data is left out: they are a manifest now, without noise that is
+    drawn, and without examples for validation.
+    """
+    given = {}
+    if experiment.record.name != methods.DEFAULT:
+        given["method"] = experiment.record.name
+    for settings in (experiment.method, experiment):
+        for field in flags_of.fields_of(settings):
+            value = getattr(settings, field.name)
+            if not field.metadata["of_data"] and value != field.default:
+                given[flag_of(field)] = flags_of.text_of(value)
+    return given
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Export the corrected labels of a run."""
-    train.main(correct, default_flagfile=None, argument="RUN")
+    command.run(
+        correct,
+        define_flags(),
+        __doc__,
+        arguments,
+        ignored=train_flags.names(),
+        argument="RUN",
+    )
 
 
 if __name__ == "__main__":

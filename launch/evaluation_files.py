@@ -11,61 +11,67 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from sop_keras.data.datasets.dataset import Source
-from sop_keras.training.checkpoint import write_atomically
-from sop_keras.training.evaluation import Evaluation, choose_parts
-from sop_keras.training.run import versions
+from sop_keras.data.datasets.dataset import Dataset
+from sop_keras.drawing.class_matrix import MatrixStyle, draw_class_matrix
+from sop_keras.files.atomic import replacing, write_atomically
+from sop_keras.training.evaluation import Evaluation, choose_splits
+from sop_keras.training.versions import versions
 
-# Classes in the picture of a confusion matrix: at most so many with the counts in the
-# cells, with the classes' names beside them; and inches for each of them.
-MAX_WITH_COUNTS, MAX_WITH_NAMES = 20, 100
+STYLE = MatrixStyle(
+    most_numbers=20,
+    most_names=100,
+    longest_name=24,
+    name_sizes=(9, 7),
+    number_size=8,
+)
+# For each class in the picture of a confusion matrix, in inches; and for all of them,
+# where they have no names.
 INCHES_WITH_COUNTS, INCHES_WITH_NAMES, INCHES_OF_ALL = 0.55, 0.16, 10
-LONGEST_NAME = 24
-INK, GREY, BARS = "#222222", "#777777", "#1f5fbf"
+GREY, BARS = "#777777", "#1f5fbf"
 
 
-def forget(path: Path, parts: Collection[str]) -> None:
-    """Take these parts out of the list that an earlier evaluation left.
+def forget(path: Path, splits: Collection[str]) -> None:
+    """Take these splits out of the list that an earlier evaluation left.
 
     Its images may have been mended since.
     """
     if path.exists():
         with path.open(newline="") as file:
-            rows = [row for row in csv.reader(file) if row[0] not in parts]
+            rows = [row for row in csv.reader(file) if row[0] not in splits]
         write_csv(path, rows)
 
 
 def write(
-    folder: Path, part: str, evaluation: Evaluation, source: Source, model: Path
+    folder: Path, split: str, evaluation: Evaluation, dataset: Dataset, model: Path
 ) -> None:
-    """Write the figures of a part, as JSON, CSV and pictures."""
+    """Write the figures of a split, as JSON, CSV and pictures."""
     figures = {
         "model": str(model),
-        "dataset": source.name,
-        "part": part,
-        "num_left_out": len(choose_parts(source, [part])[part]) - evaluation.num_images,
+        "dataset": dataset.name,
+        "split": split,
+        "num_left_out": len(choose_splits(dataset, [split])[split])
+        - evaluation.num_images,
         **evaluation.figures(),
-        "mean": source.mean,
-        "std": source.std,
+        "mean": dataset.mean,
+        "std": dataset.std,
         "versions": versions(),
     }
     text = json.dumps(figures, indent=2, allow_nan=False)
-    write_atomically(folder / f"{part}.json", text)
-    names = source.class_names
-    write_csv(folder / f"{part}_per_class.csv", class_rows(evaluation, names))
+    write_atomically(folder / f"{split}.json", text)
+    names = dataset.class_names
+    write_csv(folder / f"{split}_per_class.csv", class_rows(evaluation, names))
     rows = [["label \\ predicted", *names]]
     counts = evaluation.confusion.tolist()
     rows += [[name, *line] for name, line in zip(names, counts, strict=True)]
-    write_csv(folder / f"{part}_confusion.csv", rows)
+    write_csv(folder / f"{split}_confusion.csv", rows)
     title = (
-        f"{source.name}, {part}: {100 * evaluation.accuracy:.2f} % of "
+        f"{dataset.name}, {split}: {100 * evaluation.accuracy:.2f} % of "
         f"{evaluation.num_images:,} images"
     )
-    draw_confusion(evaluation, names, title, folder / f"{part}_confusion.png")
-    draw_reliability(evaluation, title, folder / f"{part}_reliability.png")
+    draw_confusion(evaluation, names, title, folder / f"{split}_confusion.png")
+    draw_reliability(evaluation, title, folder / f"{split}_reliability.png")
 
 
 def class_rows(evaluation: Evaluation, names: Sequence[str]) -> list[list[Any]]:
@@ -100,42 +106,25 @@ def draw_confusion(
     counts = evaluation.confusion
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     inches = INCHES_OF_ALL
-    if len(names) <= MAX_WITH_NAMES:
-        few = len(names) <= MAX_WITH_COUNTS
+    if len(names) <= STYLE.most_names:
+        few = len(names) <= STYLE.most_numbers
         inches = len(names) * (INCHES_WITH_COUNTS if few else INCHES_WITH_NAMES)
     inches = max(inches, 3)
     figure = Figure(figsize=(inches + 2.6, inches + 1.6), layout="constrained")
     axis = figure.add_subplot()
-    # A root, so that rare confusions can be seen beside the diagonal.
-    image = axis.imshow(100 * shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100))
-    bar = figure.colorbar(image, ax=axis, shrink=0.7, ticks=[0, 1, 5, 20, 50, 100])
+    texts = {
+        (line, column): str(counts[line, column])
+        for line, column in np.argwhere(counts).tolist()
+    }
+    image = draw_class_matrix(axis, shares, names, texts, STYLE)
+    bar = figure.colorbar(image, ax=axis, shrink=0.7)
+    percent = [0, 1, 5, 20, 50, 100]
+    bar.set_ticks([one / 100 for one in percent], labels=[str(one) for one in percent])
     bar.set_label("% of the label's images")
     axis.set_title(title, fontsize=11, parse_math=False)
     axis.set_xlabel("predicted")
     axis.set_ylabel("label")
-    if len(names) <= MAX_WITH_NAMES:
-        shown = [shown_name(name) for name in names]
-        style = {"fontsize": 9 if few else 7, "parse_math": False}
-        axis.set_yticks(range(len(names)), shown, **style)
-        turn = 90 if max(map(len, shown)) > 3 else 0
-        axis.set_xticks(range(len(names)), shown, rotation=turn, **style)
-        if few:
-            _write_counts(axis, counts, shares)
     _save(figure, path)
-
-
-def _write_counts(axis: Any, counts: np.ndarray, shares: np.ndarray) -> None:
-    for line, column in np.argwhere(counts):
-        color = "white" if shares[line, column] > 0.3 else INK
-        axis.text(
-            column,
-            line,
-            str(counts[line, column]),
-            color=color,
-            fontsize=8,
-            ha="center",
-            va="center",
-        )
 
 
 def draw_reliability(evaluation: Evaluation, title: str, path: Path) -> None:
@@ -166,15 +155,7 @@ def draw_reliability(evaluation: Evaluation, title: str, path: Path) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    with warnings.catch_warnings():
+    with replacing(path) as partial, warnings.catch_warnings():
         # Letters that no font here has are boxes in the picture; the CSV has them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(partial, format="png", dpi=110)
-    partial.replace(path)
-
-
-def shown_name(name: str) -> str:
-    """A class's name, in one short line of characters that can be shown."""
-    shown = "".join(one if one.isprintable() else "?" for one in name)
-    return shown if len(shown) <= LONGEST_NAME else f"{shown[: LONGEST_NAME - 3]}..."

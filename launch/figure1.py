@@ -11,55 +11,161 @@ rates each, and a last one draw them all.
 
 from __future__ import annotations
 
-import environment  # isort: skip  # noqa: F401
-
 import csv
+import dataclasses
+import itertools
+import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
+import command
+import flagfiles
 import numpy as np
-import train
+import train_flags
 from absl import flags
+from planned_run import PlannedRun
 
-from sop_keras.training.run import Run
+from sop_keras import methods
 
-FLAGS = flags.FLAGS
+# What the columns and the runs of a curve say instead of these flags.
+INSTEAD = {"seed": "seeds", "noise_rate": "noise_rates"}
 
-flags.DEFINE_list("noise_rates", ["0", "0.2", "0.4"], "Columns of the figure.")
-flags.DEFINE_list("seeds", ["0", "1", "2"], "Runs of each curve.")
-flags.DEFINE_string("figure", None, "Where figure1.png goes; --output_dir if unset.")
-
-COLORS = {"sop_plus": "#1e8449", "sop": "#1f5fbf", "ce": "#c0392b"}
-LABELS = {"sop_plus": "SOP+", "sop": "SOP", "ce": "cross entropy"}
-LINES = {"sop_plus": "-.", "sop": "-", "ce": "--"}
+# Of the methods in their order, the default's first; after the last one from the start.
+COLORS = ("#1f5fbf", "#c0392b", "#1e8449", "#8e44ad", "#d68910", "#117a8b", "#555555")
+LINES = ("-", "--", "-.", ":")
 
 
-def figure1(name: str) -> None:
+def define_flags() -> flags.FlagValues:
+    """New flags of this command: those of launch/train.py, and its own."""
+    values = train_flags.define()
+    for name, default, text in (
+        ("noise_rates", ["0", "0.2", "0.4"], "Columns of the figure."),
+        ("seeds", ["0", "1", "2"], "Runs of each curve."),
+    ):
+        flags.DEFINE_list(name, default, text, **command.own(values))
+    flags.DEFINE_string(
+        "figure",
+        None,
+        "Where figure1.png goes; --output_dir if unset.",
+        **command.own(values),
+    )
+    for name, are_right, expected in (
+        (
+            "noise_rates",
+            lambda given: _are_different(given, float, 1),
+            "must be different numbers from 0 to 1, like 0,0.2,0.4",
+        ),
+        (
+            "seeds",
+            lambda given: _are_different(given, int, 2**32 - 1),
+            "must be different integers, at least 0 and below 2**32, like 0,1,2",
+        ),
+        (
+            "noise",
+            lambda given: given != "none",
+            "the runs of all --noise_rates would be the same; draw noise, as "
+            "--noise=symmetric does (--noise_rates=0: none of it)",
+        ),
+    ):
+        flags.register_validator(name, are_right, expected, values)
+    return values
+
+
+def _are_different(texts: list[str], number: Callable[[str], float], most: int) -> bool:
+    """Whether there are numbers, all different, from 0 to `most`."""
+    try:
+        numbers = [number(text) for text in texts]
+    except ValueError:
+        return False
+    are_within = all(0 <= one <= most for one in numbers)
+    return bool(numbers) and are_within and len(set(numbers)) == len(numbers)
+
+
+def planned_runs(line: command.CommandLine) -> dict[tuple[str, float, int], PlannedRun]:
+    """All runs, by method, noise rate and seed.
+
+    Raises:
+        ValueError: for a seed or noise rate given as train.py takes it, or a folder of
+            other settings.
+    """
+    for name in flagfiles.given(line.words, INSTEAD):
+        raise ValueError(
+            f"--{name} is not for Figure 1, whose runs differ in it. Give "
+            f"--{INSTEAD[name]}, one or several with commas between them."
+        )
+    values = line.flags
+    folder = folder_of(line)
+    return {
+        (method, rate, seed): PlannedRun(
+            dataclasses.replace(
+                train_flags.experiment(values, method), noise_rate=rate, seed=seed
+            ),
+            folder / f"{method}-noise{percent(rate)}-seed{seed}",
+            train_flags.files(values),
+            train_flags.execution(values),
+        )
+        for seed in map(int, values.seeds)
+        for rate in map(float, values.noise_rates)
+        for method in values.method
+    }
+
+
+def folder_of(line: command.CommandLine) -> Path:
+    """Where all runs go."""
+    name = line.flagfile or line.flags.dataset
+    return Path(line.flags.output_dir or f"runs/{name}-figure1")
+
+
+def flags_of_run(
+    line: command.CommandLine, method: str, rate: float, seed: int, folder: Path
+) -> str:
+    """The flags of launch/train.py for one run, as its result records them."""
+    own = ("seeds", "noise_rates", "figure", "method", "output_dir")
+    run = [f"--method={method}", f"--noise_rate={rate}", f"--seed={seed}"]
+    return shlex.join(
+        [*flagfiles.without(line.words, own), *run, f"--output_dir={folder}"]
+    )
+
+
+def percent(rate: float) -> str:
+    """A noise rate as folders and titles have it."""
+    return f"{100 * rate:g}"
+
+
+def figure1(line: command.CommandLine) -> None:
     """Run what is missing, then draw."""
-    strategy = train.prepare()
-    folder = Path(FLAGS.output_dir or f"runs/{name}-figure1")
-    runs = {}
-    for seed in map(int, FLAGS.seeds):
-        for rate in map(float, FLAGS.noise_rates):
-            for method in FLAGS.method:
-                FLAGS.seed, FLAGS.noise_rate = seed, rate
-                runs[method, rate, seed] = Run(
-                    train.experiment_from_flags(FLAGS, method),
-                    folder / f"{method}-noise{100 * rate:.0f}-seed{seed}",
-                    train.files_from_flags(FLAGS),
-                    train.execution_from_flags(FLAGS),
-                    strategy,
-                )
-    for run in runs.values():
-        print(f"\n{run.folder}")
-        run.train(verbose=2)
+    planned = planned_runs(line)
+    train_flags.say_what_is_not_used(line.words, line.flags.method)
+    import train_runs
+
+    from sop_keras.core.strategies import is_chief
+
+    strategy = train_runs.prepare(line.flags)
+    writes = is_chief(strategy)
+    if not writes:
+        worker = strategy.cluster_resolver.task_id
+        print(f"Worker {worker} trains along; worker 0 draws the figure.", flush=True)
+    for key, one in planned.items():
+        if writes:
+            print(f"\n{one.folder}")
+        one.make(strategy).train(
+            verbose=2 if writes else 0, flags=flags_of_run(line, *key, one.folder)
+        )
+    if writes:
+        _write(line, planned)
+
+
+def _write(
+    line: command.CommandLine, planned: dict[tuple[str, float, int], PlannedRun]
+) -> None:
+    """Write the figure and its numbers, and show the last ones."""
     rows = [
         {"method": method, "noise_rate": rate, "seed": seed, **row}
-        for (method, rate, seed), run in runs.items()
-        for row in _history(run.folder)
+        for (method, rate, seed), one in planned.items()
+        for row in _history(one.folder)
     ]
-    target = Path(FLAGS.figure or folder / "figure1.png")
+    target = Path(line.flags.figure or folder_of(line) / "figure1.png")
     target.parent.mkdir(parents=True, exist_ok=True)
     _write_csv(rows, target.with_suffix(".csv"))
     draw(rows, target)
@@ -67,14 +173,28 @@ def figure1(name: str) -> None:
     print(final_table(rows))
 
 
+def looks_of_methods() -> dict[str, tuple[str, str]]:
+    """A colour and a style of lines for each method."""
+    looks = zip(itertools.cycle(COLORS), itertools.cycle(LINES), strict=False)
+    return dict(zip(methods.names(), looks, strict=False))
+
+
+def title_of(method: str) -> str:
+    """A method as readers know it."""
+    return methods.record(method).title
+
+
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Training accuracy above, test accuracy below, a column for each noise rate.
 
     A line is the mean over seeds, its band their range.
     """
+    import matplotlib as mpl
+
     mpl.use("agg")
     import matplotlib.pyplot as plt
 
+    looks = looks_of_methods()
     rates = sorted({float(row["noise_rate"]) for row in rows})
     figure, axes = plt.subplots(
         2, len(rates), figsize=(3.6 * len(rates), 5.6), sharex=True, squeeze=False
@@ -85,25 +205,26 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             axis = axes[line][column]
             for method in _methods(rows, rate):
                 curves = _curves(rows, method, rate, key)
+                color, line_style = looks[method]
                 epochs = np.arange(1, curves.shape[1] + 1)
                 axis.plot(
                     epochs,
                     curves.mean(axis=0),
-                    LINES[method],
-                    color=COLORS[method],
-                    label=LABELS[method],
+                    line_style,
+                    color=color,
+                    label=title_of(method),
                 )
                 axis.fill_between(
                     epochs,
                     curves.min(axis=0),
                     curves.max(axis=0),
-                    color=COLORS[method],
+                    color=color,
                     alpha=0.15,
                     linewidth=0,
                 )
             axis.grid(alpha=0.3)
             if line == 0:
-                axis.set_title(f"{100 * rate:.0f}% label noise")
+                axis.set_title(f"{percent(rate)}% label noise")
             else:
                 axis.set_xlabel("epoch")
             if column == 0:
@@ -132,7 +253,7 @@ def final_table(rows: list[dict[str, Any]]) -> str:
             training = _curves(rows, method, rate, "accuracy")[:, -1]
             late = test[:, -(test.shape[1] // 3) :].max(axis=1) - test[:, -1]
             lines.append(
-                f"| {100 * rate:.0f}% | {LABELS[method]} | {len(test)} | "
+                f"| {percent(rate)}% | {title_of(method)} | {len(test)} | "
                 f"{_mean_std(test[:, -1])} | {_mean_std(test.max(axis=1))} | "
                 f"{late.mean():.2f} (largest {late.max():.2f}) | "
                 f"{_mean_std(training)} |"
@@ -178,5 +299,10 @@ def _write_csv(rows: list[dict[str, Any]], path: Path) -> None:
         writer.writerows(rows)
 
 
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run and draw what the command line asks for."""
+    command.run(figure1, define_flags(), __doc__, arguments, flagfiles.DEFAULT)
+
+
 if __name__ == "__main__":
-    train.main(figure1)
+    main()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection, Sequence
 from pathlib import Path
+
+from sop_keras import methods
 
 FOLDER = Path(__file__).resolve().parent / "flags"
 DEFAULT = "digits.flags"
 
 
 def resolve(
-    argv: list[str], default: str | None = DEFAULT
+    arguments: Sequence[str],
+    default: str | None = DEFAULT,
+    ignored: Collection[str] = (),
 ) -> tuple[list[str], str | None]:
     """Put the flags of the flagfiles in front; the default's where none is given.
 
@@ -17,9 +23,10 @@ def resolve(
     with or without its ending.
 
     Args:
-        argv: the command line, program name first.
+        arguments: the command line, without the program's name.
         default: the flagfile where none is given, nor a data set that is not the
             digits; None for none. Defaults to the digits'.
+        ignored: the names of flags that are left out of flagfiles. Defaults to none.
 
     Returns:
         The command line for absl, free of flagfiles, their flags first, so that all
@@ -30,14 +37,14 @@ def resolve(
         ValueError: for a name that is no file in either place, or a flagfile that
             includes itself.
     """
-    files, others, position = [], [], 1
-    while position < len(argv):
-        argument = argv[position]
+    files, others, position = [], [], 0
+    while position < len(arguments):
+        argument = arguments[position]
         position += 1
         if argument in ("--flagfile", "-flagfile"):
-            if position == len(argv):
+            if position == len(arguments):
                 raise ValueError("--flagfile needs a name.")
-            argument = f"--flagfile={argv[position]}"
+            argument = f"--flagfile={arguments[position]}"
             position += 1
         value = _flagfile(argument)
         if value is None:
@@ -49,8 +56,34 @@ def resolve(
     if not files and default is not None and not other_data:
         files = [_find(default)]
     lines = [line for path in files for line in read(path)]
+    lines = [line for line in lines if not names_of(line).intersection(ignored)]
     # In front, so that every other flag comes after them and wins.
-    return [*argv[:1], *lines, *others], files[-1].stem if files else None
+    return [*lines, *others], files[-1].stem if files else None
+
+
+def names_of(word: str) -> set[str]:
+    """What a flag may be called: `--nodry` sets `dry`."""
+    name = word.lstrip("-").partition("=")[0]
+    return {name, name.removeprefix("no")}
+
+
+def given(words: Sequence[str], names: Collection[str]) -> list[str]:
+    """Which of these flags are on a command line itself, not in a flagfile on it."""
+    found = [names_of(word) for word in words if word.startswith("-")]
+    return [name for name in names if any(name in one for one in found)]
+
+
+def without(words: Sequence[str], names: Collection[str]) -> list[str]:
+    """A command line without some flags, all of which take a value."""
+    rest, is_value = [], False
+    for word in words:
+        if is_value:
+            is_value = False
+        elif word.startswith("-") and names_of(word).intersection(names):
+            is_value = "=" not in word  # as in `--seeds 0,1`
+        else:
+            rest.append(word)
+    return rest
 
 
 def _is_other_dataset(arguments: list[str], place: int) -> bool:
@@ -103,8 +136,17 @@ def _find(value: str) -> Path:
     for path in (Path(value), FOLDER / value, FOLDER / f"{value}.flags"):
         if path.is_file():
             return path
-    known = ", ".join(path.name for path in sorted(FOLDER.glob("*.flags")))
     raise ValueError(
-        f"There is no flagfile {value!r}, neither as a path nor in {FOLDER}. "
-        f"Known: {known}"
+        f"There is no flagfile {value!r}, neither as a path nor in {FOLDER}, which "
+        f"has them all.{_meant(Path(value).name.removesuffix('.flags'))}"
     )
+
+
+def _meant(name: str) -> str:
+    """What a name of no flagfile may stand for."""
+    known = sorted(path.stem for path in FOLDER.glob("*.flags"))
+    for method in methods.names():
+        if (stem := name.removesuffix(f"_{method}")) != name and stem in known:
+            return f" Give {stem}.flags with --method={method}."
+    near = difflib.get_close_matches(name, known, n=4)
+    return f" Nearest: {', '.join(f'{one}.flags' for one in near)}." if near else ""

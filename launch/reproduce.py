@@ -10,42 +10,32 @@
 Runs, or resumes, the table's experiments one by one, each run in a folder of its own.
 After each experiment it writes table.md, table.csv and table.png. Complete runs are not
 run again: several processes may do some of the cells each, and a last one shows them
-all. All other flags are those of launch/train.py (its --helpshort lists them) and win
-over the flagfiles; the tables say so.
+all. All other flags are those of launch/train.py (its --help lists them) and win over
+ the flagfiles; the tables say so.
 """
 
 from __future__ import annotations
 
-import environment  # isort: skip  # noqa: F401
-
 import argparse
-import contextlib
 import dataclasses
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
+import command
+import figure1
 import flagfiles
-import keras
-import tensorflow as tf
-import train
+import flags_of
+import train_flags
 from absl import flags
-from absl.testing import flagsaver
-from paper import TABLES, Cell, Table
-from paper_tables import Ours, write
+from paper import FIGURE1, FIGURE1_METHODS, TABLES, Cell, Table
+from planned_run import PlannedRun
 
-from sop_keras.training.preemption import Preempted
-from sop_keras.training.run import Run
+from sop_keras import methods
+from sop_keras.training.experiment import Experiment
 
-FLAGS = flags.FLAGS
-
-# Flags that say where something is or how a run goes, and change no setting.
-# Flags of launch/train.py that change no table's figure.
-NO_SETTINGS = {
-    *("data_dir", "human_labels", "imagenet_dir", "deterministic", "traceback"),
-    *("table_device", "jit_compile", "steps_per_execution", "checkpoint_minutes"),
-}
 ERRORS = (ValueError, OSError, ImportError)
 
 
@@ -55,12 +45,14 @@ class Job:
 
     Args:
         arguments: the flags that they have in common.
+        values: these, parsed.
         runs: one a seed, from 0.
         changes: the flags that differ from the flagfile's, as they are written.
     """
 
     arguments: list[str]
-    runs: list[Run]
+    values: flags.FlagValues
+    runs: list[PlannedRun]
     changes: list[str]
 
     def commands(self) -> list[list[str]]:
@@ -84,23 +76,27 @@ def reproduce(options: argparse.Namespace, overrides: Sequence[str]) -> bool:
         for cell in table.cells
         if cell in chosen or any(folder.glob(f"{cell.run}-seed*"))
     }
+    used_by = [str(cell.row.method) for cell in chosen]
+    train_flags.say_what_is_not_used(overrides, used_by)
     if options.dry_run:
         for command in (command for name in names for command in jobs[name].commands()):
             print(shlex.join(["python", "launch/train.py", *command]))
         return True
     changes = dict.fromkeys(change for job in jobs.values() for change in job.changes)
     notes = captions(table, options.best, list(changes))
+    import paper_tables
+
     errors: dict[str, str | None] = {}
     for name in names:
         errors[name] = run(jobs[name])
         results = {
-            (cell.row.name, cell.column.name): Ours(
+            (cell.row.name, cell.column.name): paper_tables.Ours(
                 values(table, cell, jobs[cell.run], options.best), errors.get(cell.run)
             )
             for cell in table.cells
             if cell.run in jobs
         }
-        write(folder, table, results, notes)
+        paper_tables.write(folder, table, results, notes)
     print("", (folder / "table.md").read_text(), sep="\n")
     print(*(folder / f"table.{ending}" for ending in ("md", "csv", "png")), sep="\n")
     return not any(errors.values())
@@ -144,70 +140,70 @@ def plan(cell: Cell, overrides: Sequence[str], folder: Path, num_seeds: int) -> 
     Raises:
         ValueError: for overrides that cannot be, or a folder of other settings.
     """
-    with parsed(cell.arguments):
-        published = written_flags()
+    published = parsed(cell.arguments)
     arguments = [*cell.arguments, *overrides]
-    with parsed(arguments):
-        given = written_flags()
-        experiment = train.experiment_from_flags(FLAGS, FLAGS.method[0])
-        files = train.files_from_flags(FLAGS)
-        execution = train.execution_from_flags(FLAGS)
+    values = parsed(arguments)
+    execution = train_flags.execution(values)
     if execution.strategy != "none":
         raise ValueError(
             "A table is reproduced on one device. Received: --strategy="
             f"{execution.strategy}; run the commands that --dry_run shows with it."
         )
-    changed = {name: text for name, text in given.items() if text != published[name]}
-    for name, flag in (("method", "--methods=sop,ce"), ("seed", "--seeds=5")):
-        if name in changed:
-            raise ValueError(f"{changed[name]} is not for a table: choose by {flag}.")
+    for name, flag in (("method", "--methods=NAMES"), ("seed", "--seeds=5")):
+        if values[name].value != published[name].value:
+            raise ValueError(
+                f"{values[name].serialize()} is not for a table: choose by {flag}."
+            )
+    experiment = train_flags.experiment(values, values.method[0])
     runs = [
-        Run(
+        PlannedRun(
             dataclasses.replace(experiment, seed=seed),
             folder / f"{cell.run}-seed{seed}",
-            files,
+            train_flags.files(values),
             execution,
         )
         for seed in range(num_seeds)
     ]
-    changes = [text for name, text in changed.items() if name not in NO_SETTINGS]
-    return Job(arguments, runs, changes)
+    expected = train_flags.experiment(published, published.method[0])
+    return Job(arguments, values, runs, changes_of(expected, experiment))
 
 
-@contextlib.contextmanager
-def parsed(arguments: Sequence[str]) -> Iterator[None]:
-    """FLAGS as these arguments say, and as before afterwards."""
-    with flagsaver.flagsaver():
-        FLAGS.unparse_flags()
-        rest = FLAGS(flagfiles.resolve(["train.py", *arguments])[0])
-        if len(rest) > 1:
-            raise ValueError(f"arguments that are no flags: {' '.join(rest[1:])}")
-        yield
+def changes_of(published: Experiment, asked: Experiment) -> list[str]:
+    """The flags of the settings that differ, as they are written.
+
+    Flags that say where the data are, or how a run is computed, are no settings.
+    """
+    return [
+        flags_of.written(field, getattr(now, field.name))
+        for there, now in ((published, asked), (published.method, asked.method))
+        for field in flags_of.fields_of(now)
+        if getattr(there, field.name) != getattr(now, field.name)
+    ]
 
 
-def written_flags() -> dict[str, str]:
-    """The flags of launch/train.py as they are now, each as it is written."""
-    return {
-        flag.name: flag.serialize() or f"--{flag.name} unset"
-        for flag in FLAGS.get_key_flags_for_module(train)
-    }
+def parsed(arguments: Sequence[str]) -> flags.FlagValues:
+    """The flags of launch/train.py as these arguments have them."""
+    values = train_flags.define()
+    return command.parse(values, arguments, flagfiles.DEFAULT).flags
 
 
 def run(job: Job) -> str | None:
     """Train what is not complete; the error that ended it, if any."""
-    with parsed(job.arguments):
-        if FLAGS.deterministic:
-            tf.config.experimental.enable_op_determinism()
-        try:
-            for one, command in zip(job.runs, job.commands(), strict=True):
-                print(f"\n{one.folder}", flush=True)
-                one.train(verbose=2, flags=shlex.join(command))
-                keras.utils.clear_session()  # or memory grows from run to run
-        except ERRORS as error:
-            if FLAGS.traceback:
-                raise
-            print(f"error: {error}", flush=True)
-            return " ".join(str(error).split())
+    import keras
+    import tensorflow as tf
+
+    if job.values.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    try:
+        for one, words in zip(job.runs, job.commands(), strict=True):
+            print(f"\n{one.folder}", flush=True)
+            one.make().train(verbose=2, flags=shlex.join(words))
+            keras.utils.clear_session()  # or memory grows from run to run
+    except ERRORS as error:
+        if job.values.traceback:
+            traceback.print_exc()
+        print(f"error: {error}", flush=True)
+        return " ".join(str(error).split())
     return None
 
 
@@ -240,8 +236,8 @@ def captions(table: Table, best: bool, changes: Sequence[str]) -> list[str]:
 def reproduce_figure1(options: argparse.Namespace, overrides: Sequence[str]) -> None:
     """Figure 1, by its own launcher."""
     arguments = [
-        "--flagfile=fig1_40_sop.flags",
-        f"--method={','.join(options.methods or ('sop', 'ce'))}",
+        f"--flagfile={FIGURE1}",
+        f"--method={','.join(options.methods or FIGURE1_METHODS)}",
         f"--seeds={','.join(map(str, range(options.seeds)))}",
         f"--output_dir={options.output_dir or 'runs/figure1'}",
         *overrides,
@@ -249,10 +245,8 @@ def reproduce_figure1(options: argparse.Namespace, overrides: Sequence[str]) -> 
     if options.dry_run:
         print(shlex.join(["python", "launch/figure1.py", *arguments]))
         return
-    import figure1  # not before: its flags are none of the tables'
-
-    with parsed(arguments):
-        figure1.figure1("figure1")
+    line = command.parse(figure1.define_flags(), arguments)
+    figure1.figure1(dataclasses.replace(line, flagfile="figure1"))
 
 
 def options_and_overrides(
@@ -269,7 +263,7 @@ def options_and_overrides(
     add("--figure", type=int, choices=[1], help="of the paper")
     add("--seeds", type=int, default=5, metavar="N", help="runs of a cell; 5 if unset")
     add("--cells", type=_names, help="columns, by name; all if unset")
-    add("--methods", type=_names, help="sop, sop_plus, ce; all there are if unset")
+    add("--methods", type=_names, help=f"{', '.join(methods.names())}; all if unset")
     add("--output_dir", help="runs/tableN, runs/figure1 if unset")
     add("--best", action="store_true", help="of the best epoch, not of the last one")
     add("--dry_run", action="store_true", help="print the commands, run nothing")
@@ -290,20 +284,21 @@ def _names(text: str) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Reproduce what is asked for; 0, or 1 where something of it failed."""
     options, overrides = options_and_overrides(arguments)
-    train.show_messages()
+    command.show_messages()
     succeeded = True
-    try:
+    # Of the overrides, how errors are shown: some come before the others are parsed.
+    values = command.new_flags()
+    shown = [one for one in overrides if flagfiles.given([one], ["traceback"])]
+
+    def reproduce_all() -> None:
+        nonlocal succeeded
+        values(["", *shown])
         if options.table is not None:
             succeeded = reproduce(options, overrides)
         if options.figure is not None:
             reproduce_figure1(options, overrides)
-    except Preempted as stopped:
-        print(stopped, file=sys.stderr)
-        return train.CONTINUE
-    except (*ERRORS, flags.Error) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0 if succeeded else 1
+
+    return command.exit_code(reproduce_all, values) or int(not succeeded)
 
 
 if __name__ == "__main__":

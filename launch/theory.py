@@ -14,52 +14,74 @@ steps that are too coarse for some of the claims.
 
 from __future__ import annotations
 
-import environment  # isort: skip  # noqa: F401
-
 import csv
-import logging
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from absl import app, flags
+import command
+from absl import flags
 
-from sop_keras.theory.figures import FIGURES, Finding, make_figure, write_rows
+from sop_keras.files.atomic import replacing
 
-FLAGS = flags.FLAGS
+if TYPE_CHECKING:
+    from sop_keras.theory.figures import Finding
 
 NAMES = {"2": "figure2", "3": "figure3", "4": "figure4", "condition27": "condition27"}
 
-flags.DEFINE_enum("figure", "all", [*NAMES, "all"], "What to make.")
-flags.DEFINE_string(
-    "output_dir", None, "runs/theory if unset, with --quick runs/theory-quick."
-)
-flags.DEFINE_bool("quick", False, "Coarse grids.")
-flags.DEFINE_integer(
-    "workers", os.cpu_count() or 1, "How many processes.", lower_bound=1
-)
+# What a shell expects of a process that Ctrl-C ended.
+INTERRUPTED = 130
 
 
-def theory() -> None:
-    """Make the figures that the flags name, and show what was found."""
-    folder = Path(
-        FLAGS.output_dir or ("runs/theory-quick" if FLAGS.quick else "runs/theory")
+def define_flags() -> flags.FlagValues:
+    """New flags of this command."""
+    values = command.new_flags()
+    own = command.own(values)
+    flags.DEFINE_enum("figure", "all", [*NAMES, "all"], "What to make.", **own)
+    flags.DEFINE_string(
+        "output_dir",
+        None,
+        "runs/theory if unset, with --quick runs/theory-quick.",
+        **own,
     )
-    names = list(NAMES.values()) if FLAGS.figure == "all" else [NAMES[FLAGS.figure]]
+    flags.DEFINE_bool("quick", False, "Coarse grids.", **own)
+    flags.DEFINE_integer(
+        "workers", os.cpu_count() or 1, "How many processes.", lower_bound=1, **own
+    )
+    return values
+
+
+def theory(line: command.CommandLine) -> None:
+    """Make the figures that the flags name, and show what was found."""
+    try:
+        _theory(line.flags)
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command goes on.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _theory(values: flags.FlagValues) -> None:
+    folder = Path(
+        values.output_dir or ("runs/theory-quick" if values.quick else "runs/theory")
+    )
+    names = list(NAMES.values()) if values.figure == "all" else [NAMES[values.figure]]
     check_folder(folder)
+    from sop_keras.theory.figures import FIGURES, make_figure
+
     table: list[tuple[str, Finding]] = []
     for name in names:
         kind = FIGURES[name].Settings
         start = time.monotonic()
         found = make_figure(
-            name, kind.quick() if FLAGS.quick else kind(), folder, FLAGS.workers
+            name, kind.quick() if values.quick else kind(), folder, values.workers
         )
         print(f"{name}: {time.monotonic() - start:.0f} s", flush=True)
         table += [(name, one) for one in found]
         write_findings(folder / "findings.csv", table)
-    if FLAGS.quick:
+    if values.quick:
         print(
             "\nCoarse grids and steps: some claims may not hold (NO) that do in full."
         )
@@ -81,7 +103,7 @@ def check_folder(folder: Path) -> None:
     if path.exists():
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
-        if any(row.get("figure") not in FIGURES for row in rows):
+        if any(row.get("figure") not in NAMES.values() for row in rows):
             raise ValueError(
                 f"{path} was not written by this command. Choose another folder, or "
                 "delete it."
@@ -90,6 +112,8 @@ def check_folder(folder: Path) -> None:
 
 def write_findings(path: Path, table: list[tuple[str, Finding]]) -> None:
     """Write what was found; what the file has of other figures stays."""
+    from sop_keras.theory.figures import write_rows
+
     rows: list[dict[str, Any]] = [
         {"figure": name, **found._asdict()} for name, found in table
     ]
@@ -97,10 +121,9 @@ def write_findings(path: Path, table: list[tuple[str, Finding]]) -> None:
     if path.exists():
         with path.open(newline="") as file:
             rows += [row for row in csv.DictReader(file) if row["figure"] not in made]
-    order = list(FIGURES)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    write_rows(temporary, sorted(rows, key=lambda row: order.index(row["figure"])))
-    os.replace(temporary, path)
+    order = list(NAMES.values())
+    with replacing(path) as partial:
+        write_rows(partial, sorted(rows, key=lambda row: order.index(row["figure"])))
 
 
 def findings_table(table: list[tuple[str, Finding]]) -> str:
@@ -111,24 +134,9 @@ def findings_table(table: list[tuple[str, Finding]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Make figures; one line for what a user can mend, and for Ctrl-C."""
-    logging.getLogger("sop_keras").addHandler(logging.StreamHandler(sys.stderr))
-    logging.getLogger("sop_keras").setLevel(logging.INFO)
-    logging.getLogger("sop_keras").propagate = False
-
-    def run(rest: list[str]) -> None:
-        try:
-            if len(rest) > 1:
-                raise ValueError(f"arguments that are no flags: {' '.join(rest[1:])}")
-            theory()
-        except (ValueError, OSError, ImportError) as error:
-            sys.exit(f"error: {error}")
-        except KeyboardInterrupt:
-            print("\nInterrupted. The same command goes on.", file=sys.stderr)
-            sys.exit(130)
-
-    app.run(run)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make figures; progress is shown apart from the results, on stderr."""
+    command.run(theory, define_flags(), __doc__, arguments, messages=sys.stderr)
 
 
 if __name__ == "__main__":

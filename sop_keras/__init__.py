@@ -15,16 +15,40 @@ __version__ = "0.1.0"
 
 # Where each public name is; a value without a colon is a module.
 _PUBLIC = {
-    "SOPModel": "sop_keras.core.model:SOPModel",
-    "NoiseMonitor": "sop_keras.monitoring.noise_monitor:NoiseMonitor",
+    # Models and methods
+    "NoisyLabelModel": "sop_keras.core.model:NoisyLabelModel",
+    "SOPModel": "sop_keras.methods.sop_model:SOPModel",
+    "methods": "sop_keras.methods",
+    "Method": "sop_keras.core.method:Method",
+    "Table": "sop_keras.core.example_tables:Table",
+    "suggest_uv_rates": "sop_keras.methods.sop_rates:suggest_uv_rates",
+    "empirical_class_prior": "sop_keras.methods.sop_regularizers:empirical_class_prior",
+    # Data
+    "with_index": "sop_keras.core.with_index:with_index",
+    "with_epoch": "sop_keras.core.with_epoch:with_epoch",
     "TwoViews": "sop_keras.augment.two_views:TwoViews",
     "UDA": "sop_keras.augment.layers:UDA",
     "AutoAugment": "sop_keras.augment.layers:AutoAugment",
-    "Weak": "sop_keras.augment.layers:Weak",
-    "CrossEntropyModel": "sop_keras.methods.cross_entropy:CrossEntropyModel",
-    "suggest_noise_rates": "sop_keras.methods.sop_rates:suggest_noise_rates",
-    "with_epoch": "sop_keras.core.with_epoch:with_epoch",
-    "with_index": "sop_keras.core.with_index:with_index",
+    "CropAndFlip": "sop_keras.augment.layers:CropAndFlip",
+    "KerasAugmentation": "sop_keras.augment.keras_layer:KerasAugmentation",
+    "load_dataset": "sop_keras.data.datasets.by_name:load_dataset",
+    "DataFiles": "sop_keras.data.datasets.by_name:DataFiles",
+    # Networks
+    "build_backbone": "sop_keras.backbones.build:build_backbone",
+    "synchronize_batch_norm": (
+        "sop_keras.backbones.synchronized:synchronize_batch_norm"
+    ),
+    "SGD": "sop_keras.optimizers.sgd:SGD",
+    # Wrong labels
+    "find_label_issues": "sop_keras.label_issues.find:find_label_issues",
+    "write_label_issues": "sop_keras.label_issues.export:write_label_issues",
+    "read_label_issues": "sop_keras.label_issues.export:read_label_issues",
+    "cleanlab_inputs": "sop_keras.label_issues.cleanlab:cleanlab_inputs",
+    "NoiseMonitor": "sop_keras.monitoring.noise_monitor:NoiseMonitor",
+    # Runs
+    "Experiment": "sop_keras.training.experiment:Experiment",
+    "Run": "sop_keras.training.run:Run",
+    "write_report": "sop_keras.report.write:write_report",
 }
 
 # Whose classes saved models name: Keras loads them only once these are imported.
@@ -34,7 +58,7 @@ _REGISTERED = (
     "sop_keras.augment.two_views",
     "sop_keras.backbones.layers",
     "sop_keras.core.model",
-    "sop_keras.methods.cross_entropy",
+    "sop_keras.methods.sop_model",
     "sop_keras.optimizers.schedules",
     "sop_keras.optimizers.sgd",
 )
@@ -45,12 +69,12 @@ __all__ = [*_PUBLIC]
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _PUBLIC[name].partition(":")
+    if not attribute:  # such a module says what can be known without Keras
+        return importlib.import_module(module)
     _check_backend()
     _import_registered()
-    module, _, attribute = _PUBLIC[name].partition(":")
-    value = importlib.import_module(module)
-    if attribute:
-        value = getattr(value, attribute)
+    value = getattr(importlib.import_module(module), attribute)
     globals()[name] = value
     return value
 
@@ -72,6 +96,7 @@ def _check_backend() -> None:
 def _import_registered() -> None:
     for module in _REGISTERED:
         importlib.import_module(module)
+    importlib.import_module("sop_keras.methods").load_all()
 
 
 if importlib.util.find_spec("tensorflow") is None:

@@ -16,14 +16,14 @@ import tensorflow as tf
 def rows_and_columns(
     top: Any, left: Any, flipped: Any, height: int, width: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The rows and columns that windows show, from -padding on.
+    """The rows and columns that crops show, from -padding on.
 
     Args:
-        top: the row of each window's first pixel, int32 `(batch_size,)`.
+        top: the row of each crop's first pixel, int32 `(batch_size,)`.
         left: its column.
-        flipped: whether the window is mirrored left to right, bool `(batch_size,)`.
-        height: of the windows, in pixels.
-        width: of the windows, in pixels.
+        flipped: whether the crop is mirrored left to right, bool `(batch_size,)`.
+        height: of the crops, in pixels.
+        width: of the crops, in pixels.
 
     Returns:
         int32 `(batch_size, height)` and `(batch_size, width)`.

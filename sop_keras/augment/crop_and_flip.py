@@ -22,7 +22,7 @@ def pad_crop_flip(
 ) -> tf.Tensor:
     """Each image shifted by up to `padding` pixels and, half the time, mirrored.
 
-    Black borders of `padding` pixels are added, a window of the original size is cut
+    Black borders of `padding` pixels are added, a crop of the original size is cut
     out at random, and it is flipped left to right with probability 1/2: He et al.,
     "Deep Residual Learning for Image Recognition" (CVPR 2016), Section 4.2. An image's
     draws depend on (seed, epoch, id) alone, so its view is the same whatever batch,

@@ -8,6 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from sop_keras.validation import check_integer
+
 
 def check_images(images: Any) -> tf.Tensor:
     """`images` as a tensor, if they are a batch that can be augmented.
@@ -79,12 +81,7 @@ def size_for(name: str, size: int | None, images: tf.Tensor, share: int) -> int:
         ValueError: if it is negative.
     """
     size = min(images.shape[1:3]) // share if size is None else size
-    if size < 0:
-        raise ValueError(
-            f"`{name}` must not be negative. Received: {name}={size}. Pass 0 to leave "
-            "that step out."
-        )
-    return size
+    return check_integer(name, size, 0, mend="Pass 0 to leave that step out.")
 
 
 def on_cpu(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:

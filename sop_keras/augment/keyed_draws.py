@@ -70,8 +70,15 @@ class KeyedGenerator:
 def keyed_draws(layer: keras.layers.Layer, key: tf.Tensor) -> Iterator[None]:
     """Where keras-cv's layers draw from `key` as a function is traced.
 
-    They hold a `tf.random.Generator` each, and samplers that draw by `tf.random`. The
-    layers of Keras hold neither; `keras.StatelessScope` is for them.
+    They hold a `tf.random.Generator` each, whose place is taken, and samplers. Those
+    have no generator to replace: keras-cv 0.9's call `tf.random.normal` and
+    `tf.random.uniform`, of which only `seed` can be set. It is no key: operations with
+    equal seeds go on drawing from a state of their own, and it must be a Python integer
+    when the graph is built, equal for all images (a tensor ends in "Expected int for
+    argument 'seed2'"). Replacing functions of `tf.random` meanwhile would reach other
+    threads. So what the two samplers compute is computed here, from keyed draws.
+
+    The layers of Keras hold neither; `keras.StatelessScope` is for them.
 
     Args:
         layer: any layer; the layers in it count too.

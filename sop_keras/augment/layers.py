@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from sop_keras.augment.crop_and_flip import pad_crop_flip
 from sop_keras.augment.cutout import FILL
 from sop_keras.augment.uda import uda
 from sop_keras.randomness.keyed import random_bits
+from sop_keras.validation import check_integer, is_integer
 
 
 class RandomLayer(keras.layers.Layer):
@@ -118,7 +118,7 @@ class AugmentationLayer(RandomLayer):
 
 
 @keras.saving.register_keras_serializable(package="sop_keras")
-class Weak(AugmentationLayer):
+class CropAndFlip(AugmentationLayer):
     """Pad, crop at random, flip at random: the weak view. See `pad_crop_flip`.
 
     It is called as `UDA` is, and belongs in the input pipeline as well.
@@ -260,12 +260,8 @@ def checked_size(name: str, size: int | None) -> int | None:
     """
     if size is None:
         return None
-    if not _is_integer(size) or size < 0:
-        raise ValueError(
-            f"`{name}` must be an integer number of pixels, not negative, or None for "
-            f"what fits the images. Received: {name}={size!r}."
-        )
-    return int(size)
+    meaning = "the number of pixels, or None for what fits the images"
+    return check_integer(name, size, 0, meaning=meaning)
 
 
 def checked_fill(fill: Sequence[int]) -> tuple[int, ...]:
@@ -278,17 +274,13 @@ def checked_fill(fill: Sequence[int]) -> tuple[int, ...]:
         ValueError: if it is something else.
     """
     color = tuple(fill) if np.iterable(fill) else ()
-    valid = all(_is_integer(value) and 0 <= value <= 255 for value in color)
+    valid = all(is_integer(value) and 0 <= value <= 255 for value in color)
     if len(color) not in (1, 3) or not valid:
         raise ValueError(
             "`fill` must be three integers from 0 to 255, such as (125, 122, 113), or "
             f"one for grey images, such as (128,). Received: fill={fill!r}."
         )
     return tuple(int(value) for value in color)
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def checked_keys(

@@ -18,6 +18,7 @@ from sop_keras.augment import geometric, photometric
 from sop_keras.augment.cutout import FILL, cutout
 from sop_keras.augment.geometric import fixed_point
 from sop_keras.augment.images import check_colors, check_images
+from sop_keras.validation import check_choice_of
 
 OPERATIONS = (
     *("Invert", "Cutout", "Sharpness", "AutoContrast", "Posterize", "ShearX"),
@@ -236,8 +237,7 @@ def apply_operation(
     """
     images = check_images(images)
     check_colors(images)
-    if name not in OPERATIONS:
-        raise ValueError(f"`name` must be one of {OPERATIONS}. Received: {name!r}")
+    check_choice_of("name", name, OPERATIONS)
     height, width = images.shape[1:3]
     if centres is None:
         centres = [[height // 2, width // 2]]

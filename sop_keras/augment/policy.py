@@ -188,13 +188,13 @@ def _places_through_maps(
     have_before: tf.Tensor,
     image_size: tuple[int, int],
 ) -> tf.Tensor:
-    """Where the pixels of windows into images that went through maps come from.
+    """Where the pixels of crops into images that went through maps come from.
 
-    A pixel is followed back through the window, the map and, where there is one, the
+    A pixel is followed back through the crop, the map and, where there is one, the
     map before it.
 
     Args:
-        rows: that the windows show, int32 `(batch_size, height)`.
+        rows: that the crops show, int32 `(batch_size, height)`.
         columns: likewise, `(batch_size, width)`.
         maps: int32 `(batch_size, 6)`, in fixed point.
         maps_before: likewise.

@@ -8,14 +8,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from sop_keras.augment.keyed_views import keyed_views
 from sop_keras.augment.layers import (
     UDA,
     AugmentationLayer,
+    CropAndFlip,
     RandomLayer,
-    Weak,
     checked_keys,
 )
-from sop_keras.randomness.keyed import random_bits
 
 
 @keras.saving.register_keras_serializable(package="sop_keras")
@@ -38,7 +38,7 @@ class TwoViews(RandomLayer):
         strong: a layer of this package, a `KerasAugmentation`, or any other function of
             `(images, ids, epoch, seed)`, called with their names. Defaults to `None`:
             `UDA()`.
-        weak: likewise. Defaults to `None`: `Weak()`.
+        weak: likewise. Defaults to `None`: `CropAndFlip()`.
         seed: an integer in `[0, 2**64)`, of both views: it takes the place of seeds
             that layers were made with. Defaults to `0`.
         **kwargs: `name`, `dtype`, as in Keras.
@@ -76,9 +76,7 @@ class TwoViews(RandomLayer):
     ):
         super().__init__(seed, **kwargs)
         self.strong = UDA() if strong is None else checked_view("strong", strong)
-        self.weak = Weak() if weak is None else checked_view("weak", weak)
-        # As in `data.batches.pipelines`: the weak view is the one without a pair.
-        self._strong_seed = int(random_bits(seed, "strong_view"))
+        self.weak = CropAndFlip() if weak is None else checked_view("weak", weak)
 
     def call(
         self, images: Any, y: Any, sample_weight: Any = None
@@ -109,9 +107,8 @@ class TwoViews(RandomLayer):
             )
         epoch = y["epoch"] if "epoch" in y else self.fresh_epoch()
         ids, epoch = checked_keys(y["index"], epoch, tf.TensorShape(None))
-        weak = self.weak(images=images, ids=ids, epoch=epoch, seed=self.seed)
-        strong = self.strong(
-            images=images, ids=ids, epoch=epoch, seed=self._strong_seed
+        weak, strong = keyed_views(
+            (self.weak, self.strong), (images, images), ids, epoch, self.seed
         )
         views = (weak, strong)
         return (views, y) if sample_weight is None else (views, y, sample_weight)
@@ -150,7 +147,7 @@ def checked_view(name: str, view: Callable[..., Any]) -> Callable[..., Any]:
         )
     if not callable(view):
         raise ValueError(
-            f"`{name}` must be a layer of sop_keras.augment, such as UDA(), or a "
+            f"`{name}` must be a view of sop_keras, such as UDA(), or a "
             f"function of (images, ids, epoch, seed). Received: {view!r}."
         )
     if isinstance(view, keras.layers.Layer) and not isinstance(view, AugmentationLayer):

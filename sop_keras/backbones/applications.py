@@ -6,7 +6,6 @@ import functools
 import inspect
 import math
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 
 import keras
@@ -14,6 +13,7 @@ import keras
 from sop_keras.backbones import layers
 from sop_keras.backbones.initializers import default_seeds, fan_in_uniform, layer_seeds
 from sop_keras.backbones.input_scaling import checked_statistics, preprocessed
+from sop_keras.backbones.names import APPLICATIONS, snake_case
 from sop_keras.backbones.pretrained import (
     FROM_SCRATCH,
     IMAGENET,
@@ -26,18 +26,6 @@ _SMALLEST = {"inception_resnet_v2": 75, "inception_v3": 75, "xception": 71}
 
 # The paper's networks, which its authors took from PyTorch.
 _PAPER = ("inception_resnet_v2", "resnet50")
-
-
-def snake_case(name: str) -> str:
-    """`"EfficientNetB0"` as `"efficientnet_b0"`; what is in snake case stays."""
-    name = name.replace("Net", "net").replace("NeXt", "next")
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
-
-
-APPLICATIONS: dict[str, Callable[..., keras.Model]] = {
-    snake_case(name): build
-    for name, build in inspect.getmembers(keras.applications, inspect.isfunction)
-}
 
 
 def application(
@@ -69,7 +57,7 @@ def application(
 
     Args:
         name: Keras' name of the network, such as `"EfficientNetB0"`, or that in snake
-            case, `"efficientnet_b0"`: a key of `APPLICATIONS`.
+            case, `"efficientnet_b0"`: a key of `names.APPLICATIONS`.
         input_shape: `(height, width, channels)`, 3 channels with weights. At least
             32x32 pixels, 71x71 for Xception, 75x75 for the Inception networks.
         num_classes: the number of classes.
@@ -99,7 +87,7 @@ def application(
             f"{', '.join(APPLICATIONS)}."
         )
     check_pretrained(pretrained)
-    family = APPLICATIONS[key].__module__.rpartition(".")[2]
+    family = _published(key).__module__.rpartition(".")[2]
     inputs = layers.image_input(input_shape, _SMALLEST.get(family, 32))
     seeds = layer_seeds(seed)
     with default_seeds(next(seeds)):
@@ -170,9 +158,14 @@ def inception_resnet_v2(
     )
 
 
+def _published(key: str) -> Callable[..., keras.Model]:
+    """Keras' own function of a network."""
+    return getattr(keras.applications, APPLICATIONS[key])
+
+
 def _untrained(key: str, images: keras.KerasTensor) -> keras.Model:
     """The network without top, its first convolution on `images` themselves."""
-    build = APPLICATIONS[key]
+    build = _published(key)
     if "include_preprocessing" in inspect.signature(build).parameters:
         build = functools.partial(build, include_preprocessing=False)
     elif key.startswith("efficientnet_b"):
@@ -187,7 +180,7 @@ def _trained(
     key: str, images: keras.KerasTensor, pretrained: str | os.PathLike[str]
 ) -> keras.Model:
     """The network without top, with weights, on `images` as they were trained on."""
-    build = APPLICATIONS[key]
+    build = _published(key)
     if pretrained != IMAGENET:
         network = _without_top(build, images, weights=None)
         with_top = functools.partial(build, include_top=True, weights=None)

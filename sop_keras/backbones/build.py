@@ -3,74 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import pkgutil
+from collections.abc import Sequence
 
 import keras
 
-from sop_keras.backbones.applications import (
+from sop_keras.backbones.applications import application
+from sop_keras.backbones.keras_hub import keras_hub_backbone
+from sop_keras.backbones.names import (
     APPLICATIONS,
-    application,
-    inception_resnet_v2,
-    resnet50,
+    BACKBONES,
+    PREFIX,
+    check_backbone_name,
     snake_case,
 )
-from sop_keras.backbones.cnn import cnn
-from sop_keras.backbones.keras_hub import PREFIX, keras_hub_backbone
-from sop_keras.backbones.mlp import mlp
-from sop_keras.backbones.preact_resnet import preact_resnet18
 from sop_keras.backbones.pretrained import FROM_SCRATCH
-from sop_keras.backbones.resnet import resnet34
-
-__all__ = [
-    "BACKBONES",
-    "application",
-    "backbone_names",
-    "build_backbone",
-    "check_backbone_name",
-    "cnn",
-    "inception_resnet_v2",
-    "keras_hub_backbone",
-    "mlp",
-    "preact_resnet18",
-    "resnet34",
-    "resnet50",
-]
-
-# The small ones, and the networks of the paper.
-BACKBONES: dict[str, Callable[[Sequence[int], int, int | None], keras.Model]] = {
-    "cnn": cnn,
-    "inception_resnet_v2": inception_resnet_v2,
-    "mlp": mlp,
-    "preact_resnet18": preact_resnet18,
-    "resnet34": resnet34,
-    "resnet50": resnet50,
-}
-
-
-def backbone_names() -> list[str]:
-    """All names that `build_backbone` knows, sorted, but for KerasHub's presets."""
-    return sorted({*BACKBONES, *APPLICATIONS})
-
-
-def check_backbone_name(name: str) -> None:
-    """Refuse a name that `build_backbone` does not know.
-
-    Presets of KerasHub are only looked for when they are built.
-
-    Args:
-        name: as for `build_backbone`.
-
-    Raises:
-        ValueError: if the name is unknown; the message has the known ones.
-    """
-    if name in BACKBONES or snake_case(name) in APPLICATIONS:
-        return
-    if name.startswith(PREFIX) and name != PREFIX:
-        return
-    raise ValueError(
-        f"Unknown backbone {name!r}. Known ones: {', '.join(backbone_names())}; and "
-        f"{PREFIX}PRESET for a preset of KerasHub or a folder that holds one."
-    )
 
 
 def build_backbone(
@@ -107,10 +54,9 @@ def build_backbone(
     Returns:
         A functional model from images, shape `(batch_size, *input_shape)`, standardised
         whether it has weights or not, to logits, float32 of shape `(batch_size,
-        num_classes)`. From scratch, the weights of the networks in `BACKBONES` start as
-        PyTorch's do (`initializers.fan_in_uniform`), and so does every head. Their
-        BatchNorm has PyTorch's momentum and, but for the two of keras.applications, its
-        epsilon.
+        num_classes)`. From scratch, the weights of the six networks named above start
+        as PyTorch's do, and so does every head. Their BatchNorm has PyTorch's momentum
+        and, but for the two of keras.applications, its epsilon.
 
     Raises:
         ValueError: if the name is unknown, an argument is invalid, there are no weights
@@ -142,4 +88,5 @@ def build_backbone(
             f"of it. Received: pretrained={str(pretrained)!r}. Those of "
             f"keras.applications have some: {', '.join(APPLICATIONS)}."
         )
-    return BACKBONES[name](input_shape, num_classes, seed)
+    build = pkgutil.resolve_name(BACKBONES[name])
+    return build(input_shape, num_classes, seed)

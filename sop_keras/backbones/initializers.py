@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
+from sop_keras.validation import check_integer
+
 
 def fan_in_uniform(
     fan_in: int, seed: int | None = None
@@ -33,11 +35,7 @@ def fan_in_uniform(
     Raises:
         ValueError: if `fan_in` is not positive.
     """
-    if fan_in < 1:
-        raise ValueError(
-            "`fan_in` must be a positive integer, the number of inputs of each unit. "
-            f"Received: fan_in={fan_in}."
-        )
+    check_integer("fan_in", fan_in, 1, meaning="the number of inputs of each unit")
     limit = 1 / math.sqrt(fan_in)
     return keras.initializers.RandomUniform(-limit, limit, seed=seed)
 
@@ -58,11 +56,7 @@ def layer_seeds(seed: int | None) -> Iterator[int | None]:
     """
     if seed is None:
         return itertools.repeat(None)
-    if seed < 0:
-        raise ValueError(
-            "`seed` must be a non-negative integer, or None for Keras' global seed. "
-            f"Received: seed={seed}."
-        )
+    seed = check_integer("seed", seed, 0, meaning="or None for Keras' global seed")
     # Keras takes seeds modulo 2**31 - 2 on TensorFlow: 30 bits leave room to count.
     start = int(np.random.SeedSequence(seed).generate_state(1)[0]) >> 2
     return itertools.count(start)

@@ -12,9 +12,8 @@ import numpy as np
 from sop_keras.backbones import layers
 from sop_keras.backbones.initializers import default_seeds, layer_seeds
 from sop_keras.backbones.input_scaling import checked_statistics, preprocessed
+from sop_keras.backbones.names import PREFIX
 from sop_keras.backbones.pretrained import FROM_SCRATCH, IMAGENET
-
-PREFIX = "keras_hub:"
 
 
 def keras_hub_backbone(

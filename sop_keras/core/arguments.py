@@ -6,38 +6,6 @@ import warnings
 from typing import Any
 
 import keras
-import numpy as np
-
-
-def check_integer(name: str, value: Any, least: int) -> int:
-    """`value` as an int.
-
-    Raises:
-        ValueError: if it is no integer, or smaller than `least`.
-    """
-    is_integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not is_integer or value < least:
-        raise ValueError(
-            f"`{name}` must be an integer of at least {least}. Received: {value!r}"
-        )
-    return int(value)
-
-
-def check_non_negative(name: str, value: Any) -> float:
-    """`value` as a float.
-
-    Raises:
-        ValueError: if it is negative, not finite, or no number.
-    """
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = np.nan
-    if not (np.isfinite(number) and number >= 0):
-        raise ValueError(
-            f"`{name}` must be a finite number of at least 0. Received: {value!r}"
-        )
-    return number
 
 
 def check_backbone(backbone: Any, num_classes: int, from_logits: bool) -> None:
@@ -59,6 +27,23 @@ def check_backbone(backbone: Any, num_classes: int, from_logits: bool) -> None:
             check_outputs(outputs[0] if len(outputs) == 1 else outputs, num_classes)
     if from_logits and _last_operation(backbone) == "Softmax":
         _warn_of_softmax()
+
+
+def check_method(method: Any, kind: type) -> None:
+    """Check that a method is an object of one.
+
+    Args:
+        method: what came.
+        kind: the class that all methods derive from.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if not isinstance(method, kind):
+        raise ValueError(
+            "`method` must be a method, such as sop_keras.methods.SOP() or "
+            f"methods.CrossEntropy(). Received: {method!r}"
+        )
 
 
 def check_table_device(table_device: Any) -> str | None:

@@ -153,13 +153,17 @@ class DistributedModel(keras.Model):
         if self.compiled and self.built and not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
 
-    def _apply_gradients(self, gradients: list[Any], batch: GlobalBatch) -> None:
-        """Step the network by the sum of all replicas' gradients."""
-        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+    def _apply_gradients(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        gradients: list[Any],
+        weights: list[keras.Variable],
+        batch: GlobalBatch,
+    ) -> None:
+        """Step weights by the sum of all replicas' gradients."""
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             gradients = batch.agree_on_overflow(gradients)
-        self.optimizer.apply_gradients(
-            zip(gradients, self.trainable_weights, strict=True)
-        )
+        optimizer.apply_gradients(zip(gradients, weights, strict=True))
 
     def _track_loss(self, loss: Any, batch_size: Any) -> None:
         """Count a mean over `batch_size` examples, this replica's, in `loss`."""

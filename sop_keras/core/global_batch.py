@@ -79,6 +79,18 @@ class GlobalBatch:
                 values = tf.identity(values)
         return self._context.all_gather(values, axis=0)
 
+    def places(self) -> Any:
+        """Where this part's examples are in what `gather` gives, int32 `(part_size,)`.
+
+        Parts come in the order of the replicas.
+        """
+        places = ops.arange(ops.cast(self._part_size, "int32"))
+        if self.num_replicas == 1:
+            return places
+        sizes = self.gather(ops.cast(ops.reshape(self._part_size, (1,)), "int32"))
+        before = ops.arange(self.num_replicas) < self._context.replica_id_in_sync_group
+        return places + ops.sum(ops.where(before, sizes, 0))
+
     def gather_together(self, *values: Any) -> tuple[Any, ...]:
         """As `gather`, for several float32 tensors of shape `(part_size, k)` at once.
 

@@ -46,6 +46,8 @@ class IndexedModel(DistributedModel):
         shuffle: bool = True,
         class_weight: Any = None,
         sample_weight: Any = None,
+        scan_data: Any = None,
+        total_epochs: int | None = None,
         **kwargs: Any,
     ) -> keras.callbacks.History:
         """`keras.Model.fit`, on data whose examples have ids.
@@ -69,6 +71,12 @@ class IndexedModel(DistributedModel):
             class_weight: a dict of class to weight, for any kind of data.
             sample_weight: for arrays: a factor on each example's losses, shape `(n,)`,
                 finite and not negative.
+            scan_data: for methods that look at all examples before an epoch, what they
+                look at: a stream of `(x, {"label": y, "index": i})`, each example
+                once, in one view, unaugmented. Defaults to `None`: the arrays that are
+                trained on; a stream must be given.
+            total_epochs: of the whole training, for schedules by epoch, where this
+                call does a part of it. Defaults to `None`: `epochs`.
             **kwargs: as in Keras.
 
         Raises:
@@ -79,6 +87,9 @@ class IndexedModel(DistributedModel):
         """
         x, y, sample_weight = self._training_data.for_fit(
             x, y, sample_weight, class_weight
+        )
+        hooks = self._epoch_callbacks(
+            scan_data, *trained_on(x, y, validation_split), total_epochs or epochs
         )
         with clear_data_errors():
             # Before the validation data: only a built model knows what inputs it takes.
@@ -95,7 +106,7 @@ class IndexedModel(DistributedModel):
                 batch_size=batch_size,
                 epochs=epochs,
                 verbose=verbose,
-                callbacks=callbacks,
+                callbacks=[*hooks, *_as_list(callbacks)] if hooks else callbacks,
                 validation_split=validation_split,
                 validation_data=validation_data,
                 # Keras warns about its own default where the order is not its own.
@@ -188,3 +199,30 @@ class IndexedModel(DistributedModel):
         Of arrays, those of `fit` are known; the last part of them, `validation_split`,
         is not trained on.
         """
+
+    def _epoch_callbacks(
+        self, scan_data: Any, x: Any, y: Any, epochs: int
+    ) -> list[keras.callbacks.Callback]:
+        """What `fit` calls before any other callback.
+
+        Args:
+            scan_data: as of `fit`.
+            x: what is trained on: arrays, or a stream.
+            y: for arrays, `{"label": labels, "index": ids}`; None for streams.
+            epochs: of the whole training.
+        """
+        return []
+
+
+def trained_on(x: Any, y: Any, validation_split: float) -> tuple[Any, Any]:
+    """The arrays without those that Keras sets aside; streams as they are."""
+    if y is None or not validation_split:
+        return x, y
+    count = int(len(y["label"]) * (1.0 - validation_split))  # as Keras splits
+    return keras.tree.map_structure(lambda one: one[:count], (x, y))
+
+
+def _as_list(callbacks: Any) -> list[keras.callbacks.Callback]:
+    if callbacks is None:
+        return []
+    return list(getattr(callbacks, "callbacks", keras.tree.flatten(callbacks)))

@@ -11,9 +11,18 @@ import tensorflow as tf
 
 
 def batch_predictor(model: keras.Model) -> Callable[[Any], np.ndarray]:
-    """A function from a batch of inputs to the outputs of `model.backbone`."""
+    """A function from a batch of inputs to the outputs of the model's backbone."""
     if model.distribute_strategy.num_replicas_in_sync == 1:
         return model.predict_on_batch
     # Keras would have every replica predict the whole batch, and give all they say.
-    network = tf.function(model.backbone, reduce_retracing=True)
-    return lambda inputs: network(inputs, training=False).numpy()
+    return _predictor(model.backbone)
+
+
+def network_predictors(model: keras.Model) -> list[Callable[[Any], np.ndarray]]:
+    """As `batch_predictor`, for each of the model's networks."""
+    return [batch_predictor(model), *map(_predictor, model.networks()[1:])]
+
+
+def _predictor(network: keras.layers.Layer) -> Callable[[Any], np.ndarray]:
+    function = tf.function(network, reduce_retracing=True)
+    return lambda inputs: function(inputs, training=False).numpy()

@@ -1,13 +1,42 @@
-"""Which optimizers may drive the rows of the noise table."""
+"""Which optimizers may drive the rows of a table along a gradient."""
 
 from __future__ import annotations
 
 import numbers
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
-from sop_keras.core.arguments import check_non_negative
+from sop_keras.validation import check_number
+
+
+def row_optimizers(rates: Mapping[str, Any]) -> dict[str, keras.optimizers.SGD]:
+    """As `row_optimizer`, for each table by name."""
+    return {
+        name: row_optimizer(rate, f"{name}_optimizer") for name, rate in rates.items()
+    }
+
+
+def check_distinct(optimizers: Mapping[str, Any]) -> None:
+    """Check that no optimizer is given for two things.
+
+    Args:
+        optimizers: the network's under `"optimizer"`, those of tables under their
+            names.
+
+    Raises:
+        ValueError: if one is.
+    """
+    if len({id(one) for one in optimizers.values()}) == len(optimizers):
+        return
+    first, *others = optimizers
+    names = [f"`{first}`", *(f"`{name}_optimizer`" for name in others)]
+    count = {2: "two", 3: "three"}.get(len(names), len(names))
+    raise ValueError(
+        f"{', '.join(names[:-1])} and {names[-1]} must be {count} objects: a shared "
+        "one would count its steps more than once."
+    )
 
 
 def row_optimizer(optimizer: Any, name: str) -> keras.optimizers.SGD:
@@ -33,7 +62,7 @@ def row_optimizer(optimizer: Any, name: str) -> keras.optimizers.SGD:
     if isinstance(optimizer, keras.optimizers.schedules.LearningRateSchedule):
         return keras.optimizers.SGD(optimizer, name=name)
     if isinstance(optimizer, numbers.Real) and not isinstance(optimizer, bool):
-        rate = check_non_negative(name, optimizer)
+        rate = check_number(name, optimizer)
         return keras.optimizers.SGD(rate, name=name)
     if type(optimizer) is not keras.optimizers.SGD:
         raise ValueError(

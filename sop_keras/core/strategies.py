@@ -9,7 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
-STRATEGIES = ("none", "mirrored", "multi_worker")
+from sop_keras.core.strategy_names import STRATEGIES
+from sop_keras.validation import check_choice_of
 
 _DEFAULT = type(tf.distribute.get_strategy())
 _SUPPORTED = (
@@ -31,10 +32,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     Raises:
         ValueError: if the name is unknown, or `TF_CONFIG` says nothing usable.
     """
-    if name not in STRATEGIES:
-        raise ValueError(
-            f"`strategy` must be one of {', '.join(STRATEGIES)}. Received: {name!r}."
-        )
+    check_choice_of("strategy", name, STRATEGIES)
     if name == "none":
         return tf.distribute.get_strategy()
     if name == "multi_worker":

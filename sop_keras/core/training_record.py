@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from sop_keras.core import sparse_variable
-from sop_keras.core.noise_table import first_positions
+from sop_keras.core.example_tables import first_positions
 
 _NEVER = -1.0
 _ROWS_AT_ONCE = 1_048_576
@@ -25,7 +25,7 @@ class TrainingRecord(keras.layers.Layer):
 
     Args:
         num_examples: the number of rows, N.
-        device: as of `NoiseTable`. Defaults to `None`.
+        device: as of `ExampleTables`. Defaults to `None`.
 
     Attributes:
         table: float32 variable, shape `(num_examples, 3)`: the predicted class, the

@@ -1,4 +1,4 @@
-"""What goes into the backbone: one view of every example, or the two of SOP+."""
+"""What goes into a network: one view of every example, or two."""
 
 from __future__ import annotations
 
@@ -18,10 +18,6 @@ PAIR_HELP = (
     "fit((weak_images, strong_images), y), or of a data set with ids "
     "dataset.map(lambda x, y: ((weak(x), strong(x)), y))."
 )
-VIEWS_ARE_FOR = (
-    "Training takes two views where consistency_weight is set (lambda_C, 0.9 in the "
-    "paper); evaluation and prediction take one."
-)
 # What layers raise for inputs that they cannot take.
 _MISFITS = (AttributeError, TypeError, ValueError, tf.errors.InvalidArgumentError)
 _TEXT = ("string", "object")
@@ -36,23 +32,20 @@ def join_views(views: tuple[Any, ...]) -> Any:
     )
 
 
-def check_views(x: Any, backbone: Any) -> tuple[Any, Any]:
+def check_views(x: Any, backbone: Any, why: str) -> tuple[Any, Any]:
     """`(weak, strong)`, if x is two views that can pass the backbone as one batch.
 
     Args:
         x: arrays, or the symbolic tensors of an input pipeline.
         backbone: the backbone.
+        why: what to say of the training that takes two views.
 
     Raises:
         ValueError: if x is one view, the views differ in structure, shapes or dtypes,
             or the backbone cannot take them.
     """
     if not isinstance(x, (tuple, list)) or len(x) != 2:
-        raise DataError(
-            "With a consistency_weight, every example is trained on in two views. "
-            f"Received: {_describe(x)}. {PAIR_HELP} With consistency_weight=0, one "
-            "view is enough."
-        )
+        raise DataError(f"{why} Received: {_describe(x)}. {PAIR_HELP}")
     weak, strong = (keras.tree.lists_to_tuples(view) for view in x)
     if not _alike(weak, strong):
         raise DataError(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping
 from typing import Any, SupportsIndex
 
 import tensorflow as tf
+
+from sop_keras.validation import check_integer
 
 
 def with_epoch(
@@ -46,7 +47,7 @@ def with_epoch(
         ValueError: if `dataset` is endless or gives other elements, y has an epoch
             already, or `initial_epoch` is negative or not an integer.
     """
-    first = _checked_epoch(initial_epoch)
+    first = check_integer("initial_epoch", initial_epoch, 0, meaning="as in Keras' fit")
     _check_dataset(dataset)
     # On the CPU: input pipelines cannot reach what is on a GPU.
     with tf.device("CPU"):
@@ -65,19 +66,6 @@ def with_epoch(
     if cardinality == tf.data.UNKNOWN_CARDINALITY:
         return numbered
     return numbered.apply(tf.data.experimental.assert_cardinality(cardinality))
-
-
-def _checked_epoch(initial_epoch: SupportsIndex) -> int:
-    try:
-        epoch = operator.index(initial_epoch)
-    except TypeError:
-        epoch = -1
-    if epoch < 0:
-        raise ValueError(
-            "`initial_epoch` must be an integer that is not negative, as in Keras' "
-            f"fit. Received: initial_epoch={initial_epoch!r}."
-        )
-    return epoch
 
 
 def _check_dataset(dataset: tf.data.Dataset) -> None:

@@ -9,13 +9,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import keras
-import tensorflow as tf
-
-# What HDF5 adds to the numbers of each variable, generously, and to a file.
-_BYTES_PER_VARIABLE = 8_192
-_BYTES_PER_FILE = 65_536
-
 
 class OutputError(OSError):
     """Something that could not be written, such as on a full disk."""
@@ -72,35 +65,23 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def check_room(path: Path, model: keras.Model) -> None:
-    """Check that there is room for a model at `path`, where no file is yet.
+def check_room(path: Path, num_bytes: int) -> None:
+    """Check that there is room for so many bytes at `path`, where no file is yet.
 
-    HDF5 must not find out: files that it cannot finish it cannot close either, and it
-    prints traces for each of them and crashes the process at its end.
+    For what cannot be told that the disk is full: HDF5 can neither finish nor close
+    such files, prints traces for each of them and crashes the process at its end.
 
     Raises:
         OSError: if there is no room.
     """
-    needed = _BYTES_PER_FILE
-    for variable in _saved_variables(model):
-        size = tf.TensorShape(variable.shape).num_elements()
-        needed += size * tf.as_dtype(variable.dtype).size + _BYTES_PER_VARIABLE
-    if shutil.disk_usage(path.parent).free < needed:
+    if shutil.disk_usage(path.parent).free < num_bytes:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if hasattr(os, "posix_fallocate"):  # sees quotas and limits, too
         try:
             with path.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, needed)
+                os.posix_fallocate(file.fileno(), 0, num_bytes)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise  # others mean that this disk cannot tell
         finally:
             path.unlink(missing_ok=True)
-
-
-def _saved_variables(model: keras.Model) -> list[keras.Variable]:
-    variables = list(model.variables)
-    for name in ("optimizer", "u_optimizer", "v_optimizer"):
-        if (optimizer := getattr(model, name, None)) is not None:
-            variables += optimizer.variables
-    return variables

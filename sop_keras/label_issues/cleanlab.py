@@ -8,21 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from keras import ops
 
-from sop_keras.core.data_errors import clear_data_errors
-from sop_keras.core.prediction import batch_predictor
-from sop_keras.label_issues.find import UniqueIds, check_batch_size, lookup_batches
-from sop_keras.methods.objective import log_probabilities
+from sop_keras.label_issues.find import TrainedModel
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sop_keras.core.model import SOPModel
-
 
 def cleanlab_inputs(
-    model: SOPModel, x: Any, y: Any = None, batch_size: int = 128
+    model: TrainedModel, x: Any, y: Any = None, batch_size: int = 128
 ) -> tuple[np.ndarray, np.ndarray]:
     """The two arrays that the functions of cleanlab take.
 
@@ -34,7 +28,7 @@ def cleanlab_inputs(
 
     Args:
         model: trained.
-        x: as of `SOPModel.label_issues`.
+        x: as of `NoisyLabelModel.label_issues`.
         y: likewise.
         batch_size: of the predictions, for arrays. Defaults to `128`.
 
@@ -45,23 +39,17 @@ def cleanlab_inputs(
         batch.
 
     Raises:
-        ValueError: for data that `SOPModel.label_issues` refuses, and a network that
-            gives NaN.
+        ValueError: for data that `NoisyLabelModel.label_issues` refuses, and a network
+            that gives NaN.
     """
-    check_batch_size(batch_size)
     given = np.empty(model.num_examples, np.int64)
     probs = np.empty((model.num_examples, model.num_classes), np.float32)
-    ids, end = UniqueIds(model.num_examples), 0
-    predict = batch_predictor(model)
-    with clear_data_errors():
-        for inputs, labels, index in lookup_batches(model, x, y, batch_size):
-            ids.add(index)  # so that there is room for them
-            start, end = end, end + len(index)
-            given[start:end] = labels
-            outputs = np.asarray(predict(inputs))
-            probs[start:end] = _probabilities(outputs, model.from_logits)
-    if not end:
-        raise ValueError("There are no examples: the data gave no batch.")
+    end = 0
+    # No id comes twice, so that there is room for all.
+    for outputs, labels, ids in model.looked_up(x, y, batch_size):
+        start, end = end, end + len(ids)
+        given[start:end] = labels
+        probs[start:end] = _probabilities(model.log_probs(outputs))
     return given[:end], probs[:end]
 
 
@@ -69,8 +57,8 @@ def datalab_issues(issues: pd.DataFrame) -> pd.DataFrame:
     """Label issues with the columns of cleanlab's `Datalab.get_issues("label")`.
 
     Args:
-        issues: as `SOPModel.label_issues` gives it. Datalab's rows are in the order of
-            its data: sort a table that was read from a file by `id`.
+        issues: as `NoisyLabelModel.label_issues` gives it. Datalab's rows are in the
+            order of its data: sort a table that was read from a file by `id`.
 
     Returns:
         A DataFrame with a row for each, in the same order: `is_label_issue`;
@@ -91,13 +79,7 @@ def datalab_issues(issues: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _probabilities(outputs: np.ndarray, from_logits: bool) -> np.ndarray:
-    """Float32 rows that sum to 1, of the network's outputs."""
-    if not np.isfinite(outputs).all():
-        raise ValueError(
-            "The network gives outputs that are NaN or infinite; they are no "
-            "predictions. Did its training diverge?"
-        )
-    log_probs = log_probabilities(ops.cast(outputs, "float32"), from_logits)
-    probs = np.exp(ops.convert_to_numpy(log_probs).astype(np.float64))
+def _probabilities(log_probs: np.ndarray) -> np.ndarray:
+    """Float32 rows that sum to 1."""
+    probs = np.exp(log_probs.astype(np.float64))
     return (probs / probs.sum(axis=-1, keepdims=True)).astype(np.float32)

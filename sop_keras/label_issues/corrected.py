@@ -1,6 +1,6 @@
 """A data set under better labels, as manifests that a new training reads.
 
-Not imported with the package: it needs Pillow, as all of `sop_keras.data` does.
+Not imported with the package: it needs Pillow, as all images in files do.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sop_keras.data.datasets.dataset import Examples
 from sop_keras.data.images.encoded_images import EncodedImages, ImageFiles
 from sop_keras.files.atomic import explained, replacing
 from sop_keras.label_issues.export import is_formula, pyarrow_for
+from sop_keras.validation import check_choice_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,11 +85,7 @@ def correct_labels(
         ValueError: for another action, a table of other examples, or if nothing would
             be left.
     """
-    if action not in ACTIONS:
-        raise ValueError(
-            f"`action` must be one of {', '.join(ACTIONS)}. Received: "
-            f"action={action!r}."
-        )
+    check_choice_of("action", action, ACTIONS)
     positions = match_examples(examples, issues, num_classes)
     rows = np.argsort(positions)  # in the order of the data
     before = examples.take(positions[rows])
@@ -167,7 +164,7 @@ def write_manifests(
     class_names: Sequence[str],
     table_format: str = "csv",
 ) -> Manifests:
-    """Write examples as manifests, as `sop_keras.data.load_manifest` reads them.
+    """Write examples as manifests, as `load_dataset("manifest", ...)` reads them.
 
     Their columns are `path`, `label`, `clean_label` where it is known, and `id`: that
     of the data set, so that seeds and rows of the noise table keep their meaning.
@@ -198,11 +195,7 @@ def write_manifests(
     """
     folder = Path(folder)
     check_empty(folder)
-    if table_format not in FORMATS:
-        raise ValueError(
-            f"`table_format` must be one of {', '.join(FORMATS)}. Received: "
-            f"table_format={table_format!r}."
-        )
+    check_choice_of("table_format", table_format, FORMATS)
     parts = {"train": train} if test is None else {"test": test, "train": train}
     paths = {part: folder / f"{part}.{table_format}" for part in parts}
     if table_format == "parquet":

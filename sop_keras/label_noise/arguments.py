@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-import numbers
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from sop_keras.randomness.ids import checked_ids
-
-
-def checked_num_classes(num_classes: int) -> int:
-    """`num_classes` as an int, if it is one of at least 2.
-
-    Raises:
-        ValueError: if it is not.
-    """
-    if (
-        isinstance(num_classes, bool)
-        or not isinstance(num_classes, numbers.Integral)
-        or num_classes < 2
-    ):
-        raise ValueError(
-            "`num_classes` must be an integer of at least 2. Received: "
-            f"num_classes={num_classes!r}."
-        )
-    return int(num_classes)
+from sop_keras.validation import check_fraction
 
 
 def checked_labels(labels: ArrayLike, num_classes: int) -> np.ndarray:
@@ -72,17 +53,12 @@ def checked_rate(rate: float) -> float:
     Raises:
         ValueError: if it is not a number in `[0, 1]`.
     """
-    # NaN fails the comparison too.
-    if (
-        isinstance(rate, bool)
-        or not isinstance(rate, numbers.Real)
-        or not 0 <= rate <= 1
-    ):
-        raise ValueError(
-            "`rate` must be a number in [0, 1], the fraction of labels to redraw. "
-            f"Received: rate={rate!r}. Write 20% as 0.2."
-        )
-    return float(rate)
+    return check_fraction(
+        "rate",
+        rate,
+        meaning="the fraction of labels to redraw",
+        mend="Write 20% as 0.2.",
+    )
 
 
 def ids_of_labels(ids: ArrayLike | None, num_labels: int) -> np.ndarray:

@@ -34,9 +34,7 @@ _CIFAR100_SUPERCLASSES = (
 # fmt: on
 
 
-def cifar100_class_map(
-    structure: str = "superclass", *, seed: int = 0
-) -> tuple[int, ...]:
+def cifar100_class_map(structure: str = "superclass", seed: int = 0) -> tuple[int, ...]:
     """The class that each class of CIFAR-100 is taken for.
 
     Args:
@@ -60,24 +58,24 @@ def cifar100_class_map(
     """
     if structure == "superclass":
         groups = np.argsort(_CIFAR100_SUPERCLASSES, kind="stable").reshape(20, 5)
-        sources, targets = groups, np.roll(groups, -1, axis=1)
+        classes, targets = groups, np.roll(groups, -1, axis=1)
     elif structure == "blocks":
         blocks = np.arange(100).reshape(20, 5)
         lots = np.argsort(random_bits(seed, "asymmetric/blocks", blocks), axis=1)
-        sources = np.take_along_axis(blocks, lots[:, :2], axis=1)
-        targets = sources[:, ::-1]
+        classes = np.take_along_axis(blocks, lots[:, :2], axis=1)
+        targets = classes[:, ::-1]
     else:
         raise ValueError(
             '`structure` must be "superclass" or "blocks". Received: '
             f"structure={structure!r}."
         )
     class_map = np.arange(100)
-    class_map[sources] = targets
+    class_map[classes] = targets
     return tuple(class_map.tolist())
 
 
 def asymmetric(
-    labels: ArrayLike,
+    clean_labels: ArrayLike,
     rate: float,
     class_map: Sequence[int] | np.ndarray,
     seed: int,
@@ -95,7 +93,7 @@ def asymmetric(
     every higher rate. The realised rate and matrix are logged.
 
     Args:
-        labels: true labels, integers in `[0, K)`, shape `(n,)`.
+        clean_labels: the true labels, integers in `[0, K)`, shape `(n,)`.
         rate: the probability that a label is replaced, in `[0, 1]`.
         class_map: K integers in `[0, K)`; entry c is the class that class c is taken
             for. See `CIFAR10_CLASS_MAP` and `cifar100_class_map`.
@@ -104,13 +102,13 @@ def asymmetric(
             to `0 .. n - 1`: right for a whole data set in its published order only.
 
     Returns:
-        The `NoisyLabels`, in the order of `labels`.
+        The `NoisyLabels`, in the order of `clean_labels`.
 
     Raises:
         ValueError: if an argument is not as above.
     """
     targets = _checked_class_map(class_map)
-    clean_labels = checked_labels(labels, len(targets))
+    clean_labels = checked_labels(clean_labels, len(targets))
     rate = checked_rate(rate)
     ids = ids_of_labels(ids, len(clean_labels))
     is_replaced = uniform(seed, "asymmetric/is_replaced", ids) < rate

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sop_keras.label_noise.arguments import checked_labels, checked_num_classes
+from sop_keras.label_noise.arguments import checked_labels
+from sop_keras.validation import check_integer
 
 _LOGGER = logging.getLogger("sop_keras.label_noise")
 
@@ -33,7 +34,7 @@ class NoisyLabels:
     num_classes: int
 
     def __post_init__(self) -> None:
-        num_classes = checked_num_classes(self.num_classes)
+        num_classes = check_integer("num_classes", self.num_classes, 2)
         clean_labels = checked_labels(self.clean_labels, num_classes)
         labels = checked_labels(self.labels, num_classes)
         if len(clean_labels) != len(labels):

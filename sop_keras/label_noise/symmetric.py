@@ -7,16 +7,16 @@ from numpy.typing import ArrayLike
 
 from sop_keras.label_noise.arguments import (
     checked_labels,
-    checked_num_classes,
     checked_rate,
     ids_of_labels,
 )
 from sop_keras.label_noise.noisy_labels import NoisyLabels
 from sop_keras.randomness.keyed import random_integers, uniform
+from sop_keras.validation import check_integer
 
 
 def symmetric(
-    labels: ArrayLike,
+    clean_labels: ArrayLike,
     rate: float,
     num_classes: int,
     seed: int,
@@ -37,7 +37,7 @@ def symmetric(
     logged.
 
     Args:
-        labels: true labels, integers in `[0, num_classes)`, shape `(n,)`.
+        clean_labels: the true labels, integers in `[0, num_classes)`, shape `(n,)`.
         rate: the probability that a label is redrawn, in `[0, 1]`.
         num_classes: the number of classes K, at least 2.
         seed: an integer in `[0, 2**64)`.
@@ -47,13 +47,13 @@ def symmetric(
             to `0 .. n - 1`: right for a whole data set in its published order only.
 
     Returns:
-        The `NoisyLabels`, in the order of `labels`.
+        The `NoisyLabels`, in the order of `clean_labels`.
 
     Raises:
         ValueError: if an argument is not as above.
     """
-    num_classes = checked_num_classes(num_classes)
-    clean_labels = checked_labels(labels, num_classes)
+    num_classes = check_integer("num_classes", num_classes, 2)
+    clean_labels = checked_labels(clean_labels, num_classes)
     rate = checked_rate(rate)
     ids = ids_of_labels(ids, len(clean_labels))
     is_redrawn = uniform(seed, "symmetric/is_redrawn", ids) < rate

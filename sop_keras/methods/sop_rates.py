@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from sop_keras.core.arguments import check_integer
+from sop_keras.validation import check_integer, check_number
 
 # Chosen by short trainings on digits and CIFAR-10: docs/theory.md.
 _VISITS = 7.0  # m
@@ -33,8 +33,8 @@ _LARGEST_GROWTH = 2.8125  # c: alpha_u = 10 for 10 classes in batches of 64
 _INIT_STD = (1e-8, 1e-2)  # the paper's; and where s would be seen in the loss at once
 
 
-class NoiseRates(NamedTuple):
-    """What `suggest_noise_rates` proposes.
+class UVRates(NamedTuple):
+    """What `suggest_uv_rates` proposes.
 
     Args:
         u_learning_rate: alpha_u, for `SOPModel.compile(u_optimizer=...)`.
@@ -67,12 +67,12 @@ def visits_until_given_up(
     return -math.log(init_std) / math.log1p(growth)
 
 
-def suggest_noise_rates(
+def suggest_uv_rates(
     epochs: float,
     batch_size: int,
     num_classes: int,
     init_std: float | None = None,
-) -> NoiseRates:
+) -> UVRates:
     """Propose alpha_u, alpha_v and init_std.
 
     A label that the network knows nothing of is given up after 7 visits; after
@@ -99,7 +99,7 @@ def suggest_noise_rates(
 
     Example:
     ```python
-    rates = suggest_noise_rates(epochs=30, batch_size=128, num_classes=10)
+    rates = suggest_uv_rates(epochs=30, batch_size=128, num_classes=10)
     model = SOPModel(backbone, 50_000, 10, init_std=rates.init_std)
     model.compile(
         keras.optimizers.SGD(0.02, momentum=0.9),
@@ -108,11 +108,8 @@ def suggest_noise_rates(
     )
     ```
     """
-    if not 1 <= epochs < math.inf:
-        raise ValueError(
-            "`epochs` must be at least 1, how often each example is visited. "
-            f"Received: epochs={epochs!r}."
-        )
+    meaning = "how often each example is visited"
+    epochs = check_number("epochs", epochs, least=1, meaning=meaning)
     batch_size = check_integer("batch_size", batch_size, 1)
     num_classes = check_integer("num_classes", num_classes, 2)
     visits = min(max(_VISITS, math.sqrt(epochs)), _SHARE * epochs)
@@ -131,7 +128,7 @@ def suggest_noise_rates(
         )
     else:
         growth = min(growth, math.expm1(min(-math.log(init_std) / visits, 700)))
-    return NoiseRates(
+    return UVRates(
         u_learning_rate=_rounded(growth * batch_size / (2 * (num_classes - 1))),
         # As alpha_u for 10 classes: v's growth does not depend on their number.
         v_learning_rate=_rounded(growth * batch_size / 18),

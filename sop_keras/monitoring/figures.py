@@ -4,44 +4,33 @@ from __future__ import annotations
 
 import numpy as np
 
+from sop_keras.core.scan import PredictionScan
 from sop_keras.label_issues.detection import detection_figures
-from sop_keras.monitoring.table_scan import TableScan
 
-_QUANTILES = {"q50": 0.5, "q90": 0.9, "q99": 0.99}
 _OF_DETECTION = ("precision", "recall", "auroc", "average_precision")
 
 
-def noise_figures(scan: TableScan) -> dict[str, float]:
-    """What u, v and the training record say by themselves.
+def noise_figures(scan: PredictionScan) -> dict[str, float]:
+    """What the tables and the training record say by themselves.
 
     Returns:
-        The mean, the quantiles and the sparsity of s, the share of labels that count
-        as wrong and of rows that have moved. What is not known is left out.
+        What the method knows of its rows, and the share of labels that count as wrong.
+        What is not known is left out.
     """
-    quantiles = np.quantile(scan.norms, list(_QUANTILES.values()))
-    figures = {
-        "noise/mean_s1": float(scan.norms.mean()),
-        **{
-            f"noise/s1_{name}": float(value)
-            for name, value in zip(_QUANTILES, quantiles, strict=True)
-        },
-        "noise/sparsity": scan.sparsity,
-        "noise/rows_moved": scan.rows_moved,
-    }
+    figures = scan.figures()
     if scan.is_known.any():
         figures["noise/estimated_rate"] = float(scan.is_issue[scan.is_known].mean())
     return figures
 
 
 def figures_by_clean_labels(
-    scan: TableScan, labels: np.ndarray, clean_labels: np.ndarray
+    scan: PredictionScan, clean_labels: np.ndarray
 ) -> dict[str, float]:
     """How well wrong labels are found, and how far they are learnt by heart.
 
     Args:
         scan: of the examples.
-        labels: the given labels, integers `(n,)`.
-        clean_labels: likewise.
+        clean_labels: integers `(n,)`.
 
     Returns:
         Figures of detection, and of memorization: the share of the right labels that
@@ -52,7 +41,7 @@ def figures_by_clean_labels(
         ImportError: without scikit-learn.
     """
     known = scan.is_known
-    given, clean = labels[known], clean_labels[known]
+    given, clean = scan.labels[known], clean_labels[known]
     predicted, is_wrong = scan.predictions[known], given != clean
     if not len(given):
         return {}

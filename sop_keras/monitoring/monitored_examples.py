@@ -10,7 +10,7 @@ import numpy as np
 from sop_keras.core import label_checks
 
 if TYPE_CHECKING:
-    from sop_keras.core.model import SOPModel
+    from sop_keras.core.model import NoisyLabelModel
 
 # How far images in [0, 1] may lie outside: nothing that could be seen in bytes.
 _ROUNDING = 1e-3
@@ -72,7 +72,7 @@ class MonitoredExamples:
         """Whether there are images."""
         return self._images is not None
 
-    def check(self, model: SOPModel) -> None:
+    def check(self, model: NoisyLabelModel) -> None:
         """Check that they can be the model's training examples.
 
         Raises:

@@ -13,13 +13,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from sop_keras.files.scalars import Scalars
-from sop_keras.files.summaries import Summaries
+from sop_keras.core.scan import PredictionScan
+from sop_keras.files.tensorboard import Scalars, Summaries
 from sop_keras.label_issues.noise_matrix import noise_matrix
 from sop_keras.monitoring import pictures
 from sop_keras.monitoring.figures import figures_by_clean_labels, noise_figures
 from sop_keras.monitoring.monitored_examples import MonitoredExamples
-from sop_keras.monitoring.table_scan import TableScan, scan_table
+from sop_keras.monitoring.table_scan import scan_tables
+from sop_keras.validation import check_integer
 
 # Once training has ended, `label_issues` estimates it by predictions made then.
 _ESTIMATED = "estimated, by predictions in training"
@@ -27,7 +28,7 @@ _ESTIMATED = "estimated, by predictions in training"
 
 @dataclass(frozen=True)
 class Look:
-    """What a look at the noise table found.
+    """What a look at the tables found.
 
     Args:
         figures: the scalars, by name.
@@ -35,7 +36,7 @@ class Look:
     """
 
     figures: dict[str, float]
-    scan: TableScan
+    scan: PredictionScan
 
 
 class NoiseMonitor(keras.callbacks.Callback):
@@ -46,12 +47,12 @@ class NoiseMonitor(keras.callbacks.Callback):
     training) and of rows of u, v that have left their first values; `rates/` the
     learning rates. Where clean labels are known, `detection/` says how well wrong ones
     are found, and `memorization/` how many of the right and of the wrong labels the
-    network predicts, and for how many wrong ones the clean label. Histograms: log10 of
-    |u| at the label and of |v| off the label. Images: the estimated class-to-class
-    noise, beside the true one where that is known, and the examples whose labels look
-    worst. HParams and text, where they are given.
+    network predicts, and for how many wrong ones the clean label. Histograms are the
+    method's: of SOP log10 of |u| at the label and of |v| off the label. Images: the
+    estimated class-to-class noise, beside the true one where that is known, and the
+    examples whose labels look worst. HParams and text, where they are given.
 
-    The noise table is read once an epoch, a chunk of rows at a time; pictures are drawn
+    The tables are read once an epoch, a chunk of rows at a time; pictures are drawn
     after epochs 1, 3, 10, 30, 100, ... and the last one. Nothing is drawn at random,
     and no state is kept: a training is the same with it and without, and may be
     interrupted.
@@ -79,8 +80,8 @@ class NoiseMonitor(keras.callbacks.Callback):
 
     Raises:
         ValueError: for lengths that differ, and images that are out of range (of a
-            function, once it is called); before training, for a model that is no
-            SOPModel, and ids or labels that are out of its range.
+            function, once it is called); before training, for a model whose
+            method finds no wrong labels, and ids or labels that are out of its range.
         ImportError: without Pillow, or scikit-learn where clean labels are given.
         OutputError: where something cannot be written.
 
@@ -110,11 +111,12 @@ class NoiseMonitor(keras.callbacks.Callback):
         epochs: int | None = None,
     ):
         super().__init__()
-        if num_suspicious < 1:
-            raise ValueError(
-                "`num_suspicious` must be at least 1; without `images` there is no "
-                f"gallery. Received: num_suspicious={num_suspicious}."
-            )
+        check_integer(
+            "num_suspicious",
+            num_suspicious,
+            1,
+            mend="Without `images` there is no gallery.",
+        )
         self._examples = MonitoredExamples(
             labels, ids, clean_labels, images, class_names
         )
@@ -133,12 +135,13 @@ class NoiseMonitor(keras.callbacks.Callback):
 
     def set_model(self, model: keras.Model) -> None:
         """Check that the model and the examples belong together."""
-        from sop_keras.core.model import SOPModel
-
-        if not isinstance(model, SOPModel):
+        method = getattr(model, "method", None)
+        if method is None or not method.finds_label_issues:
+            received = model if method is None else method
             raise ValueError(
-                "NoiseMonitor shows u and v, which SOPModel alone has. Received: a "
-                f"model of type {type(model).__name__}."
+                "NoiseMonitor shows what a method finds out about labels: it needs a "
+                "NoisyLabelModel, such as SOPModel, whose method finds wrong ones. "
+                f"Received: {type(received).__name__}."
             )
         self._examples.check(model)
         super().set_model(model)
@@ -156,12 +159,10 @@ class NoiseMonitor(keras.callbacks.Callback):
     def look(self) -> Look:
         """Look at the table once, and write nothing."""
         examples = self._examples
-        scan = scan_table(self.model, examples.labels, examples.ids)
+        scan = scan_tables(self.model, examples.labels, examples.ids)
         figures = {**noise_figures(scan), **self._rates()}
         if examples.clean_labels is not None:
-            figures |= figures_by_clean_labels(
-                scan, examples.labels, examples.clean_labels
-            )
+            figures |= figures_by_clean_labels(scan, examples.clean_labels)
         return Look(figures, scan)
 
     def write(self, epoch: int, look: Look, logs: Mapping[str, Any]) -> None:
@@ -186,8 +187,8 @@ class NoiseMonitor(keras.callbacks.Callback):
             if is_first:
                 self._write_settings(epoch, logs)
             summaries.scalars(epoch, look.figures)
-            summaries.histogram(epoch, "log10_u_at_the_label", scan.log_u.buckets())
-            summaries.histogram(epoch, "log10_v_off_the_label", scan.log_v.buckets())
+            for name, buckets in scan.histograms().items():
+                summaries.histogram(epoch, name, buckets)
             for name, pixels in images.items():
                 summaries.image(epoch, name, pixels)
         if self._logs is not None:
@@ -195,11 +196,9 @@ class NoiseMonitor(keras.callbacks.Callback):
 
     def _rates(self) -> dict[str, float]:
         model: Any = self.model
-        optimizers = {
-            "learning_rate": model.optimizer,
-            "alpha_u": model.u_optimizer,
-            "alpha_v": model.v_optimizer,
-        }
+        optimizers = {"learning_rate": model.optimizer}
+        for name, optimizer in model.row_optimizers().items():
+            optimizers[f"alpha_{name}"] = optimizer
         return {
             f"rates/{name}": float(ops.convert_to_numpy(optimizer.learning_rate))
             for name, optimizer in optimizers.items()
@@ -224,10 +223,10 @@ class NoiseMonitor(keras.callbacks.Callback):
             metrics["average precision"] = ("detection/average_precision", "")
         self._summaries.hparams(self._hparams, metrics)
 
-    def _pictures(self, epoch: int, scan: TableScan) -> dict[str, np.ndarray]:
+    def _pictures(self, epoch: int, scan: PredictionScan) -> dict[str, np.ndarray]:
         examples = self._examples
         names, labels = examples.class_names or (), examples.labels
-        matrices = {_ESTIMATED: scan.likely_labels(labels)}
+        matrices = {_ESTIMATED: scan.likely_labels}
         if examples.clean_labels is not None:
             matrices["true"] = examples.clean_labels
         counts = {
@@ -242,7 +241,7 @@ class NoiseMonitor(keras.callbacks.Callback):
         return drawn
 
     def _suspects(
-        self, scan: TableScan, names: Sequence[str]
+        self, scan: PredictionScan, names: Sequence[str]
     ) -> list[pictures.Suspect]:
         """The examples of lowest quality, the lowest first."""
         examples = self._examples

@@ -1,7 +1,8 @@
 """Pictures of the label noise.
 
 Pillow writes and pastes them in a few hundredths of a second; matplotlib would need
-several tenths, which is a good part of a short epoch.
+several tenths, which is a good part of a short epoch. What a class matrix shows is as
+in all other pictures of them: `sop_keras.drawing.cells`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sop_keras.drawing.cells import DARKEST, is_dark, percents, shades, shown_name
 from sop_keras.label_issues.noise_matrix import transition_rates
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_BLACK, _GREY = (0, 0, 0), (90, 90, 90)
+_WHITE, _BLACK, _GREY = (255, 255, 255), (0, 0, 0), (90, 90, 90)
 _RED, _BLUE, _GREEN = (178, 34, 34), (0, 0, 128), (0, 100, 0)
 _MARGIN = 10
 _NAME_LENGTH = 14
@@ -28,7 +30,6 @@ _NAME_LENGTH = 14
 _MOST_NAMES = 30
 _LARGEST_CELL, _SIDE = 34, 480
 _LEAST_FOR_NUMBERS = 24
-_DARKEST = (8, 48, 107)
 
 # Of the gallery, in pixels.
 _TILE, _CAPTION, _LINE = 120, 62, 14
@@ -96,27 +97,21 @@ def gallery(suspects: Sequence[Suspect], title: str) -> np.ndarray:
         page.paste(_tile(suspect.image), (x, y))
         lines = [
             (suspect.title, _GREY),
-            (f"given {short(suspect.given)}", _RED),
-            (f"suggested {short(suspect.suggested)}", _BLUE),
+            (f"given {_shown(suspect.given)}", _RED),
+            (f"suggested {_shown(suspect.suggested)}", _BLUE),
         ]
         if suspect.clean is not None:
-            lines.append((f"clean {short(suspect.clean)}", _GREEN))
+            lines.append((f"clean {_shown(suspect.clean)}", _GREEN))
         for number, (line, colour) in enumerate(lines):
             corner = (x, y + _TILE + 2 + number * _LINE)
             draw.text(corner, line, fill=colour, font=_font(11))
     return np.asarray(page)
 
 
-def short(name: str) -> str:
-    """A name in one line, cut to 14 characters."""
-    name = "".join(letter if letter.isprintable() else "?" for letter in name)
-    return name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 2]}.."
-
-
 def _matrix(title: str, counts: np.ndarray, class_names: Sequence[str]) -> Image:
     num_classes = len(counts)
     cell = max(1, min(_LARGEST_CELL, _SIDE // num_classes))
-    names = [short(name) for name in class_names] if num_classes <= _MOST_NAMES else []
+    names = [_shown(name) for name in class_names] if num_classes <= _MOST_NAMES else []
     font = _font(11 if cell > 12 else 9)
     space = max((math.ceil(font.getlength(name)) for name in names), default=0)
     left, top, side = 2 * _MARGIN + space + 16, 5 * _MARGIN, cell * num_classes
@@ -135,12 +130,11 @@ def _matrix(title: str, counts: np.ndarray, class_names: Sequence[str]) -> Image
         corner = (left + middle - 7, top + side + 6)
         _write_upwards(page, name, corner, _BLACK, space)
     if cell >= _LEAST_FOR_NUMBERS:
-        for row, column in np.argwhere(rates >= 0.005):
-            rate = rates[row, column]
+        for (row, column), text in percents(rates).items():
             draw.text(
                 (left + column * cell + cell // 2, top + row * cell + cell // 2),
-                f"{100 * rate:.0f}",
-                fill=(255, 255, 255) if rate > 0.3 else _BLACK,
+                text,
+                fill=_WHITE if is_dark(rates[row, column]) else _BLACK,
                 font=font,
                 anchor="mm",
             )
@@ -151,11 +145,13 @@ def _heat(rates: np.ndarray, cell: int) -> Image:
     """White where a rate is 0, dark blue where it is 1, a square for each."""
     from PIL import Image
 
-    # The root: a few percent should be seen.
-    shades = np.sqrt(rates)[..., None]
-    colours = 255 + shades * (np.array(_DARKEST) - 255.0)
+    colours = 255 + shades(rates)[..., None] * (np.array(DARKEST) - 255.0)
     pixels = np.round(colours).astype(np.uint8)
     return Image.fromarray(pixels.repeat(cell, axis=0).repeat(cell, axis=1))
+
+
+def _shown(name: str) -> str:
+    return shown_name(name, _NAME_LENGTH)
 
 
 def _write_upwards(

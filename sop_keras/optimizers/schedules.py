@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
-from typing import SupportsIndex
 
 from keras.optimizers.schedules import CosineDecay, PiecewiseConstantDecay
+
+from sop_keras.validation import check_integer, check_positive
 
 
 def step_decay(
@@ -35,9 +35,13 @@ def step_decay(
     Raises:
         ValueError: if an argument is out of range.
     """
-    rate = _positive_rate(learning_rate)
-    steps = _positive_integer("steps_per_epoch", steps_per_epoch)
-    epochs = [_positive_integer("decay_epochs", epoch) for epoch in decay_epochs]
+    # Keras gives its schedules the type of this number: an integer would round them.
+    rate = check_positive("learning_rate", learning_rate, meaning="such as 0.02")
+    steps = check_integer("steps_per_epoch", steps_per_epoch, 1)
+    epochs = [
+        check_integer(f"decay_epochs[{place}]", epoch, 1)
+        for place, epoch in enumerate(decay_epochs)
+    ]
     if not epochs or epochs != sorted(set(epochs)):
         raise ValueError(
             "`decay_epochs` must be one or more strictly increasing integers, such as "
@@ -86,9 +90,10 @@ def cosine_decay(
     Raises:
         ValueError: if an argument is out of range.
     """
-    rate = _positive_rate(learning_rate)
-    steps = _positive_integer("epochs", epochs) * _positive_integer(
-        "steps_per_epoch", steps_per_epoch
+    # Keras gives its schedules the type of this number: an integer would round them.
+    rate = check_positive("learning_rate", learning_rate, meaning="such as 0.02")
+    steps = check_integer("epochs", epochs, 1) * check_integer(
+        "steps_per_epoch", steps_per_epoch, 1
     )
     if not 0 <= final_learning_rate <= learning_rate:
         raise ValueError(
@@ -96,23 +101,3 @@ def cosine_decay(
             f"final_learning_rate={final_learning_rate}, learning_rate={learning_rate}."
         )
     return CosineDecay(rate, decay_steps=steps, alpha=final_learning_rate / rate)
-
-
-def _positive_rate(learning_rate: float) -> float:
-    if not learning_rate > 0:
-        raise ValueError(
-            "`learning_rate` must be positive, such as 0.02. Received: "
-            f"learning_rate={learning_rate}."
-        )
-    # Keras gives its schedules the type of this number: an integer would round them.
-    return float(learning_rate)
-
-
-def _positive_integer(name: str, value: SupportsIndex) -> int:
-    try:
-        integer = operator.index(value)
-    except TypeError:
-        integer = 0
-    if integer < 1:
-        raise ValueError(f"`{name}` takes positive integers. Received: {value!r}.")
-    return integer

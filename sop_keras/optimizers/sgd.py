@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras
 from keras import ops
+
+from sop_keras.validation import check_number
 
 
 @keras.saving.register_keras_serializable(package="sop_keras")
@@ -72,10 +73,7 @@ class SGD(keras.optimizers.SGD):
                 f"l2={weight_decay} for PyTorch's weight decay, or take "
                 "keras.optimizers.SGD for the decoupled one."
             )
-        if not 0 <= l2 < math.inf:
-            raise ValueError(
-                f"`l2` must be a finite number >= 0, such as 5e-4. Received: l2={l2}."
-            )
+        check_number("l2", l2, meaning="such as 5e-4")
         if nesterov and not momentum:
             raise ValueError(
                 "`nesterov=True` looks ahead along the momentum buffer and so needs a "

@@ -15,11 +15,12 @@ These are statistical random numbers, not cryptographic ones.
 from __future__ import annotations
 
 import hashlib
-import operator
 from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from sop_keras.validation import check_integer
 
 # Constants of SplitMix64; GAMMA is the odd integer nearest to 2**64 / golden ratio.
 GAMMA = np.uint64(0x9E3779B97F4A7C15)
@@ -58,15 +59,9 @@ def seeded_state(seed: SupportsIndex, stream: str) -> np.uint64:
     Raises:
         ValueError: if the seed is out of range or the stream has no name.
     """
-    try:
-        value = operator.index(seed)
-    except TypeError:
-        value = -1
-    if isinstance(seed, bool) or not 0 <= value < 2**64:
-        raise ValueError(
-            f"`seed` must be an integer in [0, 2**64). Received: seed={seed!r}. "
-            "Pass a non-negative integer, such as 0."
-        )
+    value = check_integer(
+        "seed", seed, 0, below=2**64, mend="Pass a non-negative integer, such as 0."
+    )
     if not isinstance(stream, str) or not stream:
         raise ValueError(
             "`stream` must be a non-empty string that names the use of the random "
@@ -153,16 +148,8 @@ def checked_bound(bound: SupportsIndex) -> int:
     Raises:
         ValueError: if it is not.
     """
-    try:
-        value = operator.index(bound)
-    except TypeError:
-        value = 0
-    if isinstance(bound, bool) or not 1 <= value < 2**31:
-        raise ValueError(
-            f"`bound` must be an integer in [1, 2**31). Received: bound={bound!r}. "
-            "It is the number of values to choose from."
-        )
-    return value
+    mend = "It is the number of values to choose from."
+    return check_integer("bound", bound, 1, below=2**31, mend=mend)
 
 
 def random_integers(

@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sop_keras.report.run_labels import RunLabels
 from sop_keras.training.saved_run import SavedRun
-
-METHOD_NAMES = {"sop": "SOP", "sop_plus": "SOP+"}
-
-# Settings of `config.json` under the names that people know them by.
-_SETTINGS = {
-    "backbone": "Network",
-    "pretrained": "First weights",
-    "epochs": "Epochs",
-    "batch_size": "Batch size",
-    "learning_rate": "Learning rate",
-    "schedule": "Schedule",
-    "u_learning_rate": "alpha_u",
-    "v_learning_rate": "alpha_v",
-    "init_std": "Standard deviation u, v start at",
-    "consistency_weight": "lambda_C",
-    "balance_weight": "lambda_B",
-    "strong_augment": "Second view",
-    "augment": "Augmentation",
-    "precision": "Precision",
-    "seed": "Seed",
-}
 
 
 @dataclass(frozen=True)
@@ -52,18 +31,18 @@ def settings_of(run: SavedRun) -> dict[str, str]:
     noise = settings["noise"]
     facts = {
         "Data set": settings["dataset"] + (f", {label_set}" if label_set else ""),
-        "Classes": f"{data.source.num_classes:,}",
+        "Classes": f"{data.dataset.num_classes:,}",
         "Noise drawn": noise,
-        "Method": METHOD_NAMES[settings["method"]],
+        "Method": run.experiment.record.title,
     }
     if noise != "none":
         facts["Noise drawn"] = f"{noise}, {percent(settings['noise_rate'])}"
-    for part, examples in data.parts.items():
+    for part, examples in data.splits.items():
         if len(examples):
             facts[f"Examples, {part}"] = f"{len(examples):,}"
-    for name, shown in _SETTINGS.items():
-        if name in settings:
-            facts[shown] = str(settings[name])
+    for one in (*fields(run.experiment.method), *fields(run.experiment)):
+        if shown := one.metadata.get("title"):
+            facts[shown] = str(settings[one.name])
     facts["Time"] = f"{run.result['seconds']:,.0f} s"
     versions = run.result.get("versions", {})
     facts["Versions"] = ", ".join(f"{name} {one}" for name, one in versions.items())

@@ -11,16 +11,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from sop_keras.drawing.cells import percents
+from sop_keras.drawing.class_matrix import MatrixStyle, draw_class_matrix
 from sop_keras.report.run_labels import RunLabels
 
-# Classes of a matrix that has the numbers in its cells, and names beside it.
-MAX_WITH_NUMBERS, MAX_WITH_NAMES = 12, 30
-
-_LONGEST_NAME = 20
 _DOTS_PER_INCH = 140
 _NUM_BINS = 50
 # Points of a curve: more cannot be told apart.
@@ -28,7 +25,7 @@ _MAX_POINTS = 2_000
 
 _SCORES = {
     "label_quality": ("Label quality", "the probability that a label is right"),
-    "noise_score": ("Noise score of u and v", "log10 of the estimated noise"),
+    "noise_score": ("Noise score", "what the example's rows say alone"),
 }
 
 # Columns of history.csv beside `accuracy`: how training labels are fitted.
@@ -118,23 +115,17 @@ def draw_matrix(
         theme: the colours.
     """
     figure, axis = _figure(theme)
-    colormap = LinearSegmentedColormap.from_list(
-        "noise", [theme.background, theme.colors[0]]
+    style = MatrixStyle(
+        most_numbers=12,
+        most_names=30,
+        longest_name=20,
+        name_sizes=(8.0, 6.5),
+        number_size=7,
+        background=theme.background,
+        ink=theme.ink,
+        darkest=theme.colors[0],
     )
-    # A root, so that rare confusions can be seen beside the diagonal.
-    norm = PowerNorm(0.5, 0, 1)
-    axis.imshow(matrix, cmap=colormap, norm=norm, interpolation="nearest")
-    axis.set_xticks([])
-    axis.set_yticks([])
-    if len(class_names) <= MAX_WITH_NAMES:
-        shown = [_shown(name) for name in class_names]
-        size = 8.0 if len(class_names) <= MAX_WITH_NUMBERS else 6.5
-        style: dict[str, Any] = {"fontsize": size, "parse_math": False}
-        turn = 90 if max(map(len, shown)) > 2 else 0
-        axis.set_xticks(range(len(shown)), shown, rotation=turn, **style)
-        axis.set_yticks(range(len(shown)), shown, **style)
-    if len(class_names) <= MAX_WITH_NUMBERS:
-        _write_percent(axis, matrix, theme)
+    draw_class_matrix(axis, matrix, class_names, percents(matrix), style)
     axis.set(xlabel="given label", ylabel=f"{kind} class")
     _finish(axis, theme, f"Label noise, {kind}", grid=False)
     return figure
@@ -265,20 +256,3 @@ def _finish(
         axis.grid(color=theme.faint, alpha=0.25, linewidth=0.8)
     if legend:
         axis.legend(fontsize=8, labelcolor=theme.ink, frameon=False)
-
-
-def _write_percent(axis: Axes, matrix: np.ndarray, theme: Theme) -> None:
-    for line, column in np.argwhere(matrix >= 0.005):
-        share = matrix[line, column]
-        # Colours follow the root: about here they are half way.
-        color = theme.background if share > 0.3 else theme.ink
-        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7}
-        axis.text(column, line, f"{100 * share:.0f}", color=color, **style)
-
-
-def _shown(name: str) -> str:
-    """A class's name, in one short line of characters that can be shown."""
-    shown = "".join(one if one.isprintable() else "?" for one in name)
-    if len(shown) > _LONGEST_NAME:
-        return f"{shown[: _LONGEST_NAME - 3]}..."
-    return shown

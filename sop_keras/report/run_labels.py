@@ -9,8 +9,7 @@ import numpy as np
 
 from sop_keras.label_issues.corrected import match_examples
 from sop_keras.label_issues.noise_matrix import noise_matrix, transition_rates
-from sop_keras.training.run import LABEL_ISSUES
-from sop_keras.training.run_folder import RunFolderError
+from sop_keras.training.run_folder import LABEL_ISSUES, RunFolderError
 from sop_keras.training.saved_run import SavedRun
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ def labels_of(run: SavedRun) -> RunLabels:
         ValueError: if that file is damaged, or that of other data.
     """
     issues = run.label_issues()
-    train, num_classes = run.data.train, run.data.source.num_classes
+    train, num_classes = run.data.train, run.data.dataset.num_classes
     try:
         positions = match_examples(train, issues, num_classes)
     except ValueError as error:

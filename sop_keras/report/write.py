@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from sop_keras import methods
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.files.atomic import explained, replacing
-from sop_keras.label_issues.scores import not_begun
 from sop_keras.report.drawings import draw_all
 from sop_keras.report.gallery import gallery_rows
-from sop_keras.report.headline import METHOD_NAMES, settings_of, statistics_of
+from sop_keras.report.headline import settings_of, statistics_of
 from sop_keras.report.page import Page, render
 from sop_keras.report.run_labels import labels_of
-from sop_keras.training.saved_run import load_run, run_settings
+from sop_keras.training.saved_run import load_run, method_of, run_settings
 
 _NUM_CHANGES = 10
 
@@ -24,7 +24,7 @@ def write_report(
     output: str | os.PathLike[str] | None = None,
     num_examples: int = 200,
 ) -> Path:
-    """Write the report of a complete run of SOP or SOP+.
+    """Write the report of a complete run whose method finds wrong labels.
 
     That is one HTML page that needs no other file and no network, and its plots as PNG
     in a folder of the same name beside it.
@@ -41,8 +41,8 @@ def write_report(
     Raises:
         FileNotFoundError: if the folder is not that of a run, or lacks the table of
             label issues, or the data set is not to be found.
-        ValueError: for a run of cross entropy, one that is not complete, other data, or
-            an argument that cannot be.
+        ValueError: for a run whose method finds none, one that is not complete, other
+            data, or an argument that cannot be.
         OutputError: if something cannot be written.
     """
     folder = Path(folder)
@@ -52,12 +52,12 @@ def write_report(
     labels = labels_of(run)
     drawn = draw_all(run, labels)
     page = Page(
-        title=f"Label report: {run.data.source.name}",
+        title=f"Label report: {run.data.dataset.name}",
         summary=(
-            f"{METHOD_NAMES[run.experiment.method]} on {len(run.data.train):,} "
-            f"training examples of {run.data.source.name}: whose labels look wrong."
+            f"{run.experiment.record.title} on {len(run.data.train):,} "
+            f"training examples of {run.data.dataset.name}: whose labels look wrong."
         ),
-        warning=not_begun(labels.column("noise_score")),
+        warning=run.experiment.method.doubt(labels.column("noise_score")),
         statistics=statistics_of(run, labels),
         settings=settings_of(run),
         plots=drawn,
@@ -85,10 +85,11 @@ def _check(folder: Path, path: Path, num_examples: int) -> None:
         raise ValueError(
             f"`num_examples` must be at least 1. Received: num_examples={num_examples}."
         )
-    if run_settings(folder).get("method") == "ce":
+    record = method_of(folder, run_settings(folder))
+    if not record.finds_label_issues:
         raise ValueError(
-            f"{folder} is a run of cross entropy, which has no noise table and says "
-            "nothing about single labels. Choose a run of --method=sop or sop_plus."
+            f"{folder} is a run of {record.title}, which says nothing about single "
+            f"labels. Choose a run of --method={methods.DEFAULT}."
         )
 
 

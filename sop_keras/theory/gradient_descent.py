@@ -21,14 +21,13 @@ take 10^8 of them at alpha = 4000. It stops where ||r|| <= `tolerance` ||y||.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from sop_keras.theory.gradient_flow import check_alphas
-from sop_keras.theory.implicit_bias import check_start
+from sop_keras.theory.implicit_bias import check_positive, check_start
 from sop_keras.theory.linear_problem import LinearProblem
 
 # Steps between looks at what has converged.
@@ -83,8 +82,7 @@ def gradient_descent(
     if step_size is not None:
         settings["step_size"] = step_size
     for name, value in settings.items():
-        if not 0 < value < math.inf:
-            raise ValueError(f"`{name}` must be positive. Received: {name}={value!r}.")
+        check_positive(name, value)
     if max_change >= 1 or max_steps < 1:
         raise ValueError(
             "`max_change` must be less than 1, else u and v change their signs, and "

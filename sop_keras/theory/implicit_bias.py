@@ -25,7 +25,7 @@ def equivalent_penalty(alpha: float, gamma: float) -> float:
     Raises:
         ValueError: for other numbers.
     """
-    _check_positive("alpha", alpha)
+    check_positive("alpha", alpha)
     check_start(gamma)
     return -math.log(gamma) / (2 * alpha)
 
@@ -40,7 +40,7 @@ def equivalent_alpha(penalty: float, gamma: float) -> float:
     Raises:
         ValueError: for other numbers.
     """
-    _check_positive("penalty", penalty)
+    check_positive("penalty", penalty)
     check_start(gamma)
     return -math.log(gamma) / (2 * penalty)
 
@@ -58,6 +58,11 @@ def check_start(gamma: float) -> None:
         )
 
 
-def _check_positive(name: str, value: float) -> None:
+def check_positive(name: str, value: float) -> None:
+    """Refuse what is not above 0, or not finite.
+
+    Raises:
+        ValueError: unless `value`, given for the argument `name`, is such a number.
+    """
     if not 0 < value < math.inf:
         raise ValueError(f"`{name}` must be positive. Received: {name}={value!r}.")

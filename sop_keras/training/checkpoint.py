@@ -15,8 +15,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from sop_keras.core.strategies import scope
 from sop_keras.files.atomic import check_room, explained, flush, write_atomically
+from sop_keras.training.model_size import file_size
 from sop_keras.training.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -105,10 +105,6 @@ class Checkpoints:
             CheckpointError: if there are checkpoints and none of them is whole.
         """
         found = self._found()
-        if found and not model.optimizer.built:
-            # Keras would load everything but its momentum, with no more than a warning.
-            with scope(model.distribute_strategy):
-                model.optimizer.build(model.trainable_variables)
         damages = []
         for path in reversed(found):
             try:
@@ -145,7 +141,7 @@ class Checkpoints:
 
 def _write(folder: Path, model: keras.Model, progress: Progress) -> None:
     folder.mkdir()
-    check_room(folder / _WEIGHTS, model)
+    check_room(folder / _WEIGHTS, file_size(model))
     model.save_weights(folder / _WEIGHTS)
     np.savez(folder / _METRICS, *progress.metrics)
     state = asdict(progress)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from sop_keras.core.model import SOPModel
 from sop_keras.data.batches.pipelines import evaluation_batches
-from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.datasets.dataset import Dataset, Examples
 from sop_keras.data.images.bad_images import BadImages
-from sop_keras.methods.cross_entropy import CrossEntropyModel
+from sop_keras.log_softmax import log_softmax
+from sop_keras.training.saved_classifier import check_image_shape
 
 NUM_BINS = 15
 
@@ -65,8 +63,7 @@ def log_probabilities(outputs: np.ndarray, from_logits: bool) -> np.ndarray:
     if not from_logits:
         probabilities = outputs / outputs.sum(axis=-1, keepdims=True)
         return np.log(np.clip(probabilities, _LEAST_PROBABILITY, 1))
-    shifted = outputs - outputs.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return log_softmax(outputs)
 
 
 def confidence_bins(confidences: np.ndarray) -> np.ndarray:
@@ -204,142 +201,71 @@ class Evaluation:
         }
 
 
-def choose_parts(
-    source: Source, names: Sequence[str] | None = None
+def choose_splits(
+    dataset: Dataset, names: Sequence[str] | None = None
 ) -> dict[str, Examples]:
     """Parts of a data set, by name.
 
     Args:
-        source: the data set.
-        names: of `source.tests`, `"validation"` or `"train"`. Defaults to `None`: all
-            tests; where there are none, the validation part.
+        dataset: the data set.
+        names: of `dataset.tests`, `"validation"` or `"train"`. Defaults to `None`: all
+            tests; where there are none, the validation split.
 
     Raises:
         ValueError: for a name that the data set does not have, or if there is nothing
             to choose.
     """
-    parts = dict(source.tests)
-    if source.validation is not None:
-        parts["validation"] = source.validation
-    chosen = list(source.tests or parts) if names is None else list(names)
-    parts["train"] = source.train
+    splits = dict(dataset.tests)
+    if dataset.validation is not None:
+        splits["validation"] = dataset.validation
+    chosen = list(dataset.tests or splits) if names is None else list(names)
+    splits["train"] = dataset.train
     if not chosen:
         raise ValueError(
-            f"{source.name} has neither test nor validation examples. Choose what it "
-            f"has: {', '.join(parts)}."
+            f"{dataset.name} has neither test nor validation examples. Choose what it "
+            f"has: {', '.join(splits)}."
         )
-    if unknown := [name for name in chosen if name not in parts]:
+    if unknown := [name for name in chosen if name not in splits]:
         raise ValueError(
-            f"{source.name} has the parts {', '.join(parts)}. Received: "
+            f"{dataset.name} has the splits {', '.join(splits)}. Received: "
             f"{', '.join(unknown)}."
         )
-    return {name: parts[name] for name in chosen}
+    return {name: splits[name] for name in chosen}
 
 
-def load_classifier(path: str | os.PathLike[str]) -> keras.Model:
-    """The model in a file, to be used as it is, not trained.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not one that Keras can load.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"There is no model {path}. Give the file of a saved Keras model, such as "
-            "the backbone.keras of a complete run."
-        )
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except Exception as error:  # whatever the readers of zip, JSON and HDF5 raise
-        # Where classes are unknown, Keras puts all of the model's settings around it.
-        reason = str(error).rpartition("Exception encountered: ")[2].strip()
-        reason = reason.partition(" Full object config")[0].partition("\n")[0]
-        raise ValueError(
-            f"{path} cannot be loaded. It must be a Keras model, whole, saved by "
-            "model.save() of Keras 3, and free of layers of other packages. Keras "
-            f"says: {reason or type(error).__name__}"
-        ) from error
-    if not isinstance(model, keras.Model):
-        raise ValueError(f"{path} holds a {type(model).__name__}, not a keras.Model.")
-    return model
-
-
-def input_shape(model: keras.Model) -> tuple[int | None, ...] | None:
-    """`(height, width, channels)` of the images that a model takes.
-
-    Returns:
-        The shape, with None for what may be of any size; or None where the model does
-        not say.
-
-    Raises:
-        ValueError: if it takes anything else than one batch of images.
-    """
-    if isinstance(model, (SOPModel, CrossEntropyModel)):
-        model = model.backbone
-    shape = getattr(model, "input_shape", None)
-    if shape is not None and (
-        not isinstance(shape, tuple)
-        or len(shape) != 4
-        or any(isinstance(size, tuple) for size in shape)
-    ):
-        raise ValueError(
-            "The model must take one batch of images, of shape (batch_size, height, "
-            f"width, channels). Its inputs are: {shape}."
-        )
-    return None if shape is None else shape[1:]
-
-
-def check_image_shape(model: keras.Model, source: Source) -> None:
-    """Check that the model takes images of the size that the data set gives.
-
-    Raises:
-        ValueError: if it does not.
-    """
-    expected, given = input_shape(model), source.train.image_shape
-    if expected is not None and any(
-        size not in (None, other) for size, other in zip(expected, given, strict=True)
-    ):
-        raise ValueError(
-            f"The model takes images of shape {expected}, those of {source.name} are "
-            f"{given}. Choose the data set that it was trained on or one like it; "
-            "images in files can be cut to its size (image_size, at most resize)."
-        )
-
-
-def evaluate_part(
+def evaluate_split(
     model: keras.Model,
-    source: Source,
-    part: str,
+    dataset: Dataset,
+    split: str,
     bad_images: BadImages | None = None,
 ) -> Evaluation:
-    """Evaluate a model on one part of a data set, under the labels it has there.
+    """Evaluate a model on one split of a data set, under the labels it has there.
 
     No more than a batch of images and outputs is in memory.
 
     Args:
         model: gives logits or probabilities, shape `(batch_size, num_classes)`; which
             of them, its outputs for the first batch tell (`are_probabilities`).
-        source: the data set; images are standardised with its `mean` and `std`.
-        part: a name as for `choose_parts`.
+        dataset: the data set; images are standardised with its `mean` and `std`.
+        split: a name as for `choose_splits`.
         bad_images: what images that cannot be read are reported to, and left out.
             Defaults to `None`: they are an error.
 
     Raises:
-        ValueError: if there is no such part, the images or the outputs are of another
+        ValueError: if there is no such split, the images or the outputs are of another
             size, or an output is not finite.
         TooManyBadImagesError: if too many images cannot be used.
     """
-    examples = choose_parts(source, [part])[part]
-    check_image_shape(model, source)
-    batches = evaluation_batches(examples, source, part=part, bad_images=bad_images)
+    examples = choose_splits(dataset, [split])[split]
+    check_image_shape(model, dataset)
+    batches = evaluation_batches(examples, dataset, split=split, bad_images=bad_images)
     evaluation = None
     try:
         for images, labels in batches.as_numpy_iterator():
-            outputs = _outputs(model, images, source)
+            outputs = _outputs(model, images, dataset)
             if evaluation is None:
                 evaluation = Evaluation(
-                    source.num_classes, from_logits=not are_probabilities(outputs)
+                    dataset.num_classes, from_logits=not are_probabilities(outputs)
                 )
             evaluation.add(outputs, labels)
     except tf.errors.OpError:
@@ -348,20 +274,20 @@ def evaluate_part(
         raise
     if evaluation is None:
         raise ValueError(
-            f"None of the {len(examples)} images of the {part} examples can be used."
+            f"None of the {len(examples)} images of the {split} examples can be used."
         )
     return evaluation
 
 
-def _outputs(model: keras.Model, images: np.ndarray, source: Source) -> np.ndarray:
+def _outputs(model: keras.Model, images: np.ndarray, dataset: Dataset) -> np.ndarray:
     outputs = model.predict_on_batch(images)
-    expected = (len(images), source.num_classes)
+    expected = (len(images), dataset.num_classes)
     shape = getattr(outputs, "shape", None)
     if shape != expected:
         received = "several outputs" if shape is None else f"an output of shape {shape}"
         raise ValueError(
             f"The model must give {expected[1]} numbers for an image, one for each "
-            f"class of {source.name}: shape {expected} for {len(images)} images. "
+            f"class of {dataset.name}: shape {expected} for {len(images)} images. "
             f"Received: {received}. Choose the data set, or the number of its classes, "
             "that the model was trained on."
         )

@@ -1,35 +1,51 @@
-"""The network of an experiment, and the method's model around it."""
+"""The networks of an experiment, and the method's model around them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from sop_keras.backbones.build import build_backbone
-from sop_keras.core.model import SOPModel
-from sop_keras.methods.cross_entropy import CrossEntropyModel
-from sop_keras.methods.objective import empirical_class_prior
+from sop_keras.backbones.synchronized import synchronize_batch_norm
+from sop_keras.core.model import NoisyLabelModel
 from sop_keras.optimizers.schedules import cosine_decay, step_decay
 from sop_keras.optimizers.sgd import SGD
+from sop_keras.randomness.keyed import random_bits
 from sop_keras.training.execution import Execution
-from sop_keras.training.experiment import Experiment, ExperimentData
+from sop_keras.training.experiment import Experiment
+from sop_keras.training.experiment_data import ExperimentData
 from sop_keras.training.precision import precision
 
 
-def make_backbone(experiment: Experiment, data: ExperimentData) -> keras.Model:
-    """The network that the experiment asks for."""
-    source = data.source
+def make_backbone(
+    experiment: Experiment, data: ExperimentData, use: str | None = None
+) -> keras.Model:
+    """The network that the experiment asks for, like one device's on any number.
+
+    Args:
+        experiment: the settings.
+        data: what it is to be trained on.
+        use: a word for a network of other first weights. Defaults to `None`: those of
+            the experiment's seed.
+    """
+    dataset, seed = data.dataset, experiment.seed
+    if use is not None:
+        seed = int(random_bits(seed, use)) % 2**32
     with precision(experiment.precision):
-        return build_backbone(
+        backbone = build_backbone(
             experiment.backbone,
             data.train.image_shape,
-            source.num_classes,
-            seed=experiment.seed,
+            dataset.num_classes,
+            seed=seed,
             pretrained=experiment.pretrained,
-            mean=source.mean,
-            std=source.std,
+            mean=dataset.mean,
+            std=dataset.std,
         )
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        synchronize_batch_norm(backbone)
+    return backbone
 
 
 def compile_model(
@@ -47,60 +63,41 @@ def compile_model(
         l2=experiment.l2,
         gradient_accumulation_steps=accumulated if accumulated > 1 else None,
     )
-    jit_compile = execution.jit_compile
-    common: dict[str, Any] = {
-        "optimizer": optimizer,
-        "metrics": ["accuracy"],
-        "jit_compile": "auto" if jit_compile is None else jit_compile,
-        "steps_per_execution": execution.steps_per_execution,
-    }
-    if experiment.method == "ce":
-        model = CrossEntropyModel(backbone)
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(loss=loss, **common)
-        return model
-    table: dict[str, Any] = {"init_std": experiment.init_std}
-    if execution.table_device is not None:
-        table["table_device"] = execution.table_device
-    model = SOPModel(
-        backbone,
-        num_examples=data.source.num_examples,
-        num_classes=data.source.num_classes,
-        variant=experiment.variant,
-        seed=experiment.seed,
-        gradient_norms=True,
-        **_regularizers(experiment, data),
-        **table,
+    labels, num_classes = data.train.labels, data.dataset.num_classes
+    method = experiment.record.load()(
+        **experiment.method.arguments(
+            labels, num_classes, bool(experiment.examples_per_class)
+        )
     )
+    peer = None
+    if method.num_networks > 1:
+        peer = make_backbone(experiment, data, use="peer")
+    model = NoisyLabelModel(
+        backbone,
+        num_examples=data.dataset.num_examples,
+        num_classes=num_classes,
+        method=method,
+        peer=peer,
+        seed=experiment.seed,
+        table_device=execution.table_device,
+        gradient_norms=bool(method.row_rates),
+    )
+    jit_compile = execution.jit_compile
     model.compile(
-        u_optimizer=experiment.u_learning_rate,
-        v_optimizer=experiment.v_learning_rate,
-        **common,
+        optimizer,
+        metrics=["accuracy"],
+        jit_compile="auto" if jit_compile is None else jit_compile,
+        steps_per_execution=execution.steps_per_execution,
     )
     return model
-
-
-def _regularizers(experiment: Experiment, data: ExperimentData) -> dict[str, Any]:
-    """What SOP+ adds to the arguments of SOP."""
-    if experiment.method != "sop_plus":
-        return {}
-    class_prior: Any = experiment.class_prior
-    if class_prior == "empirical" and experiment.examples_per_class:
-        class_prior = "uniform"  # that is what an epoch's examples have
-    elif class_prior == "empirical":
-        # The model sees a stream of batches, and could not count the labels itself.
-        class_prior = empirical_class_prior(data.train.labels, data.source.num_classes)
-    return {
-        "consistency_weight": experiment.consistency_weight,
-        "balance_weight": experiment.balance_weight,
-        "class_prior": class_prior,
-    }
 
 
 def _learning_rate(experiment: Experiment, steps_per_epoch: int) -> Any:
     rate = experiment.learning_rate
     if experiment.schedule == "step":
-        return step_decay(rate, experiment.decay_epochs, steps_per_epoch)
+        return step_decay(
+            rate, experiment.decay_epochs, steps_per_epoch, experiment.decay_factor
+        )
     if experiment.schedule == "cosine":
         return cosine_decay(
             rate, experiment.epochs, steps_per_epoch, experiment.final_learning_rate

@@ -7,12 +7,10 @@ from collections.abc import Iterator
 
 import keras
 
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-
 
 @contextlib.contextmanager
 def precision(name: str) -> Iterator[None]:
-    """What is built inside computes in this one of `PRECISIONS`.
+    """What is built inside computes in this one of the `PRECISIONS` of experiments.
 
     It is Keras' global dtype policy while the context lasts.
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,16 @@ import tensorflow as tf
 
 from sop_keras.core.agreement import on_any_worker
 from sop_keras.core.strategies import is_chief, is_multi_worker
-from sop_keras.data.batches.pipelines import evaluation_batches
-from sop_keras.data.batches.shards import BatchParts
-from sop_keras.data.datasets.dataset import Examples, Source
 from sop_keras.data.images.bad_images import BadImages
 from sop_keras.files.atomic import write_atomically
-from sop_keras.files.scalars import Scalars
+from sop_keras.files.tensorboard import Scalars
 from sop_keras.monitoring.noise_monitor import NoiseMonitor
 from sop_keras.training.checkpoint import Checkpoints
-from sop_keras.training.experiment import ExperimentData
+from sop_keras.training.experiment_data import ExperimentData
+from sop_keras.training.inputs import evaluation_input
 from sop_keras.training.preemption import Preemption
 from sop_keras.training.progress import Progress, metric_values, restore_metrics
-from sop_keras.training.terminate_on_nan import Guard
+from sop_keras.training.terminate_on_nan import TerminateOnNaN
 
 # Several machines: how often they ask each other whether to save, or to stop.
 _STEPS_BETWEEN_QUESTIONS = 10
@@ -53,7 +50,7 @@ class Recorder(keras.callbacks.Callback):
         steps_per_epoch: batches in a whole epoch.
         checkpoint_minutes: how long after a checkpoint the next one is written inside
             an epoch; 0: none are.
-        guard: what looks at the numbers.
+        terminate_on_nan: what looks at the numbers.
         preemption: what knows of a SIGTERM.
         bad_images: what test images that cannot be read are reported to.
         strategy: what the run trains under. Of several machines, the first one writes.
@@ -78,7 +75,7 @@ class Recorder(keras.callbacks.Callback):
         *,
         steps_per_epoch: int,
         checkpoint_minutes: float,
-        guard: Guard,
+        terminate_on_nan: TerminateOnNaN,
         preemption: Preemption,
         bad_images: BadImages,
         strategy: tf.distribute.Strategy,
@@ -89,15 +86,15 @@ class Recorder(keras.callbacks.Callback):
         self.bad_images = bad_images
         self._path = folder / "history.csv"
         self._checkpoints = checkpoints
-        self._guard = guard
+        self._terminate_on_nan = terminate_on_nan
         self._preemption = preemption
         self._strategy = strategy
         self._monitor = monitor
         self._writes = is_chief(strategy)
         self._scalars = Scalars(folder / "tensorboard")
-        self._num_classes = data.source.num_classes
+        self._num_classes = data.dataset.num_classes
         self._tests = {
-            name: evaluation_input(examples, data.source, name, bad_images)
+            name: evaluation_input(examples, data.dataset, name, bad_images)
             for name, examples in data.tests.items()
         }
         self._steps_per_epoch = steps_per_epoch
@@ -140,12 +137,12 @@ class Recorder(keras.callbacks.Callback):
         done = min(self._first_step + batch + 1, self._steps_per_epoch)
         self._steps = range(self._steps.stop, done)
         epoch = self.progress.epoch
-        self._guard.check_loss((logs or {})["loss"], epoch, self._steps)
+        self._terminate_on_nan.check_loss((logs or {})["loss"], epoch, self._steps)
         if done == self._steps_per_epoch:
             return  # saved once it is evaluated
         is_preempted = self._agreed(self._preemption.is_requested, done)
         if is_preempted or self._agreed(self._is_time_to_save(), done):
-            self._guard.check_weights(self.model, epoch, self._steps)
+            self._terminate_on_nan.check_weights(self.model, epoch, self._steps)
             progress = replace(
                 self.progress,
                 step=done,
@@ -172,7 +169,7 @@ class Recorder(keras.callbacks.Callback):
             ),
             **{name: float(value) for name, value in logs.items()},
         }
-        self._guard.check_weights(self.model, epoch, self._steps)
+        self._terminate_on_nan.check_weights(self.model, epoch, self._steps)
         # No callback beside this one: it would miss an epoch that ends in a stop.
         look = None if self._monitor is None else self._monitor.look()
         row = {
@@ -205,23 +202,6 @@ class Recorder(keras.callbacks.Callback):
         self._checkpoints.save(self.model, progress)
         self.progress = progress
         self._saved = time.monotonic()
-
-
-def evaluation_input(
-    examples: Examples, source: Source, part: str, bad_images: BadImages
-) -> Callable[[tf.distribute.InputContext], tf.data.Dataset]:
-    """What a model's `evaluate` takes, on any number of replicas."""
-
-    def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        return evaluation_batches(
-            examples,
-            source,
-            part=part,
-            bad_images=bad_images,
-            parts=BatchParts.of_pipeline(context),
-        )
-
-    return batches
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

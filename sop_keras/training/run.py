@@ -3,56 +3,57 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import itertools
 import json
 import logging
 import os
-import platform
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-import sop_keras
-from sop_keras.backbones.synchronized import synchronize_batch_norm
 from sop_keras.core.agreement import is_common, on_any_worker
 from sop_keras.core.strategies import is_chief, make_strategy, scope
-from sop_keras.data.batches.epoch_order import num_in_epoch
-from sop_keras.data.batches.pipelines import steps_per_epoch, training_batches
-from sop_keras.data.batches.shards import BatchParts
+from sop_keras.data.batches.epoch_size import num_in_epoch
+from sop_keras.data.batches.pipelines import (
+    steps_per_epoch,
+)
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.data.images.bad_images import BadImages
 from sop_keras.data.images.encoded_images import EncodedImages
 from sop_keras.files.atomic import OutputError, check_room, replacing
 from sop_keras.label_issues.export import write_label_issues
 from sop_keras.monitoring.noise_monitor import NoiseMonitor
-from sop_keras.monitoring.of_run import monitor_of_run
 from sop_keras.training.checkpoint import CheckpointError, Checkpoints
 from sop_keras.training.execution import Execution
-from sop_keras.training.experiment import Experiment, ExperimentData, load_data
+from sop_keras.training.experiment import Experiment
+from sop_keras.training.experiment_data import (
+    ExperimentData,
+    load_data,
+    suggested_settings,
+)
+from sop_keras.training.inputs import evaluation_input, scan_input, training_input
+from sop_keras.training.model_size import file_size
+from sop_keras.training.monitor import monitor_of_run
 from sop_keras.training.network import compile_model, make_backbone
 from sop_keras.training.preemption import Preemption
 from sop_keras.training.progress import Progress
-from sop_keras.training.recorder import Recorder, evaluation_input
-from sop_keras.training.run_folder import RunFolder, RunFolderError
+from sop_keras.training.recorder import Recorder
+from sop_keras.training.run_folder import LABEL_ISSUES, RunFolder, RunFolderError
 from sop_keras.training.stretches import Stretch, stretches
 from sop_keras.training.summary import summarize
-from sop_keras.training.terminate_on_nan import Guard
+from sop_keras.training.terminate_on_nan import TerminateOnNaN
+from sop_keras.training.versions import versions
 
 if TYPE_CHECKING:
     import pandas as pd
 
 logger = logging.getLogger(__name__)
-
-LABEL_ISSUES = "label_issues.csv"
 
 
 class Run:
@@ -62,8 +63,8 @@ class Run:
     with those it began with), `suggested.json` (numbers for settings that were left
     open), `history.csv` (a row an epoch), `checkpoints/` (while it
     trains), `tensorboard/`, and at the end `model.keras` (everything), `backbone.keras`
-    (what is deployed), `label_issues.csv` (SOP and SOP+: which training labels look
-    wrong, as of `SOPModel.label_issues`) and `result.json`. The folder of an
+    (what is deployed), `label_issues.csv` (which training labels look wrong, of methods
+    that tell, as of `NoisyLabelModel.label_issues`) and `result.json`. The folder of an
     interrupted run is continued after the batch of its last checkpoint, and the end is
     the same to the last bit where the computation is deterministic. Image files that
     cannot be used are left out and listed in `bad_images.csv`.
@@ -140,16 +141,14 @@ class Run:
         keras.utils.set_random_seed(self.experiment.seed)
         data = load_data(self.experiment, self.files)
         # A run goes on with what was suggested when it began.
-        suggested = self._own.suggested or self._asked.suggested_rates(data)
-        self.experiment = experiment = replace(self._asked, **suggested)
+        suggested = self._own.suggested or suggested_settings(self._asked, data)
+        self.experiment = experiment = self._asked.with_suggested(suggested)
         num_examples = num_in_epoch(
-            data.train.labels, data.source.num_classes, experiment.examples_per_class
+            data.train.labels, data.dataset.num_classes, experiment.examples_per_class
         )
         steps = steps_per_epoch(num_examples, experiment.batch_size)
         with scope(self.strategy):
             backbone = make_backbone(experiment, data)
-            if self.strategy.num_replicas_in_sync > 1:
-                synchronize_batch_norm(backbone)
             model = compile_model(experiment, backbone, data, steps, self.execution)
         self._own.check_data(data)
         self._check_machines(data)
@@ -172,7 +171,9 @@ class Run:
             progress,
             steps_per_epoch=steps,
             checkpoint_minutes=self.execution.checkpoint_minutes,
-            guard=Guard(self.folder, experiment, data, self.checkpoints, self._writes),
+            terminate_on_nan=TerminateOnNaN(
+                self.folder, experiment, data, self.checkpoints, self._writes
+            ),
             preemption=preemption,
             bad_images=bad_images,
             strategy=self.strategy,
@@ -183,7 +184,7 @@ class Run:
             validation = None
             if len(data.validation):
                 validation = evaluation_input(
-                    data.validation, data.source, "validation", bad_images
+                    data.validation, data.dataset, "validation", bad_images
                 )
             for stretch, batches in itertools.chain(first, pipelines):
                 model.fit(
@@ -192,6 +193,8 @@ class Run:
                     initial_epoch=stretch.epoch,
                     steps_per_epoch=steps - stretch.step,
                     validation_data=validation,
+                    scan_data=scan_input(data, bad_images),
+                    total_epochs=experiment.epochs,
                     callbacks=[recorder],
                     shuffle=False,  # the batches come shuffled; Keras warns if asked to
                     verbose=verbose,
@@ -255,39 +258,12 @@ class Run:
             steps_per_epoch=steps,
             steps_per_execution=self.execution.steps_per_execution,
         ):
-            batches = functools.partial(
-                self._batches, data=data, stretch=stretch, bad_images=bad_images
-            )
-            yield stretch, batches
-
-    def _batches(
-        self,
-        context: tf.distribute.InputContext,
-        data: ExperimentData,
-        stretch: Stretch,
-        bad_images: BadImages,
-    ) -> tf.data.Dataset:
-        """What the replicas of a pipeline train on."""
-        experiment = self.experiment
-        return training_batches(
-            data.train,
-            data.source,
-            batch_size=experiment.batch_size,
-            epochs=stretch.stop,
-            seed=experiment.seed,
-            initial_epoch=stretch.epoch,
-            initial_step=stretch.step,
-            augment=experiment.augment,
-            strong_augment=experiment.second_view,
-            examples_per_class=experiment.examples_per_class,
-            bad_images=bad_images,
-            parts=BatchParts.of_pipeline(context),
-        )
+            yield stretch, training_input(experiment, data, stretch, bad_images)
 
     def _monitor(self, data: ExperimentData, flags: str) -> NoiseMonitor | None:
         experiment = self.experiment
-        is_wanted = self.execution.noise_monitor and experiment.method != "ce"
-        if not (is_wanted and self._writes):
+        finds = experiment.record.finds_label_issues
+        if not (finds and self.execution.noise_monitor and self._writes):
             return None
         return monitor_of_run(experiment, data, self.folder / "tensorboard", flags)
 
@@ -312,11 +288,15 @@ class Run:
             if not self._writes:
                 continue
             with replacing(self.folder / name) as partial:
-                check_room(partial, part)
+                check_room(partial, file_size(part))
                 part.save(partial)
         self._check_preemption(preemption, "after the last epoch")
         figures, issues = summarize(
-            model, data, recorder.progress.history, recorder.bad_images
+            model,
+            data,
+            recorder.progress.history,
+            self.experiment.record.noise_score,
+            recorder.bad_images,
         )
         result = {
             **figures,
@@ -356,7 +336,7 @@ def _write_issues(path: Path, issues: pd.DataFrame, data: ExperimentData) -> Non
     if isinstance(images, EncodedImages):
         position_of = {one: place for place, one in enumerate(data.train.ids.tolist())}
         files = [images.name(position_of[one]) for one in issues["id"].tolist()]
-    write_label_issues(issues, path, data.source.class_names, files)
+    write_label_issues(issues, path, data.dataset.class_names, files)
 
 
 @contextlib.contextmanager
@@ -372,14 +352,3 @@ def _clear_messages(bad_images: BadImages) -> Iterator[None]:
             if bad_images.error is not None:  # TensorFlow wraps it in a long trace
                 raise bad_images.error from None
             raise
-
-
-def versions() -> dict[str, str]:
-    """Versions of what computes the numbers."""
-    return {
-        "sop_keras": sop_keras.__version__,
-        "keras": keras.__version__,
-        "tensorflow": tf.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }

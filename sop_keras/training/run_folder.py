@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import Field, asdict
 from pathlib import Path
 from typing import Any
 
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.files.atomic import write_atomically
-from sop_keras.training.experiment import Experiment, ExperimentData
+from sop_keras.settings import flag_of
+from sop_keras.training.experiment import Experiment, settings_of
+from sop_keras.training.experiment_data import ExperimentData
 
 # Of `data.json`: values that say nothing to a reader.
 _DIGESTS = ("ids", "labels", "file_names")
 # Of `DataFiles`: what names a file or a folder, and what lists the examples.
 _PATHS = ("data_dir", "human_labels", "imagenet_dir", "manifest", "test_manifest")
 SUGGESTED = "suggested.json"
+LABEL_ISSUES = "label_issues.csv"
 _TABLES = ("manifest", "test_manifest")
 
 
@@ -93,11 +97,15 @@ class RunFolder:
                     "says what run that is. Choose another folder, or remove it."
                 )
             return
-        changed = _differences(config, self._experiment.settings())
+        config = Experiment.completed(config)
+        now = self._experiment.settings()
+        known = {**settings_of(config.get("method")), **settings_of(now["method"])}
+        changed = _differences(config, now, known)
         if changed:
             raise RunFolderError(
                 f"{self.path} holds a run of other settings ({'; '.join(changed)}). "
-                "Choose another folder, or remove it to train anew."
+                "Choose another folder, remove it to train anew, or give the flags as "
+                "they were."
             )
         _ = self.result  # damaged: better said now than after hours of training
 
@@ -161,8 +169,12 @@ def data_differences(there: dict[str, Any], data: ExperimentData) -> list[str]:
     ]
 
 
-def _differences(there: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What differs, by name, with both values."""
+def _differences(
+    there: dict[str, Any],
+    now: dict[str, Any],
+    known: Mapping[str, Field[Any]] | None = None,
+) -> list[str]:
+    """What differs, by name, with both values; of known settings, the flags too."""
     changed = []
     for name in sorted({*there, *now}):
         one, other = there.get(name), now.get(name)
@@ -171,7 +183,9 @@ def _differences(there: dict[str, Any], now: dict[str, Any]) -> list[str]:
         if name == "class_names":
             changed.append(_class_difference(one or [], other or []))
         else:
-            changed.append(f"{name}: {one!r} there, {other!r} now")
+            flag = flag_of(known[name]) if known and name in known else name
+            shown = name if flag == name else f"{name} (--{flag})"
+            changed.append(f"{shown}: {one!r} there, {other!r} now")
     return changed
 
 

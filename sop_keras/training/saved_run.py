@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sop_keras import methods
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.label_issues.export import read_label_issues
-from sop_keras.training.experiment import Experiment, ExperimentData, load_data
-from sop_keras.training.run import LABEL_ISSUES
+from sop_keras.training.experiment import Experiment
+from sop_keras.training.experiment_data import ExperimentData, load_data
 from sop_keras.training.run_folder import (
+    LABEL_ISSUES,
     SUGGESTED,
     RunFolderError,
     data_differences,
@@ -36,8 +38,7 @@ class SavedRun:
 
     Args:
         folder: the run's folder.
-        experiment: the settings. Those that the method ignores are 0, `"none"` and the
-            like.
+        experiment: the settings.
         data: what it was trained on.
         history: a dict an epoch, of `history.csv`.
         result: the content of `result.json`.
@@ -52,7 +53,7 @@ class SavedRun:
     @property
     def class_names(self) -> tuple[str, ...]:
         """One name a class, in label order."""
-        return self.data.source.class_names
+        return self.data.dataset.class_names
 
     def label_issues(self) -> pd.DataFrame:
         """The run's table of label issues, as `read_label_issues` gives it.
@@ -62,10 +63,11 @@ class SavedRun:
             ValueError: if it is damaged.
         """
         path = self.folder / LABEL_ISSUES
-        if self.experiment.method == "ce" and not path.is_file():
+        record = self.experiment.record
+        if not record.finds_label_issues and not path.is_file():
             raise FileNotFoundError(
-                f"There is no {path}: cross entropy finds no wrong labels. Train with "
-                "--method=sop or sop_plus."
+                f"There is no {path}: {record.title} finds no wrong labels. Train with "
+                f"--method={methods.DEFAULT}."
             )
         return read_label_issues(path)
 
@@ -83,9 +85,9 @@ def load_run(
     Raises:
         FileNotFoundError: if the folder is not that of a run, or the data set is not to
             be found.
-        RunFolderError: if the run is not complete, its files are damaged, or the data
-            are not those that it was trained on.
-        ValueError: if the settings are not those of an experiment.
+        RunFolderError: if the run is not complete, its files are damaged, its settings
+            are not those of an experiment, or the data are not those that it was
+            trained on.
     """
     folder = Path(folder)
     settings = run_settings(folder)
@@ -98,7 +100,11 @@ def load_run(
             "that started it finishes it."
         )
     suggested = read_json(folder / SUGGESTED) or {}
-    experiment = Experiment.from_settings({**settings, **suggested})
+    method_of(folder, settings)
+    try:
+        experiment = Experiment.from_settings({**settings, **suggested})
+    except ValueError as error:
+        raise RunFolderError(f"{folder / 'config.json'}: {error}") from None
     files = files or recorded_files(folder)
     try:
         data = load_data(experiment, files)
@@ -127,14 +133,47 @@ def run_settings(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         runs = sorted(one.parent.name for one in folder.glob("*/config.json"))
+        reason = "it has no config.json" if folder.exists() else "it does not exist"
+        mend = (
+            f"It holds runs, choose one: {', '.join(runs)}."
+            if runs
+            else "Give the folder that launch/train.py printed, such as "
+            f"runs/digits-seed0/{methods.DEFAULT}."
+        )
         raise FileNotFoundError(
-            f"{folder} is not the folder of a run: it has no config.json. "
-            + (f"It holds runs, choose one: {', '.join(runs)}." if runs else "")
+            f"{folder} is not the folder of a run: {reason}. {mend}"
         )
     try:
         return dict(json.loads(path.read_text()))
     except (TypeError, ValueError) as error:
         raise RunFolderError(f"{path} is no JSON object: {error}.") from None
+
+
+def method_of(folder: Path, settings: dict[str, Any]) -> methods.MethodRecord:
+    """The record of a run's method.
+
+    Args:
+        folder: the run's folder.
+        settings: what its config.json says.
+
+    Raises:
+        RunFolderError: if it names no method, or one that is not known here.
+    """
+    path = folder / "config.json"
+    if "method" not in settings:
+        raise RunFolderError(
+            f'{path} has no "method": these are not the settings of an experiment. '
+            "Put a good copy there."
+        )
+    name = settings["method"]
+    if name not in methods.names():
+        raise RunFolderError(
+            f"{path} was written by the method {name!r}, which is not registered here: "
+            "import the module that registers it (sop_keras.methods.register), then "
+            "call sop_keras.write_report in that process. "
+            f"Known here: {', '.join(methods.names())}."
+        )
+    return methods.record(name)
 
 
 def recorded_files(folder: str | os.PathLike[str]) -> DataFiles:

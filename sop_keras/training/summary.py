@@ -5,25 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
-from sop_keras.core.model import SOPModel
+from sop_keras.core.model import NoisyLabelModel
 from sop_keras.core.prediction import batch_predictor
 from sop_keras.data.batches.pipelines import evaluation_batches
 from sop_keras.data.images.bad_images import BadImages
 from sop_keras.label_issues.detection import auroc, detection_figures
 from sop_keras.label_issues.find import LabelScores
-from sop_keras.training.experiment import ExperimentData
+from sop_keras.log_softmax import log_softmax
+from sop_keras.training.experiment_data import ExperimentData
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def summarize(
-    model: keras.Model,
+    model: NoisyLabelModel,
     data: ExperimentData,
     history: list[dict[str, Any]],
+    noise_score: str,
     bad_images: BadImages | None = None,
 ) -> tuple[dict[str, Any], pd.DataFrame | None]:
     """The figures of a complete run, and its label issues.
@@ -38,12 +39,13 @@ def summarize(
         model: trained.
         data: what it was trained on.
         history: a row an epoch, with the accuracy on each test set.
+        noise_score: what the method ranks wrong labels by, as text.
         bad_images: what training images that cannot be read are reported to. Defaults
             to `None`: they are an error.
 
     Returns:
-        The figures, and for SOP and SOP+ the table that `SOPModel.label_issues` gives;
-        None for cross entropy.
+        The figures, and the table that `NoisyLabelModel.label_issues` gives; None for a
+        method that finds none.
     """
     train = predict_train(model, data, bad_images)
     positions, predictions = train.positions, train.predictions
@@ -54,7 +56,7 @@ def summarize(
         "train_accuracy_given_labels": float((predictions == given).mean()),
         "train_accuracy_clean_labels": None,
         "noise_rate": None,
-        "noise_score": "cross entropy" if train.issues is None else "log10 ||s||_1",
+        "noise_score": noise_score,
         "noise_auroc": None,
         "num_label_issues": None,
         "detection": None,
@@ -114,7 +116,7 @@ class TrainPredictions:
         positions: places of those that can be read, ascending, shape `(n,)`.
         predictions: the class predicted for each.
         losses: the cross entropy of its given label.
-        issues: their table of label issues; None for cross entropy.
+        issues: their table of label issues; None of a method that finds none.
     """
 
     positions: np.ndarray
@@ -124,18 +126,18 @@ class TrainPredictions:
 
 
 def predict_train(
-    model: keras.Model, data: ExperimentData, bad_images: BadImages | None
+    model: NoisyLabelModel, data: ExperimentData, bad_images: BadImages | None
 ) -> TrainPredictions:
     """Have the network look at all training examples once."""
     batches = evaluation_batches(
         data.train,
-        data.source,
-        part="train",
+        data.dataset,
+        split="train",
         bad_images=bad_images,
         with_positions=True,
     )
     predict = batch_predictor(model)
-    scores = LabelScores(model) if isinstance(model, SOPModel) else None
+    scores = LabelScores(model) if model.method.finds_label_issues else None
     positions, predictions, losses = [], [], []
     for images, batch in batches.as_numpy_iterator():
         logits, labels = predict(images), data.train.labels[batch]
@@ -154,6 +156,5 @@ def predict_train(
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The loss of each example, shape `(n,)`, of logits `(n, K)` for integer labels."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    own = np.take_along_axis(shifted, labels[:, None], axis=-1)[:, 0]
-    return np.log(np.exp(shifted).sum(axis=-1)) - own
+    log_probs = log_softmax(logits)
+    return -np.take_along_axis(log_probs, labels[:, None], axis=-1)[:, 0]

@@ -1,4 +1,4 @@
-"""Stops a training whose numbers are no longer finite."""
+"""TerminateOnNaN: stops a training whose numbers are no longer finite."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from sop_keras.core import sparse_variable
 from sop_keras.data.batches.batch_ids import batch_ids
 from sop_keras.files.atomic import write_atomically
 from sop_keras.training.checkpoint import Checkpoints
-from sop_keras.training.experiment import Experiment, ExperimentData
+from sop_keras.training.experiment import Experiment
+from sop_keras.training.experiment_data import ExperimentData
 
 _MAX_IDS_IN_MESSAGE = 10
 _ROWS_AT_ONCE = 65_536
@@ -27,7 +28,7 @@ class DivergenceError(ValueError):
     """A loss, or weights, that are NaN or infinite."""
 
 
-class Guard:
+class TerminateOnNaN:
     """Ends a training at the first batch whose loss is NaN or infinite.
 
     The error names the batch, and `non_finite_batch.csv` lists its examples: epoch and
@@ -71,7 +72,7 @@ class Guard:
             self._stop(f"The loss is {loss}", epoch, steps)
 
     def check_weights(self, model: keras.Model, epoch: int, steps: range) -> None:
-        """Check network, u, v and optimizer before they become a checkpoint.
+        """Check networks, tables and optimizers before they become a checkpoint.
 
         A step whose loss was finite may have left them so that no other will be.
 
@@ -83,7 +84,8 @@ class Guard:
         Raises:
             DivergenceError: if they are not finite.
         """
-        for variable in (*model.weights, *model.optimizer.variables):
+        optimizers = [one for o in model.optimizers() for one in o.variables]
+        for variable in (*model.weights, *optimizers):
             if not keras.backend.is_float_dtype(variable.dtype):
                 continue
             if not all(map(_is_finite, _pieces(variable))):
@@ -109,7 +111,7 @@ class Guard:
         experiment, train = self._experiment, self._data.train
         ids = batch_ids(
             train,
-            self._data.source,
+            self._data.dataset,
             batch_size=experiment.batch_size,
             seed=experiment.seed,
             epoch=epoch,

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from sop_keras.augment.autoaugment import autoaugment
 from sop_keras.augment.crop_and_flip import pad_crop_flip
-from sop_keras.augment.layers import UDA, AutoAugment, Weak
+from sop_keras.augment.layers import UDA, AutoAugment, CropAndFlip
 from sop_keras.augment.uda import uda
 
 IMAGES = np.random.default_rng(1).integers(1, 256, (20, 12, 10, 3), np.uint8)
@@ -17,14 +17,14 @@ IDS = np.arange(100, 120)
 STRONG = {"padding": 2, "flip": False, "cutout_size": 6, "fill": (1, 2, 3)}
 # Each layer with other options than the defaults, and the function that it stands for.
 LAYERS = [
-    (Weak, {"padding": 2, "flip": False}, pad_crop_flip),
+    (CropAndFlip, {"padding": 2, "flip": False}, pad_crop_flip),
     (UDA, STRONG, uda),
     (AutoAugment, STRONG, autoaugment),
 ]
 every_layer = pytest.mark.parametrize(
     ("layer_class", "options", "function"), LAYERS, ids=["weak", "uda", "autoaugment"]
 )
-every_class = pytest.mark.parametrize("layer_class", [Weak, UDA, AutoAugment])
+every_class = pytest.mark.parametrize("layer_class", [CropAndFlip, UDA, AutoAugment])
 
 
 @every_layer
@@ -86,7 +86,7 @@ def test_fresh_draws_are_uniform_in_and_between_calls():
     # deviation 22, within calls of 100 images as between 100 calls on one.
     pair = np.zeros((1, 2, 1), np.uint8)
     pair[0, 0] = 255
-    layer = Weak(padding=0)
+    layer = CropAndFlip(padding=0)
     batches = tf.data.Dataset.from_tensors(np.stack([pair] * 100)).repeat(20)
     singles = tf.data.Dataset.from_tensors(pair).repeat(2000)
     for dataset in (batches, singles):
@@ -95,7 +95,7 @@ def test_fresh_draws_are_uniform_in_and_between_calls():
 
 
 def test_parallel_calls_never_draw_the_same():
-    layer = Weak()
+    layer = CropAndFlip()
     numbers = tf.data.Dataset.range(5000).map(lambda _: layer.fresh_epoch(), 16)
     assert len({int(number) for number in numbers}) == 5000
 
@@ -143,7 +143,7 @@ def test_the_example():
 
 def test_no_dtype_policy_touches_the_values():
     np.testing.assert_array_equal(
-        Weak(dtype="mixed_float16")(IMAGES, ids=IDS, epoch=0),
+        CropAndFlip(dtype="mixed_float16")(IMAGES, ids=IDS, epoch=0),
         pad_crop_flip(IMAGES, IDS, 0, 0),
     )
 
@@ -187,7 +187,7 @@ def test_what_is_no_padding(layer_class, padding):
     ("options", "message"),
     [
         ({"cutout_size": 7.5}, "`cutout_size` must be an integer.*cutout_size=7.5"),
-        ({"cutout_size": -2}, "not negative, or None.*cutout_size=-2"),
+        ({"cutout_size": -2}, "number of pixels, or None.*cutout_size=-2"),
         ({"fill": 128}, r"three integers.*grey images, such as \(128,\).*fill=128"),
         ({"fill": (1, 2)}, r"fill=\(1, 2\)"),
         ({"fill": (0, 0, 256)}, "from 0 to 255.*256"),

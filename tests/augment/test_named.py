@@ -7,7 +7,8 @@ import pytest
 
 from sop_keras.augment.autoaugment import autoaugment
 from sop_keras.augment.crop_and_flip import pad_crop_flip
-from sop_keras.augment.named import AUGMENTATIONS, augmentation
+from sop_keras.augment.named import augmentation
+from sop_keras.augment.names import AUGMENTATIONS
 from sop_keras.augment.uda import uda
 
 IDS, EPOCH, SEED = np.arange(6), 3, 11

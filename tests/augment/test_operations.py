@@ -160,7 +160,7 @@ def test_the_same_in_a_pipeline(name):
     [
         ((2, 8, 8, 3), np.float32, "Invert", "float32.*Standardise after"),
         ((8, 8, 3), np.uint8, "Rotate", r"\(8, 8, 3\)"),
-        ((2, 8, 8, 3), np.uint8, "Shear", "Invert.*Received: 'Shear'"),
+        ((2, 8, 8, 3), np.uint8, "Shear", "Invert.*Received: .*'Shear'"),
     ],
 )
 def test_what_cannot_be_done(shape, dtype, name, text):

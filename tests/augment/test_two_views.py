@@ -11,7 +11,7 @@ import sop_keras
 from sop_keras import SOPModel, with_epoch, with_index
 from sop_keras.augment.crop_and_flip import pad_crop_flip
 from sop_keras.augment.keras_layer import KerasAugmentation
-from sop_keras.augment.layers import UDA, Weak
+from sop_keras.augment.layers import UDA, CropAndFlip
 from sop_keras.augment.two_views import TwoViews
 from sop_keras.augment.uda import uda
 from sop_keras.randomness.keyed import random_bits
@@ -44,7 +44,7 @@ def test_the_views_are_those_of_the_functions():
     np.testing.assert_array_equal(strong, expected)
 
 
-@pytest.mark.parametrize("weak", [Weak(seed=9, padding=1), KerasAugmentation])
+@pytest.mark.parametrize("weak", [CropAndFlip(seed=9, padding=1), KerasAugmentation])
 def test_any_function_of_the_keys_is_a_view(weak):
     # Seeds of the layers' own play no part.
     weak_function = functools.partial(pad_crop_flip, padding=1)
@@ -59,7 +59,7 @@ def test_any_function_of_the_keys_is_a_view(weak):
 
 def test_the_default_is_uda_against_weak():
     views, _ = TwoViews()(IMAGES, TARGETS)
-    expected, _ = TwoViews(UDA(), Weak())(IMAGES, TARGETS)
+    expected, _ = TwoViews(UDA(), CropAndFlip())(IMAGES, TARGETS)
     np.testing.assert_array_equal(views, expected)
 
 
@@ -68,7 +68,7 @@ def test_two_views_of_one_kind_are_independent():
     # agrees by chance, of 3,240 pairs 20 with a deviation of 4.5.
     images = np.zeros((3240, 24, 24, 1), np.uint8)
     images[:, 10:14, 10], images[:, 10, 10:13] = 255, 255
-    weak = Weak(padding=4)
+    weak = CropAndFlip(padding=4)
     for targets in ({}, {"epoch": np.array(2)}):
         targets["index"] = np.arange(3240)
         (one, other), _ = TwoViews(weak, weak)(images, targets)
@@ -87,7 +87,7 @@ def test_an_epoch_can_be_repeated_in_other_batches():
 
 
 def test_without_an_epoch_views_are_drawn_anew():
-    views = TwoViews(UDA(padding=4, cutout_size=2), Weak(padding=4))
+    views = TwoViews(UDA(padding=4, cutout_size=2), CropAndFlip(padding=4))
     dataset = indexed().batch(12).map(views, 2)
     first, second = (np.concatenate([v for v, _ in dataset], 1) for _ in range(2))
     for one, other in zip(first, second, strict=True):
@@ -149,7 +149,7 @@ def test_sop_trains_on_the_pairs_with_weights_and_validation():
 
 def test_the_config_makes_the_same_layer():
     flip = KerasAugmentation(keras.layers.RandomFlip("vertical"))
-    layer = TwoViews(flip, Weak(padding=1), seed=3, name="pairs")
+    layer = TwoViews(flip, CropAndFlip(padding=1), seed=3, name="pairs")
     again = keras.saving.deserialize_keras_object(
         keras.saving.serialize_keras_object(layer)
     )

@@ -2,12 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from sop_keras.backbones.build import (
-    BACKBONES,
-    backbone_names,
-    build_backbone,
-    check_backbone_name,
-)
+from sop_keras.backbones.build import build_backbone
+from sop_keras.backbones.names import BACKBONES, backbone_names, check_backbone_name
 
 SHAPE = (8, 8, 1)
 NAMES = ("cnn", "mlp", "preact_resnet18", "resnet34")

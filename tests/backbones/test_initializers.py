@@ -67,7 +67,7 @@ def test_it_is_keras_own_so_that_networks_load_anywhere():
 
 @pytest.mark.parametrize("fan_in", [0, -3])
 def test_refuses_a_fan_in_below_one(fan_in):
-    with pytest.raises(ValueError, match=f"positive integer.*fan_in={fan_in}"):
+    with pytest.raises(ValueError, match=f"integer of at least 1.*fan_in={fan_in}"):
         fan_in_uniform(fan_in)
 
 
@@ -90,7 +90,7 @@ def test_layer_seeds_without_a_seed():
 
 
 def test_refuses_a_negative_seed():
-    with pytest.raises(ValueError, match=r"non-negative.*seed=-1"):
+    with pytest.raises(ValueError, match=r"integer of at least 0.*seed=-1"):
         layer_seeds(-1)
 
 

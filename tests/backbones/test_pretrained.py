@@ -147,7 +147,7 @@ def test_files_of_other_kinds(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["text.h5", "text.weights.h5", "text.keras"])
 def test_damaged_files(name, tmp_path):
-    (tmp_path / name).write_text("no weights")
+    (tmp_path / name).write_text("no weights", encoding="utf-8")
     with pytest.raises(ValueError, match=f"{name}' is no file of weights.*Download"):
         load_weights_file(small_network(), small_network, tmp_path / name)
 

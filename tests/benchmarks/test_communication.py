@@ -60,7 +60,7 @@ def test_markdown():
 def test_the_document_has_these_figures():
     rows = re.findall(
         r"\| .*?K = ([\d,]+), N = [\d,]+, B = ([\d,]+) \| ([\d,]+) \| (.*?) \|$",
-        DOCUMENT.read_text(),
+        DOCUMENT.read_text("utf-8"),
         flags=re.M,
     )
     assert len(rows) == 5

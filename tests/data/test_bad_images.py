@@ -20,7 +20,7 @@ def test_each_image_is_listed_and_counted_once(tmp_path):
     bad.report("test", 7, "c.jpg", "truncated", 10)
     assert bad.counts() == {"train": 1, "test": 1}
     assert rows(path) == [
-        ["part", "id", "image", "reason"],
+        ["split", "id", "image", "reason"],
         ["train", "7", "a, b.jpg", "empty file"],
         ["test", "7", "c.jpg", "truncated"],
     ]
@@ -54,12 +54,12 @@ def test_nothing_is_listed_after_the_end(tmp_path):
     assert len(rows(tmp_path / "bad_images.csv")) == 2
 
 
-@pytest.mark.parametrize("left", ["", "part,id,image,reason\ntrain\n"])
+@pytest.mark.parametrize("left", ["", "split,id,image,reason\ntrain\n"])
 def test_a_list_that_was_cut_off_goes_on(tmp_path, left):
     path = tmp_path / "bad_images.csv"
     path.write_text(left)
     BadImages(path, 1.0).report("train", 1, "a.jpg", "empty file", 10)
-    assert rows(path)[0] == ["part", "id", "image", "reason"]
+    assert rows(path)[0] == ["split", "id", "image", "reason"]
     assert rows(path)[-1] == ["train", "1", "a.jpg", "empty file"]
 
 

@@ -3,13 +3,13 @@ import pytest
 
 from sop_keras.data.batches.batch_ids import batch_ids
 from sop_keras.data.batches.pipelines import training_batches
-from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.datasets.dataset import Dataset, Examples
 from sop_keras.randomness.keyed import random_bits
 
 SEED = 5
 IDS = np.random.default_rng(0).permutation(100)[:23]
 TRAIN = Examples(IDS, np.zeros((23, 8, 8, 1), np.uint8), IDS % 4)
-SOURCE = Source("own", tuple("abcd"), 100, TRAIN, None, (0.5,), (0.5,))
+SOURCE = Dataset("own", tuple("abcd"), 100, TRAIN, None, (0.5,), (0.5,))
 
 
 def test_ids_by_their_turns():

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from sop_keras.data.datasets import cifar
 from sop_keras.data.datasets.cifar import load_cifar10, load_cifar100
+from sop_keras.label_noise.asymmetric import CIFAR10_CLASS_MAP, cifar100_class_map
 
 NUM_COLOURS = 251
 
@@ -71,9 +72,9 @@ def prepared_cifar100(tmp_path_factory):
 
 
 def test_arrays_are_in_the_order_of_the_ids(prepared_cifar100):
-    source = load_cifar100(prepared_cifar100)
-    assert source.num_examples == 50_000
-    for part, size in ((source.train, 50_000), (source.test, 10_000)):
+    dataset = load_cifar100(prepared_cifar100)
+    assert dataset.num_examples == 50_000
+    for part, size in ((dataset.train, 50_000), (dataset.test, 10_000)):
         ids = np.arange(size)
         np.testing.assert_array_equal(part.ids, ids)
         np.testing.assert_array_equal(part.labels, 3 * ids % 100)
@@ -85,9 +86,9 @@ def test_arrays_are_in_the_order_of_the_ids(prepared_cifar100):
 
 def test_cifar100_names_and_statistics(prepared_cifar100, monkeypatch):
     monkeypatch.setattr(cifar, "_read_split", published_arrays())
-    source = load_cifar100(prepared_cifar100)
-    names = source.class_names
-    assert len(set(names)) == source.num_classes == 100
+    dataset = load_cifar100(prepared_cifar100)
+    names = dataset.class_names
+    assert len(set(names)) == dataset.num_classes == 100
     assert list(names) == sorted(names)
     # Superclasses of the published files: fine labels and names.
     superclasses = {
@@ -97,8 +98,30 @@ def test_cifar100_names_and_statistics(prepared_cifar100, monkeypatch):
     }
     for labels, expected in superclasses.items():
         assert tuple(names[label] for label in labels) == expected
-    assert source.mean == (0.5071, 0.4867, 0.4408)
-    assert source.std == (0.2675, 0.2565, 0.2761)
+    assert dataset.mean == (0.5071, 0.4867, 0.4408)
+    assert dataset.std == (0.2675, 0.2565, 0.2761)
+
+
+@pytest.mark.parametrize(
+    ("load", "structure", "seed", "expected"),
+    [
+        (load_cifar10, "superclass", 0, CIFAR10_CLASS_MAP),
+        (load_cifar100, "superclass", 0, cifar100_class_map()),
+        (load_cifar100, "blocks", 7, cifar100_class_map("blocks", seed=7)),
+    ],
+)
+def test_each_brings_the_class_map_of_asymmetric_noise(
+    load, structure, seed, expected, monkeypatch
+):
+    monkeypatch.setattr(cifar, "prepared_builder", lambda name, data_dir: None)
+    read = published_arrays()
+
+    def read_ten_classes(builder, split):
+        ids, images, labels = read(builder, split)
+        return ids, images, labels % 10
+
+    monkeypatch.setattr(cifar, "_read_split", read_ten_classes)
+    assert load().class_map(structure, seed) == expected
 
 
 @pytest.mark.skipif(
@@ -106,25 +129,25 @@ def test_cifar100_names_and_statistics(prepared_cifar100, monkeypatch):
     reason="SOP_KERAS_DATA does not name a folder with tfds/cifar10",
 )
 def test_the_real_cifar10():
-    source = load_cifar10(Path(os.environ["SOP_KERAS_DATA"]) / "tfds")
-    assert (source.name, source.num_examples) == ("cifar10", 50_000)
+    dataset = load_cifar10(Path(os.environ["SOP_KERAS_DATA"]) / "tfds")
+    assert (dataset.name, dataset.num_examples) == ("cifar10", 50_000)
     # The first images of the published files.
-    assert [source.class_names[y] for y in source.train.labels[:10]] == [
+    assert [dataset.class_names[y] for y in dataset.train.labels[:10]] == [
         *("frog", "truck", "truck", "deer", "automobile"),
         *("automobile", "bird", "horse", "ship", "cat"),
     ]
-    assert [source.class_names[y] for y in source.test.labels[:5]] == [
+    assert [dataset.class_names[y] for y in dataset.test.labels[:5]] == [
         *("cat", "ship", "ship", "airplane", "frog"),
     ]
-    for part, a_class in ((source.train, 5_000), (source.test, 1_000)):
+    for part, a_class in ((dataset.train, 5_000), (dataset.test, 1_000)):
         assert np.bincount(part.labels).tolist() == [a_class] * 10
         np.testing.assert_array_equal(part.ids, np.arange(10 * a_class))
-    pixels = source.train.images.reshape(-1, 3)
+    pixels = dataset.train.images.reshape(-1, 3)
     np.testing.assert_allclose(
         pixels.mean(axis=0) / 255, [0.49140, 0.48216, 0.44653], atol=5e-6
     )
-    np.testing.assert_allclose(source.mean, pixels.mean(axis=0) / 255, atol=5e-5)
-    assert source.std == (0.2023, 0.1994, 0.2010)
+    np.testing.assert_allclose(dataset.mean, pixels.mean(axis=0) / 255, atol=5e-5)
+    assert dataset.std == (0.2023, 0.1994, 0.2010)
 
 
 def published_arrays(**changes):

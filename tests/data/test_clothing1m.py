@@ -11,17 +11,17 @@ from sop_keras.data.datasets.clothing1m import load_clothing1m
 SIZES = {"noisy_train": 40, "clean_train": 4, "clean_val": 8, "clean_test": 12}
 
 
-def parts_of(source):
+def splits_of(dataset):
     return {
-        "noisy_train": source.train,
-        "clean_val": source.validation,
-        "clean_test": source.test,
+        "noisy_train": dataset.train,
+        "clean_val": dataset.validation,
+        "clean_test": dataset.test,
     }
 
 
-def check_parts(source, written):
+def check_splits(dataset, written):
     """Each id has the file, and the label, that its line in the key list has."""
-    for name, examples in parts_of(source).items():
+    for name, examples in splits_of(dataset).items():
         part = written[name]
         assert examples.ids.tolist() == list(range(SIZES[name]))
         np.testing.assert_array_equal(examples.labels, part.labels)
@@ -49,20 +49,22 @@ def edit(file, change):
 
 def test_the_published_layout(tmp_path, images):
     written = data_trees.write_clothing1m(tmp_path, *images, SIZES)
-    source = load_clothing1m(tmp_path, expect_full_size=False)
-    check_parts(source, written)
-    assert source.name == "clothing1m"
-    assert source.num_examples == 40
-    assert source.class_names == data_trees.CLOTHING1M_CLASSES
-    assert source.mean == (0.6959, 0.6537, 0.6371)
-    assert source.labels_have_errors
-    assert source.std == (0.3113, 0.3192, 0.3214)
-    assert list(source.tests) == ["test"]
+    dataset = load_clothing1m(tmp_path, expect_full_size=False)
+    check_splits(dataset, written)
+    assert dataset.name == "clothing1m"
+    assert dataset.num_examples == 40
+    assert dataset.class_names == data_trees.CLOTHING1M_CLASSES
+    assert dataset.mean == (0.6959, 0.6537, 0.6371)
+    assert dataset.labels_have_errors
+    assert dataset.std == (0.3113, 0.3192, 0.3214)
+    assert list(dataset.tests) == ["test"]
     # The paper's sizes (A.4), and others.
-    assert source.train.image_shape == (224, 224, 3)
-    assert source.test.images.resize == 256
-    source = load_clothing1m(tmp_path, resize=72, image_size=64, expect_full_size=False)
-    for examples in parts_of(source).values():
+    assert dataset.train.image_shape == (224, 224, 3)
+    assert dataset.test.images.resize == 256
+    dataset = load_clothing1m(
+        tmp_path, resize=72, image_size=64, expect_full_size=False
+    )
+    for examples in splits_of(dataset).values():
         assert (examples.images.resize, examples.images.image_size) == (72, 64)
 
 
@@ -70,17 +72,17 @@ def test_images_and_labels_belong_together(tmp_path, images):
     # Seen from the pixels: the real image in the file, and what it really shows.
     pixels, labels = images
     data_trees.write_clothing1m(tmp_path, pixels, labels, SIZES)
-    source = load_clothing1m(tmp_path, expect_full_size=False)
+    dataset = load_clothing1m(tmp_path, expect_full_size=False)
     shown = {
         name: [
             labels[data_trees.original_of(examples.images.read(i), pixels)]
             for i in range(len(examples))
         ]
-        for name, examples in parts_of(source).items()
+        for name, examples in splits_of(dataset).items()
     }
-    assert shown["clean_val"] == source.validation.labels.tolist()
-    assert shown["clean_test"] == source.test.labels.tolist()
-    wrong = np.mean(shown["noisy_train"] != source.train.labels)
+    assert shown["clean_val"] == dataset.validation.labels.tolist()
+    assert shown["clean_test"] == dataset.test.labels.tolist()
+    wrong = np.mean(shown["noisy_train"] != dataset.train.labels)
     # 40% drawn anew, a tenth of them right: 36% of 40 labels, by 3 deviations.
     assert 0.13 < wrong < 0.59
 
@@ -100,23 +102,23 @@ def test_levels_that_copies_have_or_lack(
         images_in_tree=in_tree,
         images_in_lists=in_lists,
     )
-    check_parts(load_clothing1m(tmp_path, expect_full_size=False), written)
+    check_splits(load_clothing1m(tmp_path, expect_full_size=False), written)
 
 
 @pytest.mark.parametrize("folder", ["clothing1m", "Clothing1M"])
 def test_the_folder_that_holds_the_data_set(folder, tmp_path, images):
     written = data_trees.write_clothing1m(tmp_path / folder, *images, SIZES)
-    check_parts(load_clothing1m(str(tmp_path), expect_full_size=False), written)
+    check_splits(load_clothing1m(str(tmp_path), expect_full_size=False), written)
 
 
 def test_lists_and_names_from_other_systems(tmp_path, images):
     written = data_trees.write_clothing1m(
         tmp_path, *images, SIZES, names_are_text=False, style=data_trees.HANDLED
     )
-    source = load_clothing1m(tmp_path, expect_full_size=False)
-    check_parts(source, written)
-    assert source.class_names == data_trees.CLOTHING1M_CLASSES
-    assert r"\xe9\xff" in source.train.images.name(0)
+    dataset = load_clothing1m(tmp_path, expect_full_size=False)
+    check_splits(dataset, written)
+    assert dataset.class_names == data_trees.CLOTHING1M_CLASSES
+    assert r"\xe9\xff" in dataset.train.images.name(0)
 
 
 def test_the_published_sizes(tree, monkeypatch):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sop_keras.data.batches.epoch_order import epoch_order, num_in_epoch
+from sop_keras.data.batches.epoch_order import epoch_order
+from sop_keras.data.batches.epoch_size import num_in_epoch
 from sop_keras.randomness.keyed import random_bits
 
 SEED = 5

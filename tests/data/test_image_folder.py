@@ -26,18 +26,18 @@ def contents(examples):
 def test_one_folder_a_class_and_no_test_set(tmp_path):
     # Bytes in order: "-" 2d, "/" 2f, "B" 42, "a" 61, "b" 62; so a-b/ before a/.
     write(tmp_path, "b/1.jpg", "a/z.PNG", "a/y/deep/2.Jpeg", "a-b/3.gif", "B/4.webp")
-    source = load_image_folder(tmp_path)
-    assert (source.name, source.num_examples) == ("image_folder", 5)
-    assert source.class_names == ("B", "a", "a-b", "b")
-    assert contents(source.train) == [
+    dataset = load_image_folder(tmp_path)
+    assert (dataset.name, dataset.num_examples) == ("image_folder", 5)
+    assert dataset.class_names == ("B", "a", "a-b", "b")
+    assert contents(dataset.train) == [
         *(b"B/4.webp", b"a-b/3.gif", b"a/y/deep/2.Jpeg", b"a/z.PNG", b"b/1.jpg")
     ]
-    assert source.train.labels.tolist() == [0, 2, 1, 1, 3]
-    assert source.train.ids.tolist() == [0, 1, 2, 3, 4]
-    assert source.train.images.shape == (5, 224, 224, 3)
-    assert source.train.clean_labels is None
-    assert (source.test, source.validation) == (None, None)
-    assert (source.mean, source.std) == (IMAGENET_MEAN, IMAGENET_STD)
+    assert dataset.train.labels.tolist() == [0, 2, 1, 1, 3]
+    assert dataset.train.ids.tolist() == [0, 1, 2, 3, 4]
+    assert dataset.train.images.shape == (5, 224, 224, 3)
+    assert dataset.train.clean_labels is None
+    assert (dataset.test, dataset.validation) == (None, None)
+    assert (dataset.mean, dataset.std) == (IMAGENET_MEAN, IMAGENET_STD)
 
 
 @pytest.mark.parametrize(
@@ -54,14 +54,14 @@ def test_which_folder_is_what(folders, test, validation, tmp_path):
     for folder in folders:
         # In another order than in the training set, where dogs are class 2.
         write(tmp_path, f"{folder}/dog/{folder}.jpg", f"{folder}/ape/b{folder}.jpg")
-    source = load_image_folder(tmp_path, resize=64, image_size=48)
-    assert source.class_names == ("ape", "cat", "dog")
-    assert source.num_examples == 3
-    assert contents(source.train) == [
+    dataset = load_image_folder(tmp_path, resize=64, image_size=48)
+    assert dataset.class_names == ("ape", "cat", "dog")
+    assert dataset.num_examples == 3
+    assert contents(dataset.train) == [
         b"train/ape/2.jpg",
         *(b"train/cat/1.jpg", b"train/dog/3.jpg"),
     ]
-    for name, part in ((test, source.test), (validation, source.validation)):
+    for name, part in ((test, dataset.test), (validation, dataset.validation)):
         if name is None:
             assert part is None
         else:
@@ -77,9 +77,9 @@ def test_which_folder_is_what(folders, test, validation, tmp_path):
 def test_files_that_are_no_images(tmp_path, caplog):
     write(tmp_path, "cat/1.jpg", "cat/.hidden.jpg", "cat/.git/2.jpg", ".cache/3.jpg")
     write(tmp_path, ".DS_Store", "cat/deep/b.txt", "cat/a.csv", "readme", "cat/jpg")
-    source = load_image_folder(tmp_path)
-    assert source.class_names == ("cat",)
-    assert contents(source.train) == [b"cat/1.jpg"]
+    dataset = load_image_folder(tmp_path)
+    assert dataset.class_names == ("cat",)
+    assert contents(dataset.train) == [b"cat/1.jpg"]
     assert f"{tmp_path}: left out 4 files that do not end in .jpg .jpeg" in caplog.text
     assert ": cat/a.csv, cat/deep/b.txt, cat/jpg, readme\n" in caplog.text
 
@@ -94,19 +94,19 @@ def test_a_warning_shows_a_few_files(tmp_path, caplog):
 
 def test_folders_beside_train(tmp_path, caplog):
     write(tmp_path, "train/cat/1.jpg", "labels/1.txt", "valid/cat/2.jpg", "readme.txt")
-    source = load_image_folder(tmp_path)
-    assert source.test is None
+    dataset = load_image_folder(tmp_path)
+    assert dataset.test is None
     assert "only test and val are read, not: labels, valid\n" in caplog.text
 
 
 def test_names_that_are_not_text(tmp_path):
     write(tmp_path, b"caf\xe9/\xff.jpg", b"caf\xe9/a.jpg", "日本/1.jpg")
-    source = load_image_folder(tmp_path)
-    assert source.class_names == ("caf\\xe9", "日本")
-    assert contents(source.train) == [
+    dataset = load_image_folder(tmp_path)
+    assert dataset.class_names == ("caf\\xe9", "日本")
+    assert contents(dataset.train) == [
         *(b"caf\xe9/a.jpg", b"caf\xe9/\xff.jpg", "日本/1.jpg".encode())
     ]
-    assert source.train.images.name(1) == f"{tmp_path}/caf\\xe9/\\xff.jpg"
+    assert dataset.train.images.name(1) == f"{tmp_path}/caf\\xe9/\\xff.jpg"
 
 
 def test_links_are_followed(tmp_path):
@@ -116,15 +116,15 @@ def test_links_are_followed(tmp_path):
     (root / "dog").symlink_to(tmp_path / "elsewhere" / "dogs")
     (root / "cat" / "more").symlink_to(Path("../../elsewhere/more"))
     (root / "cat" / "linked.jpg").symlink_to(tmp_path / "elsewhere" / "3.jpg")
-    source = load_image_folder(root)
-    assert source.class_names == ("cat", "dog")
-    assert contents(source.train) == [
+    dataset = load_image_folder(root)
+    assert dataset.class_names == ("cat", "dog")
+    assert contents(dataset.train) == [
         b"cat/4.jpg",
         b"3.jpg",
         b"more/2.jpg",
         b"dogs/1.jpg",
     ]
-    assert source.train.labels.tolist() == [0, 0, 0, 1]
+    assert dataset.train.labels.tolist() == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize("target", [".", "..", "../..", "../../..", "deep", "loop"])
@@ -133,17 +133,17 @@ def test_links_that_lead_back(target, tmp_path):
     write(tmp_path, "train/cat/deep/1.jpg", "train/dog/2.jpg", "test/cat/3.jpg")
     (tmp_path / "train" / "cat" / "loop").symlink_to(target)
     (tmp_path / "train" / "cat" / "deep" / "up").symlink_to("..")
-    source = load_image_folder(tmp_path)
-    assert contents(source.train) == [b"train/cat/deep/1.jpg", b"train/dog/2.jpg"]
-    assert source.train.labels.tolist() == [0, 1]
+    dataset = load_image_folder(tmp_path)
+    assert contents(dataset.train) == [b"train/cat/deep/1.jpg", b"train/dog/2.jpg"]
+    assert dataset.train.labels.tolist() == [0, 1]
 
 
 def test_a_link_back_out_of_a_linked_training_set(tmp_path):
     write(tmp_path, "disk/cat/1.jpg", "root/test/cat/2.jpg")
     (tmp_path / "root" / "train").symlink_to(tmp_path / "disk")
     (tmp_path / "disk" / "cat" / "up").symlink_to(tmp_path / "root")
-    source = load_image_folder(tmp_path / "root")
-    assert contents(source.train) == [b"disk/cat/1.jpg"]
+    dataset = load_image_folder(tmp_path / "root")
+    assert contents(dataset.train) == [b"disk/cat/1.jpg"]
 
 
 def test_one_folder_under_two_names_counts_once(tmp_path):
@@ -151,12 +151,12 @@ def test_one_folder_under_two_names_counts_once(tmp_path):
     for name in "fcaed":
         (tmp_path / "cat" / name).symlink_to("b")
     (tmp_path / "other").symlink_to("dog")
-    source = load_image_folder(tmp_path)
+    dataset = load_image_folder(tmp_path)
     # Once for each class, under its first name.
-    names = source.train.images.names.tolist()
+    names = dataset.train.images.names.tolist()
     assert names == [b"cat/a/1.jpg", b"dog/2.jpg", b"other/2.jpg"]
-    assert contents(source.train) == [b"cat/b/1.jpg", b"dog/2.jpg", b"dog/2.jpg"]
-    assert source.train.labels.tolist() == [0, 1, 2]
+    assert contents(dataset.train) == [b"cat/b/1.jpg", b"dog/2.jpg", b"dog/2.jpg"]
+    assert dataset.train.labels.tolist() == [0, 1, 2]
 
 
 def test_a_folder_that_cannot_be_listed(tmp_path, monkeypatch):
@@ -168,9 +168,10 @@ def test_a_folder_that_cannot_be_listed(tmp_path, monkeypatch):
             raise PermissionError(13, "Permission denied", folder)
         return listed(folder)
 
-    monkeypatch.setattr(os, "scandir", scandir)
-    with pytest.raises(PermissionError, match="closed"):
-        load_image_folder(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        with pytest.raises(PermissionError, match="closed"):
+            load_image_folder(tmp_path)
 
 
 def test_no_such_folder(tmp_path):

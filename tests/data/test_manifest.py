@@ -26,49 +26,49 @@ def manifest(tmp_path):
 
 
 def test_labels_that_are_names(manifest, tmp_path):
-    source = load_manifest(
+    dataset = load_manifest(
         manifest("path,label\na.jpg,dog\nb/c.jpg,cat\nd.jpg,dog\ne.jpg,Cow\n"),
         resize=64,
         image_size=48,
     )
-    assert (source.name, source.num_examples) == ("manifest", 4)
+    assert (dataset.name, dataset.num_examples) == ("manifest", 4)
     # In the order of their bytes: capitals first.
-    assert source.class_names == ("Cow", "cat", "dog")
-    assert source.train.labels.tolist() == [2, 1, 2, 0]
-    assert source.train.ids.tolist() == [0, 1, 2, 3]
-    assert source.train.clean_labels is None
-    assert source.test is None
-    images = source.train.images
+    assert dataset.class_names == ("Cow", "cat", "dog")
+    assert dataset.train.labels.tolist() == [2, 1, 2, 0]
+    assert dataset.train.ids.tolist() == [0, 1, 2, 3]
+    assert dataset.train.clean_labels is None
+    assert dataset.test is None
+    images = dataset.train.images
     assert images.names.tolist() == [b"a.jpg", b"b/c.jpg", b"d.jpg", b"e.jpg"]
     assert images.name(1) == f"{tmp_path}/b/c.jpg"
     assert images.shape == (4, 48, 48, 3)
-    assert (source.mean, source.std) == (IMAGENET_MEAN, IMAGENET_STD)
+    assert (dataset.mean, dataset.std) == (IMAGENET_MEAN, IMAGENET_STD)
 
 
 @pytest.mark.parametrize(("num_classes", "expected"), [(None, 13), (20, 20)])
 def test_labels_that_are_integers(num_classes, expected, manifest):
     # 12 is the largest, in the other column; 003 is 3.
     text = "label,path,clean_label\n2,a.jpg,2\n003,b.jpg,12\n3,c.jpg,0\n"
-    source = load_manifest(manifest(text), num_classes=num_classes)
-    assert source.class_names == tuple(str(i) for i in range(expected))
-    assert source.train.labels.tolist() == [2, 3, 3]
-    assert source.train.clean_labels.tolist() == [2, 12, 0]
+    dataset = load_manifest(manifest(text), num_classes=num_classes)
+    assert dataset.class_names == tuple(str(i) for i in range(expected))
+    assert dataset.train.labels.tolist() == [2, 3, 3]
+    assert dataset.train.clean_labels.tolist() == [2, 12, 0]
 
 
 def test_true_labels_have_the_same_classes(manifest):
     text = "path,label,clean_label\na.jpg,dog,cat\nb.jpg,dog,ape\nc.jpg,eel,eel\n"
-    source = load_manifest(manifest(text))
-    assert source.class_names == ("ape", "cat", "dog", "eel")
-    assert source.train.labels.tolist() == [2, 2, 3]
-    assert source.train.clean_labels.tolist() == [1, 0, 3]
+    dataset = load_manifest(manifest(text))
+    assert dataset.class_names == ("ape", "cat", "dog", "eel")
+    assert dataset.train.labels.tolist() == [2, 2, 3]
+    assert dataset.train.clean_labels.tolist() == [1, 0, 3]
 
 
 def test_ids_of_ones_own(manifest):
     # The largest possible one, and zeros in front.
     text = "id,path,label\n7,a.jpg,x\n0003,b.jpg,y\n2147483647,c.jpg,x\n"
-    source = load_manifest(manifest(text))
-    assert source.train.ids.tolist() == [7, 3, 2147483647]
-    assert source.num_examples == 2147483648
+    dataset = load_manifest(manifest(text))
+    assert dataset.train.ids.tolist() == [7, 3, 2147483647]
+    assert dataset.num_examples == 2147483648
     text = "id,path,label\n7,a.jpg,x\n3,b.jpg,y\n"
     assert load_manifest(manifest(text)).num_examples == 8
 
@@ -81,22 +81,22 @@ def test_lines_as_editors_and_other_systems_leave_them(manifest):
         b'c.jpg ,  "the ""big"" one" ,  6  \r\n'
         b" d e.jpg\t,cat,7\r\n\r\n\r\n"
     )
-    source = load_manifest(manifest(text))
-    names = source.train.images.names.tolist()
+    dataset = load_manifest(manifest(text))
+    names = dataset.train.images.names.tolist()
     assert names == [b"a, b.jpg", b"c.jpg", b"d e.jpg"]
-    assert source.class_names == ("cat", 'the "big" one')
-    assert source.train.labels.tolist() == [0, 1, 0]
-    assert source.train.ids.tolist() == [5, 6, 7]
+    assert dataset.class_names == ("cat", 'the "big" one')
+    assert dataset.train.labels.tolist() == [0, 1, 0]
+    assert dataset.train.ids.tolist() == [5, 6, 7]
     # Rows are numbered without the blank lines; the last one may have no end.
-    source = load_manifest(manifest("path,label\n\na.jpg,x\n\n\nb.jpg,y"))
-    assert source.train.ids.tolist() == [0, 1]
+    dataset = load_manifest(manifest("path,label\n\na.jpg,x\n\n\nb.jpg,y"))
+    assert dataset.train.ids.tolist() == [0, 1]
 
 
 def test_names_that_are_not_text(manifest, tmp_path):
     write(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg")), b"an image")
-    source = load_manifest(manifest(b"path,label\ncaf\xe9.jpg,\xff\n"))
-    assert source.train.images.read(0) == b"an image"
-    assert source.class_names == ("\\xff",)
+    dataset = load_manifest(manifest(b"path,label\ncaf\xe9.jpg,\xff\n"))
+    assert dataset.train.images.read(0) == b"an image"
+    assert dataset.class_names == ("\\xff",)
 
 
 def test_where_paths_start(manifest, tmp_path):
@@ -123,21 +123,21 @@ def test_test_examples(manifest, tmp_path):
     # A class less, other ids, and no order of columns; ids of one set mean nothing in
     # the other.
     text = "id,label,path\n100,eel,t.jpg\n7,cat,u.jpg\n"
-    source = load_manifest(train, test_manifest=write(tmp_path / "test.csv", text))
-    assert source.num_examples == 301
-    assert source.class_names == ("cat", "dog", "eel")
-    assert source.test.labels.tolist() == [2, 0]
-    assert source.test.ids.tolist() == [100, 7]
-    assert source.test.clean_labels is None
-    assert source.test.images.names.tolist() == [b"t.jpg", b"u.jpg"]
+    dataset = load_manifest(train, test_manifest=write(tmp_path / "test.csv", text))
+    assert dataset.num_examples == 301
+    assert dataset.class_names == ("cat", "dog", "eel")
+    assert dataset.test.labels.tolist() == [2, 0]
+    assert dataset.test.ids.tolist() == [100, 7]
+    assert dataset.test.clean_labels is None
+    assert dataset.test.images.names.tolist() == [b"t.jpg", b"u.jpg"]
 
 
 def test_test_examples_are_measured_by_true_labels(manifest, tmp_path):
     train = manifest("path,label\na.jpg,0\nb.jpg,1\n")
     text = "path,label,clean_label\nt.jpg,0,1\nu.jpg,0,0\n"
-    source = load_manifest(train, test_manifest=write(tmp_path / "test.csv", text))
-    assert source.test.labels.tolist() == [1, 0]
-    assert source.test.clean_labels.tolist() == [1, 0]
+    dataset = load_manifest(train, test_manifest=write(tmp_path / "test.csv", text))
+    assert dataset.test.labels.tolist() == [1, 0]
+    assert dataset.test.clean_labels.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -182,12 +182,12 @@ def test_blocks_of_rows(manifest, tmp_path):
     table.to_csv(tmp_path / "t.csv", index=False)
     table.to_parquet(tmp_path / "t.parquet", row_group_size=1500)
     for name in ("t.csv", "t.parquet"):
-        source = load_manifest(tmp_path / name)
-        assert source.num_examples == 3 * 4999 + 1
-        np.testing.assert_array_equal(source.train.ids, 3 * np.arange(size))
-        np.testing.assert_array_equal(source.train.labels, np.arange(size) % 7)
+        dataset = load_manifest(tmp_path / name)
+        assert dataset.num_examples == 3 * 4999 + 1
+        np.testing.assert_array_equal(dataset.train.ids, 3 * np.arange(size))
+        np.testing.assert_array_equal(dataset.train.labels, np.arange(size) % 7)
         names = [path.encode() for path in table["path"]]
-        assert source.train.images.names.tolist() == names
+        assert dataset.train.images.names.tolist() == names
     # Places are counted through the blocks: line 1 has the columns' names.
     table.loc[4000, "label"] = None
     table.to_csv(tmp_path / "t.csv", index=False)

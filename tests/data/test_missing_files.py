@@ -26,8 +26,8 @@ def check(folder, names, max_missing_fraction):
     numbers = np.arange(len(names))
     train = Examples(numbers, images, numbers % 2)
     in_memory = Examples(np.arange(1), np.zeros((1, 8, 8, 3), np.uint8), np.arange(1))
-    parts = {"train": train, "test": in_memory}
-    check_image_files("own", parts, max_missing_fraction)
+    splits = {"train": train, "test": in_memory}
+    check_image_files("own", splits, max_missing_fraction)
 
 
 def test_files_in_nested_folders_are_found(folder):

@@ -54,21 +54,21 @@ def test_the_real_classes_are_on_both_sides_of_the_limit():
 
 def test_mini_webvision(tmp_path):
     parts = write(tmp_path)
-    source = load(tmp_path)
-    kept = check_examples(source.train, parts["google"])
-    assert source.train.ids.tolist() == list(range(len(kept)))
-    assert source.num_examples == len(kept)
-    lines = check_examples(source.test, parts["val"])
-    assert source.test.ids.tolist() == lines.tolist()
-    assert source.name == "webvision"
-    assert source.num_classes == 50
-    assert source.class_names[49] == "thing 49, such thing"
-    assert (source.mean, source.std) == (IMAGENET_MEAN, IMAGENET_STD)
-    assert source.labels_have_errors
-    assert source.validation is None
-    assert list(source.tests) == ["test"]
+    dataset = load(tmp_path)
+    kept = check_examples(dataset.train, parts["google"])
+    assert dataset.train.ids.tolist() == list(range(len(kept)))
+    assert dataset.num_examples == len(kept)
+    lines = check_examples(dataset.test, parts["val"])
+    assert dataset.test.ids.tolist() == lines.tolist()
+    assert dataset.name == "webvision"
+    assert dataset.num_classes == 50
+    assert dataset.class_names[49] == "thing 49, such thing"
+    assert (dataset.mean, dataset.std) == (IMAGENET_MEAN, IMAGENET_STD)
+    assert dataset.labels_have_errors
+    assert dataset.validation is None
+    assert list(dataset.tests) == ["test"]
     # The paper's sizes (A.4).
-    for examples in (source.train, source.test):
+    for examples in (dataset.train, dataset.test):
         assert examples.image_shape == (227, 227, 3)
         assert examples.images.resize == 256
 
@@ -76,10 +76,10 @@ def test_mini_webvision(tmp_path):
 def test_images_and_labels_belong_together(tmp_path):
     # Seen from the pixels: the class that the real image in the file really shows.
     parts = write(tmp_path, noise=0.0)
-    source = load(tmp_path, num_classes=55)
-    check_examples(source.train, parts["google"], 55)
+    dataset = load(tmp_path, num_classes=55)
+    check_examples(dataset.train, parts["google"], 55)
     images, labels = data_trees.tiny_cifar10()
-    for examples in (source.train, source.test):
+    for examples in (dataset.train, dataset.test):
         for i, label in enumerate(examples.labels):
             original = data_trees.original_of(examples.images.read(i), images)
             assert SYNSETS[label] == CIFAR_WNIDS[labels[original]]
@@ -88,16 +88,16 @@ def test_images_and_labels_belong_together(tmp_path):
 def test_all_classes_come_from_both_searches(tmp_path):
     synsets = data_trees.wnids(1000, seed=2)
     parts = write(tmp_path, synsets=synsets, label_of=np.arange(0, 1000, 100))
-    source = load(tmp_path, num_classes=1000, resize=320, image_size=299)
+    dataset = load(tmp_path, num_classes=1000, resize=320, image_size=299)
     labels = [*parts["google"].labels, *parts["flickr"].labels]
-    assert source.train.labels.tolist() == labels
+    assert dataset.train.labels.tolist() == labels
     files = [*parts["google"].files, *parts["flickr"].files]
-    assert [source.train.images.name(i).encode() for i in range(90)] == files
-    assert source.train.ids.tolist() == list(range(90))
-    assert len(source.test) == 40
-    assert source.num_classes == 1000
-    assert source.train.image_shape == (299, 299, 3)
-    assert source.test.images.resize == 320
+    assert [dataset.train.images.name(i).encode() for i in range(90)] == files
+    assert dataset.train.ids.tolist() == list(range(90))
+    assert len(dataset.test) == 40
+    assert dataset.num_classes == 1000
+    assert dataset.train.image_shape == (299, 299, 3)
+    assert dataset.test.images.resize == 320
 
 
 @pytest.mark.parametrize("num_classes", [50, 1000])
@@ -109,15 +109,15 @@ def test_lists_and_names_from_other_systems(num_classes, tmp_path):
         names_are_text=False,
         style=data_trees.HANDLED,
     )
-    source = load(tmp_path, num_classes=num_classes)
+    dataset = load(tmp_path, num_classes=num_classes)
     if num_classes == 50:
-        check_examples(source.train, parts["google"])
+        check_examples(dataset.train, parts["google"])
     else:
         files = [*parts["google"].files, *parts["flickr"].files]
-        read = [source.train.images.read(i) for i in range(90)]
+        read = [dataset.train.images.read(i) for i in range(90)]
         assert read == [data_trees.content(file) for file in files]
-    assert r"\xe9\xff" in source.train.images.name(0)
-    assert source.class_names[0] == "thing 0, such thing"
+    assert r"\xe9\xff" in dataset.train.images.name(0)
+    assert dataset.class_names[0] == "thing 0, such thing"
 
 
 def test_the_folder_that_holds_the_data_set(tmp_path):
@@ -139,9 +139,9 @@ def test_the_ilsvrc2012_images_are_joined_by_wnid(as_tfds, tmp_path):
         )
     # Beside the data set's folder or around it: found without being named.
     for data_dir in (tmp_path, tmp_path / "webvision"):
-        source = load(data_dir, imagenet_dir=None)
-        assert list(source.tests) == ["test", "ilsvrc12"]
-        examples = source.tests["ilsvrc12"]
+        dataset = load(data_dir, imagenet_dir=None)
+        assert list(dataset.tests) == ["test", "ilsvrc12"]
+        examples = dataset.tests["ilsvrc12"]
         assert examples.image_shape == (227, 227, 3)
         # Those of the classes from 50 on are left out.
         assert 0 < len(examples) < 50
@@ -158,8 +158,8 @@ def test_a_named_ilsvrc2012_folder_is_the_one_that_is_read(tmp_path):
         data_trees.write_imagenet_val(
             tmp_path / name, images, labels, size, synsets=CIFAR_WNIDS
         )
-    source = load(tmp_path, num_classes=60, imagenet_dir=tmp_path / "other")
-    assert len(source.tests["ilsvrc12"]) == 30
+    dataset = load(tmp_path, num_classes=60, imagenet_dir=tmp_path / "other")
+    assert len(dataset.tests["ilsvrc12"]) == 30
     with pytest.raises(ValueError, match=r"50 images of each class.*--noexpect"):
         load_webvision_with_full_lists(tmp_path, imagenet_dir=tmp_path / "other")
 
@@ -177,8 +177,8 @@ def load_webvision_with_full_lists(tmp_path, num_train=65_944, **options):
 
 def test_the_published_sizes(tmp_path):
     write(tmp_path / "webvision")
-    source = load_webvision_with_full_lists(tmp_path, imagenet_dir="none")
-    assert (len(source.train), len(source.test)) == (65_944, 2_500)
+    dataset = load_webvision_with_full_lists(tmp_path, imagenet_dir="none")
+    assert (len(dataset.train), len(dataset.test)) == (65_944, 2_500)
     with pytest.raises(ValueError, match="--noexpect_full_size") as error:
         load_webvision_with_full_lists(tmp_path, 65_943, imagenet_dir="none")
     assert str(error.value).startswith(
@@ -186,10 +186,10 @@ def test_the_published_sizes(tmp_path):
         "Received: 65,943 training, 2,500 validation."
     )
     # Of other numbers of classes only the validation set's size is known.
-    source = load_webvision_with_full_lists(
+    dataset = load_webvision_with_full_lists(
         tmp_path, 1000, num_classes=7, imagenet_dir="none"
     )
-    assert len(source.test) == 350
+    assert len(dataset.test) == 350
 
 
 def test_the_published_sizes_of_all_classes(tmp_path):

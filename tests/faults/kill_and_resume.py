@@ -43,7 +43,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 
-_COMMON = ("--checkpoint_minutes=0.0005", "--method=sop", "--init_std=1e-4")
+_COMMON = ("--checkpoint_minutes=0.0005", "--init_std=1e-4")
 _DIGITS = ("--flagfile=digits.flags", *_COMMON)
 _CIFAR10 = (
     *("--flagfile=cifar10_sym40.flags", *_COMMON, "--backbone=cnn"),
@@ -156,7 +156,7 @@ class Training:
             process.wait()
         else:
             self._end(process)
-        return Attempt(was_killed, self._log.read_text())
+        return Attempt(was_killed, self._log.read_text("utf-8"))
 
     def _is_saving(self, began: float) -> bool:
         """Whether a process that began then has come to the saving of the models."""
@@ -167,7 +167,7 @@ class Training:
         return False
 
     def _start(self) -> subprocess.Popen[bytes]:
-        with self._log.open("w") as log:
+        with self._log.open("w", encoding="utf-8") as log:
             return subprocess.Popen(
                 self._command,
                 stdout=log,
@@ -178,7 +178,7 @@ class Training:
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         if process.wait():
-            output = self._log.read_text()[-3000:]
+            output = self._log.read_text("utf-8")[-3000:]
             raise FaultError(f"Exit status {process.returncode}:\n{output}")
 
 
@@ -312,12 +312,12 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _history(folder: Path) -> list[dict[str, str]]:
-    with (folder / "history.csv").open() as file:
+    with (folder / "history.csv").open(encoding="utf-8") as file:
         return [{**row, "seconds": ""} for row in csv.DictReader(file)]
 
 
 def _result(folder: Path) -> dict[str, object]:
-    result = json.loads((folder / "result.json").read_text())
+    result = json.loads((folder / "result.json").read_text("utf-8"))
     return {**result, "seconds": None, "flags": None}
 
 
@@ -334,10 +334,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of moments and places")
     parser.add_argument("--epochs", type=int, default=6, help="of the short run")
     parser.add_argument("--data_dir", help="of CIFAR-10; unset: digits")
+    parser.add_argument("--method", default="sop", help="sop or sop_plus")
     values = parser.parse_args(arguments)
-    flags = _DIGITS
+    flags: tuple[str, ...] = (*_DIGITS, f"--method={values.method}")
     if values.data_dir:
-        flags = (*_CIFAR10, f"--data_dir={values.data_dir}")
+        flags = (
+            *_CIFAR10,
+            f"--method={values.method}",
+            f"--data_dir={values.data_dir}",
+        )
     with tempfile.TemporaryDirectory() as folder:
         try:
             _run(Path(folder), flags, values)

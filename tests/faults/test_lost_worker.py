@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS / "distribution"), str(TESTS / "training")]
+sys.path[:0] = [str(TESTS / "core"), str(TESTS / "training")]
 
 from cluster import ROOT, Workers  # noqa: E402
 from runs import assert_same_end, history  # noqa: E402

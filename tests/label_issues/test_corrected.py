@@ -9,7 +9,7 @@ from PIL import Image
 
 from sop_keras.data.datasets.dataset import Examples
 from sop_keras.data.datasets.manifest import load_manifest
-from sop_keras.data.images.decoding import decode_windows
+from sop_keras.data.images.decoding import decode_crops
 from sop_keras.data.images.encoded_images import EncodedImages, ImageFiles
 from sop_keras.label_issues.corrected import (
     correct_labels,
@@ -93,9 +93,9 @@ def test_rows_are_matched_in_their_own_order():
     assert match_examples(examples(), ISSUES[1:3], 3).tolist() == [3, 2]
 
 
-def window(images, position, side):
+def crop(images, position, side):
     """The pixels that a network gets of an image."""
-    return decode_windows(images.read(position), side, side, [None])[0]
+    return decode_crops(images.read(position), side, side, [None])[0]
 
 
 @pytest.mark.parametrize("table_format", FORMATS)
@@ -107,20 +107,20 @@ def test_images_in_memory_come_back_pixel_by_pixel(table_format, channels, tmp_p
     written = write_manifests(folder, train, test, CLASSES, table_format)
     assert written.train == folder / f"train.{table_format}"
     assert written.has_names
-    source = load_manifest(
+    dataset = load_manifest(
         written.train, test_manifest=written.test, resize=5, image_size=5
     )
-    assert source.class_names == CLASSES
-    for part, found in ((train, source.train), (test, source.test)):
+    assert dataset.class_names == CLASSES
+    for part, found in ((train, dataset.train), (test, dataset.test)):
         np.testing.assert_array_equal(found.ids, part.ids)
         np.testing.assert_array_equal(found.labels, part.labels)
         for position in range(len(part)):
             expected = np.broadcast_to(part.images[position], (5, 5, 3))
-            actual = window(found.images, position, 5)
+            actual = crop(found.images, position, 5)
             np.testing.assert_array_equal(actual, expected)
-    assert source.train.clean_labels.tolist() == [0, 0, 2, 0]
-    assert source.train.images.names[1] == b"images/train/3.png"
-    assert source.test.images.names[0] == b"images/test/7.png"
+    assert dataset.train.clean_labels.tolist() == [0, 0, 2, 0]
+    assert dataset.train.images.names[1] == b"images/train/3.png"
+    assert dataset.test.images.names[0] == b"images/test/7.png"
 
 
 NAMES = [
@@ -144,13 +144,13 @@ def test_files_stay_and_their_names_come_through(table_format, tmp_path, monkeyp
     written = write_manifests("out", train, None, classes, table_format)
     assert written.test is None
     monkeypatch.chdir(tmp_path / "out")  # paths are absolute
-    source = load_manifest(tmp_path / written.train)
-    assert [source.train.images.read(place) for place in range(4)] == [
+    dataset = load_manifest(tmp_path / written.train)
+    assert [dataset.train.images.read(place) for place in range(4)] == [
         *(b"0", b"1", b"2", b"3"),
     ]
-    assert source.class_names == classes
-    assert source.train.labels.tolist() == [0, 1, 2, 0]
-    assert source.train.clean_labels is None
+    assert dataset.class_names == classes
+    assert dataset.train.labels.tolist() == [0, 1, 2, 0]
+    assert dataset.train.clean_labels is None
     assert [one.name for one in (tmp_path / "out").iterdir()] == [written.train.name]
 
 
@@ -217,13 +217,13 @@ def test_labels_are_names_where_these_come_back(
     written = write_manifests(tmp_path, train, test, classes, table_format)
     assert written.has_names is (table_format in formats)
     number = None if written.has_names else 3
-    source = load_manifest(
+    dataset = load_manifest(
         written.train, test_manifest=written.test, num_classes=number
     )
     expected = classes if written.has_names else ("0", "1", "2")
-    assert sorted(source.class_names) == sorted(expected)
-    for found, given in ((source.train, labels), (source.test, (2,))):
-        names = [source.class_names[label] for label in found.labels]
+    assert sorted(dataset.class_names) == sorted(expected)
+    for found, given in ((dataset.train, labels), (dataset.test, (2,))):
+        names = [dataset.class_names[label] for label in found.labels]
         assert names == [expected[label] for label in given]
     text = written.train.read_bytes()
     assert table_format != "csv" or b"=cmd" not in text
@@ -252,7 +252,7 @@ def test_paths_that_cannot_be_read_back(name, table_format, tmp_path):
 
 
 def test_folders_that_are_not_empty(tmp_path):
-    (tmp_path / "some").write_text("text")
+    (tmp_path / "some").write_text("text", encoding="utf-8")
     with pytest.raises(ValueError, match=r"is not empty: .* of their own"):
         write_manifests(tmp_path, examples(), None, CLASSES)
     with pytest.raises(ValueError, match="some is a file"):

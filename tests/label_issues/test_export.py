@@ -43,7 +43,7 @@ def column(path, name):
         header, *rows = rows_of(path)
         return [row[header.index(name)] for row in rows]
     if path.suffix == ".json":
-        return [record[name] for record in json.loads(path.read_text())]
+        return [record[name] for record in json.loads(path.read_text("utf-8"))]
     return pq.read_table(path)[name].to_pylist()
 
 
@@ -82,7 +82,7 @@ def test_no_rows_and_no_names(suffix, tmp_path):
 def test_columns_and_text_of_csv(tmp_path):
     path = tmp_path / "issues.csv"
     write_label_issues(ISSUES.assign(more=1), path, CLASSES, files=["x"] * 5)
-    header, first, *_ = path.read_text().splitlines()
+    header, first, *_ = path.read_text("utf-8").splitlines()
     names = [*COLUMNS[:3], "given_class", "suggested_class", *COLUMNS[3:], "file"]
     assert header == ",".join(f'"{name}"' for name in names)
     assert first == '3,1,2,"dog","eel",1e-20,-0.1,0.2,0.8,True,"x"'
@@ -106,7 +106,7 @@ def test_json_is_strict(tmp_path):
     def refuse(constant):
         raise AssertionError(constant)
 
-    records = json.loads(path.read_text(), parse_constant=refuse)
+    records = json.loads(path.read_text("utf-8"), parse_constant=refuse)
     assert records[-1] == {
         "id": 2**31 - 1,
         "given_label": 2,
@@ -281,7 +281,7 @@ def test_cells_that_cannot_be(suffix, old, new, tmp_path):
 @pytest.mark.parametrize("text", ['{"id": 1}', "[1, 2]", "3"])
 def test_json_of_another_kind(text, tmp_path):
     path = tmp_path / "issues.json"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match="not a list of records"):
         read_label_issues(path)
 

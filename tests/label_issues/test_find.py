@@ -4,7 +4,8 @@ import pytest
 import tensorflow as tf
 
 from sop_keras import SOPModel, with_index
-from sop_keras.label_issues.find import COLUMNS, UniqueIds
+from sop_keras.core.lookup import UniqueIds
+from sop_keras.label_issues.find import COLUMNS
 
 PIXELS = np.array([[2, 1, 0], [0, 1, 2], [1, 3, 0], [0, 0, 0]], np.float32)
 LABELS = np.array([0, 0, 1, 2])
@@ -56,6 +57,21 @@ def test_probabilities_and_one_hot_labels():
     issues = model.label_issues(probs, np.eye(3)[[0]])
     # 0.25 / (0.25 + 0.5 * 0.75)
     assert issues["label_quality"][0] == pytest.approx(0.4, rel=1e-6)
+
+
+def test_columns_by_hand():
+    # s is (0.4, -0.01, -0.09) and (-0.1, 0, 0.1); what comes of it: test_sop_scores.py.
+    probs = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], np.float32)
+    backbone = keras.Sequential([keras.Input((3,)), keras.layers.Identity()])
+    model = SOPModel(backbone, 2, 3, init_std=0.0)
+    model.training_record.table.assign([[0.0, 0.5, 0.0], [2.0, 0.8, 2.0]])
+    model.noise_table.u.assign(np.sqrt([[0.4], [0.1]]))
+    model.noise_table.v.assign(np.sqrt([[0.0, 0.01, 0.09], [0.1, 0.0, 0.0]]))
+    issues = model.label_issues(np.log(probs), np.array([0, 2]))
+    assert issues["given_label"].tolist() == [0, 2]
+    assert issues["suggested_label"].tolist() == [2, 0]
+    np.testing.assert_allclose(issues["given_label_prob"], [0.5, 0.8], rtol=1e-6)
+    np.testing.assert_allclose(issues["suggested_label_prob"], [0.2, 0.1], rtol=1e-6)
 
 
 class Batches(keras.utils.PyDataset):

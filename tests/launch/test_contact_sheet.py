@@ -17,11 +17,11 @@ def cells(sheet, lefts, row):
     return np.stack([rows[:, left + 1 : left + 96 : 3] for left in lefts])
 
 
-def test_both_pictures(tmp_path, capsys):
+def test_both_pictures(tmp_path, in_process):
     folder = tmp_path / "new"
-    contact_sheet.main(["--output_dir", str(folder)])
+    done = in_process(contact_sheet, "--output_dir", folder)
     paths = [folder / "augmentation.png", folder / "augmentation_pairs.png"]
-    assert capsys.readouterr().out.split() == [str(path) for path in paths]
+    assert done.stdout.split() == [str(path) for path in paths]
     operations, views = map(pixels, paths)
     images = contact_sheet.photographs()
     assert images.shape == (4, 32, 32, 3)

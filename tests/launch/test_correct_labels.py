@@ -1,4 +1,3 @@
-import contextlib
 import dataclasses
 import json
 import shlex
@@ -7,15 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import command
 import correct_labels
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
+import train
+import train_flags
 
 from sop_keras.data.datasets.manifest import load_manifest
 from sop_keras.label_issues.export import read_label_issues, write_label_issues
-from sop_keras.training.experiment import Experiment
 from sop_keras.training.run import Run
 from sop_keras.training.saved_run import load_run
 
@@ -25,29 +24,24 @@ ROOT = Path(__file__).resolve().parents[2]
 SIZES = {"resize": 8, "image_size": 8}
 
 
-@contextlib.contextmanager
-def flags_of(*arguments):
-    """The flags of a command line."""
-    with flagsaver.flagsaver():
-        flags.FLAGS.unparse_flags()
-        flags.FLAGS(["some.py", "--nodeterministic", *arguments])
-        yield
-
-
 def correct(run, *arguments):
-    with flags_of(*arguments):
-        correct_labels.correct("", run)
+    values = correct_labels.define_flags()
+    line = command.parse(values, [run, *arguments], num_arguments=1)
+    correct_labels.correct(line)
+
+
+def of_training(*arguments):
+    """The settings and the files of a command line of launch/train.py."""
+    values = train_flags.define()
+    command.parse(values, arguments)
+    return train_flags.experiment(values, values.method[0]), train_flags.files(values)
 
 
 def printed_experiment(text):
-    """What the printed command trains, and its flags."""
-    command = shlex.split(text.split("train:   ")[1])
-    assert command[:2] == ["python", "launch/train.py"]
-    with flags_of(*command[2:]):
-        train = correct_labels.train
-        experiment = train.experiment_from_flags(flags.FLAGS, flags.FLAGS.method[0])
-        files = train.files_from_flags(flags.FLAGS)
-    return experiment, files
+    """What the printed command trains, and its files."""
+    words = shlex.split(text.split("train:   ")[1])
+    assert words[:2] == ["python", "launch/train.py"]
+    return of_training(*words[2:])
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +51,7 @@ def run(tmp_path_factory):
     settings = ["--noise_rate=0.4", "--augment=none", "--epochs=15", "--method=sop"]
     settings += ["--batch_size=64", "--v_lr=100", "--init_std=1e-4"]
     settings += ["--num_validation=180", "--seed=3"]
-    with flags_of(*settings):
-        experiment = correct_labels.train.experiment_from_flags(flags.FLAGS, "sop")
+    experiment, _ = of_training(*settings)
     Run(experiment, folder).train(verbose=0)
     return folder
 
@@ -76,10 +69,10 @@ def test_relabel_and_train_again(run, tmp_path, capsys):
     issues = read_label_issues(run / "label_issues.csv").set_index("id")
     issues = issues.loc[before.train.ids]  # in the order of the data
 
-    source = load_manifest(
+    dataset = load_manifest(
         out / "train.csv", test_manifest=out / "test.csv", num_classes=10, **SIZES
     )
-    after = source.train
+    after = dataset.train
     # 1,437 digits; of the 1,797 ids, 180 are for validation, some of them the test's.
     assert len(after) == len(before.train) == len(issues) < 1437
     np.testing.assert_array_equal(after.ids, before.train.ids)
@@ -94,14 +87,12 @@ def test_relabel_and_train_again(run, tmp_path, capsys):
     right = f"{100 * rates(before.train):.2f} % before, {100 * rates(after):.2f} % now"
     assert f"right labels: {right}" in text
     assert f"relabelled: {is_issue.sum():,} (" in text
-    assert len(source.test) == 360
-    np.testing.assert_array_equal(source.test.labels, before.tests["test"].labels)
+    assert len(dataset.test) == 360
+    np.testing.assert_array_equal(dataset.test.labels, before.tests["test"].labels)
 
     experiment, files = printed_experiment(text)
     expected = load_run(run).experiment
     changed = {"dataset": "manifest", "noise": "none", "num_classes": 10, **SIZES}
-    unused = ("consistency_weight", "balance_weight", "class_prior", "strong_augment")
-    changed |= {name: getattr(experiment, name) for name in unused}
     changed |= {"num_validation": 0}
     assert experiment == dataclasses.replace(expected, **changed)
     result = Run(dataclasses.replace(experiment, epochs=8), tmp_path / "run", files)
@@ -156,15 +147,12 @@ def photos(tmp_path):
         Image.fromarray(pixels).save(folder / name)
         label = "<script>alert(1)</script>" if number % 2 else "cat"
         lines.append(f'"{name}",{label},{3 * number}')
-    (folder / "train.csv").write_text("\n".join(lines))
+    (folder / "train.csv").write_text("\n".join(lines), encoding="utf-8")
     (folder / "5.png").write_bytes(b"no image")
     arguments = ["--dataset=manifest", f"--manifest={folder / 'train.csv'}"]
     arguments += ["--noise=none", "--resize=12", "--image_size=8", "--epochs=1"]
     arguments += ["--max_bad_fraction=0.1", "--augment=flip", "--batch_size=4"]
-    with flags_of(*arguments):
-        train = correct_labels.train
-        experiment = train.experiment_from_flags(flags.FLAGS, "sop")
-        files = train.files_from_flags(flags.FLAGS)
+    experiment, files = of_training(*arguments)
     Run(experiment, tmp_path / "run", files).train(verbose=0)
     return tmp_path
 
@@ -177,13 +165,13 @@ def test_files_of_any_name(photos, capsys):
     write_label_issues(issues, path)
     correct(str(run), "--action=relabel", f"--output_dir={out}")
     text = capsys.readouterr().out
-    source = load_manifest(out / "train.csv")
+    dataset = load_manifest(out / "train.csv")
     # The one that is no image is left out; the first one is now of the other class.
-    assert source.class_names == ("<script>alert(1)</script>", "cat")
-    assert source.train.ids.tolist() == [3 * i for i in range(12) if i != 5]
-    assert source.train.labels.tolist() == [0, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0]
+    assert dataset.class_names == ("<script>alert(1)</script>", "cat")
+    assert dataset.train.ids.tolist() == [3 * i for i in range(12) if i != 5]
+    assert dataset.train.labels.tolist() == [0, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0]
     content = (photos / "photos" / "=cmd|' ,C calc'!A0.png").read_bytes()
-    assert source.train.images.read(0) == content
+    assert dataset.train.images.read(0) == content
     assert "left out: 1 whose images could not be read" in text
     assert "cat -> <script>alert(1)</scr..." in text
     assert "right labels" not in text
@@ -224,10 +212,12 @@ def test_errors_come_before_anything_is_written(run, tmp_path):
         FileNotFoundError, match=r"label_issues\.csv\. A run of SOP wri"
     ):
         correct(str(copy), *arguments)
-    settings = json.loads((copy / "config.json").read_text())
-    cross_entropy = Experiment.from_settings(settings | {"method": "ce"})
-    (copy / "config.json").write_text(json.dumps(cross_entropy.settings()))
-    with pytest.raises(FileNotFoundError, match="cross entropy finds no wrong labels"):
+    cross_entropy = dataclasses.replace(load_run(run).experiment, method="ce")
+    (copy / "config.json").write_text(
+        json.dumps(cross_entropy.settings()), encoding="utf-8"
+    )
+    (copy / "suggested.json").unlink(missing_ok=True)
+    with pytest.raises(FileNotFoundError, match="CE finds no wrong labels"):
         correct(str(copy), *arguments)
     with pytest.raises(ValueError, match="must be at most"):
         correct(str(run), *arguments, "--num_issues=9999")
@@ -237,24 +227,25 @@ def test_errors_come_before_anything_is_written(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_line(run, tmp_path):
-    command = [sys.executable, str(ROOT / "launch" / "correct_labels.py")]
-    command += [str(run), "--action=relabel", "--output_dir=out"]
-
-    def launch(arguments):
-        return subprocess.run(
-            arguments, cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-
-    done = launch(command)
+def test_the_command_line(run, tmp_path, monkeypatch, in_process):
+    words = [str(run), "--action=relabel", "--output_dir=out"]
+    script = str(ROOT / "launch" / "correct_labels.py")
+    done = subprocess.run(
+        [sys.executable, script, *words],
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
     again = shlex.split(done.stdout.split("train:   ")[1])
-    script = str(ROOT / "launch" / "train.py")
-    trained = launch([sys.executable, script, *again[2:], "--epochs=2"])
+    assert again[:2] == ["python", "launch/train.py"]
+    trained = in_process(train, *again[2:], "--epochs=2")
     assert trained.returncode == 0, trained.stderr
-    result = json.loads((tmp_path / "out" / "run" / "result.json").read_text())
+    result = json.loads((tmp_path / "out" / "run" / "result.json").read_text("utf-8"))
     assert result["noise_rate"] < 0.1
-    failed = launch(command)
+    failed = in_process(correct_labels, *words)
     assert failed.returncode == 1
     assert "error: out is not empty" in failed.stderr
     assert "Traceback" not in failed.stderr

@@ -3,23 +3,16 @@
 import csv
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import data_trees
+import evaluate
 import keras
 import numpy as np
 import pytest
+import train
 
-ROOT = Path(__file__).resolve().parents[2]
 IMAGES, LABELS = data_trees.tiny_cifar10()
 SMALL = ["--noexpect_full_size", "--resize=36", "--image_size=32"]
-
-
-def launch(script, *arguments):
-    command = [sys.executable, str(ROOT / "launch" / script), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def result_of(done, folder):
@@ -27,7 +20,7 @@ def result_of(done, folder):
     # TensorFlow's and Keras' own complaints are faults of the pipeline, too.
     for complaint in ("ran out of data", "NodeDef mentions", "Traceback"):
         assert complaint not in done.stderr
-    return json.loads((folder / "result.json").read_text())
+    return json.loads((folder / "result.json").read_text("utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +55,7 @@ def damage(files):
 
 
 @pytest.mark.slow
-def test_webvision_with_faults_from_its_flagfile(webvision, tmp_path):
+def test_webvision_with_faults_from_its_flagfile(webvision, tmp_path, in_process):
     folder, files = webvision
     contents = damage(files)
     flags = ["--flagfile=webvision.flags", f"--data_dir={folder}", *SMALL]
@@ -70,13 +63,13 @@ def test_webvision_with_faults_from_its_flagfile(webvision, tmp_path):
     out = tmp_path / "run"
     try:
         # 4 of 200 are 2%: above the default, 1%.
-        failed = launch("train.py", *flags, f"--output_dir={out}")
+        failed = in_process(train, *flags, f"--output_dir={out}")
         assert failed.returncode == 1
         assert "error: 3 of the 200 images of the train examples" in failed.stderr
         assert "At most 1% may be left out" in failed.stderr
         assert "Traceback" not in failed.stderr
         flags.append("--max_bad_fraction=0.02")
-        done = launch("train.py", *flags, f"--output_dir={out}")
+        done = in_process(train, *flags, f"--output_dir={out}")
     finally:
         for file, content in zip(files, contents, strict=False):
             with open(file, "wb") as stream:
@@ -90,7 +83,7 @@ def test_webvision_with_faults_from_its_flagfile(webvision, tmp_path):
     )
     assert 0 <= result["final_ilsvrc12_accuracy"] <= 1
     assert result["noise_rate"] is None  # nobody knows the clean labels
-    with (out / "bad_images.csv").open(newline="") as file:
+    with (out / "bad_images.csv").open(newline="", encoding="utf-8") as file:
         rows = {row["id"]: row["reason"] for row in csv.DictReader(file)}
     assert rows.keys() == {"0", "1", "2", "3"}
     assert rows["0"].startswith("truncated")
@@ -99,16 +92,16 @@ def test_webvision_with_faults_from_its_flagfile(webvision, tmp_path):
     assert rows["3"] == "No such file or directory"
 
     # The saved network scores the same, on both sets of validation images.
-    done = launch("evaluate.py", f"--run={out}", f"--data_dir={folder}", *SMALL[:1])
+    done = in_process(evaluate, f"--run={out}", f"--data_dir={folder}", *SMALL[:1])
     assert done.returncode == 0, done.stderr
     for part, name in (("test", "test"), ("ilsvrc12", "ilsvrc12")):
-        figures = json.loads((out / "evaluation" / f"{part}.json").read_text())
+        figures = json.loads((out / "evaluation" / f"{part}.json").read_text("utf-8"))
         expected = result[f"final_{name}_accuracy"]
         assert figures["accuracy"] == pytest.approx(expected)
 
 
 @pytest.mark.slow
-def test_clothing1m_from_its_flagfile(tmp_path):
+def test_clothing1m_from_its_flagfile(tmp_path, in_process):
     sizes = {"noisy_train": 150, "clean_train": 20, "clean_val": 30, "clean_test": 40}
     data_trees.write_clothing1m(
         tmp_path / "data" / "Clothing1M",
@@ -122,8 +115,8 @@ def test_clothing1m_from_its_flagfile(tmp_path):
     weights = tmp_path / "resnet50_notop.weights.h5"
     keras.applications.ResNet50(include_top=False, weights=None).save_weights(weights)
     out = tmp_path / "run"
-    done = launch(
-        "train.py",
+    done = in_process(
+        train,
         "--flagfile=clothing1m.flags",
         f"--data_dir={tmp_path / 'data'}",
         f"--pretrained={weights}",
@@ -139,9 +132,9 @@ def test_clothing1m_from_its_flagfile(tmp_path):
     assert result["settings"]["pretrained"] == str(weights)
 
 
-def test_the_full_size_is_expected_unless_told_not_to(webvision, tmp_path):
-    done = launch(
-        "train.py",
+def test_the_full_size_is_expected_unless_told_not_to(webvision, tmp_path, in_process):
+    done = in_process(
+        train,
         "--flagfile=webvision.flags",
         f"--data_dir={webvision[0]}",
         f"--output_dir={tmp_path / 'run'}",
@@ -153,7 +146,8 @@ def test_the_full_size_is_expected_unless_told_not_to(webvision, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_own_images_without_a_test_set(tmp_path):
+@pytest.mark.slow
+def test_own_images_without_a_test_set(tmp_path, in_process):
     from PIL import Image
 
     for number, (image, label) in enumerate(zip(IMAGES[:90], LABELS, strict=False)):
@@ -162,8 +156,8 @@ def test_own_images_without_a_test_set(tmp_path):
         Image.fromarray(image).save(folder / f"{number}.png")
     num_classes = len(np.unique(LABELS[:90]))
     out = tmp_path / "run"
-    done = launch(
-        "train.py",
+    done = in_process(
+        train,
         "--dataset=image_folder",
         f"--data_dir={tmp_path / 'photos'}",
         "--noise=symmetric",

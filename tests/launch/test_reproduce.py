@@ -10,8 +10,7 @@ import paper
 import paper_tables
 import pytest
 import reproduce
-import train
-from absl import flags
+import train_flags
 
 ROOT = Path(__file__).resolve().parents[2]
 CELLS = {(cell.row.name, cell.column.name): cell for cell in paper.TABLES[1].cells}
@@ -30,8 +29,8 @@ def complete(folder, table, row, column, results, *overrides):
     for run, result in zip(job.runs, results, strict=True):
         run.folder.mkdir(parents=True)
         config = json.dumps(run.experiment.settings())
-        (run.folder / "config.json").write_text(config)
-        (run.folder / "result.json").write_text(json.dumps(result))
+        (run.folder / "config.json").write_text(config, encoding="utf-8")
+        (run.folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
 
 def accuracies(*values, name="test"):
@@ -39,7 +38,7 @@ def accuracies(*values, name="test"):
 
 
 def read_csv(folder):
-    with (folder / "table.csv").open(newline="") as file:
+    with (folder / "table.csv").open(newline="", encoding="utf-8") as file:
         return {(row["method"], row["cell"]): row for row in csv.DictReader(file)}
 
 
@@ -47,7 +46,7 @@ def row_of(folder, title):
     """Cells of the line of table.md, by their columns' titles, and of ours below it."""
     lines = [
         [cell.strip() for cell in line.strip().strip("|").split("|")]
-        for line in (folder / "table.md").read_text().splitlines()
+        for line in (folder / "table.md").read_text("utf-8").splitlines()
         if line.startswith("|")
     ]
     place = [line[0] for line in lines].index(title)
@@ -62,14 +61,17 @@ def test_two_cells_of_two_seeds_for_real(tmp_path, monkeypatch, capsys):
     assert reproduce.main(arguments) == 0
     for method, name in (("CE", "cifar10_sym40_ce"), ("SOP", "cifar10_sym40")):
         one, other = (
-            json.loads((tmp_path / f"{name}-seed{seed}" / "result.json").read_text())
+            json.loads(
+                (tmp_path / f"{name}-seed{seed}" / "result.json").read_text("utf-8")
+            )
             for seed in (0, 1)
         )
         assert [one["settings"]["seed"], other["settings"]["seed"]] == [0, 1]
         assert one["settings"]["method"] == method.lower()
         assert one["settings"]["noise_rate"] == 0.4
         assert one["num_train"] == 200
-        assert f"--flagfile={name}.flags" in one["flags"]
+        assert "--flagfile=cifar10_sym40.flags" in one["flags"]
+        assert ("--method=ce" in one["flags"]) == (method == "CE")
         first, second = one["final_test_accuracy"], other["final_test_accuracy"]
         assert first != second
         row = read_csv(tmp_path)[method, "cifar10_sym40"]
@@ -78,7 +80,7 @@ def test_two_cells_of_two_seeds_for_real(tmp_path, monkeypatch, capsys):
         assert float(row["std"]) == pytest.approx(100 * abs(first - second) / 2**0.5)
         assert row["seeds"] == "2"
     assert (tmp_path / "table.png").read_bytes()[:4] == b"\x89PNG"
-    text = (tmp_path / "table.md").read_text()
+    text = (tmp_path / "table.md").read_text("utf-8")
     changes = "--dataset=digits --num_validation=0 --max_train_examples=200"
     changes += " --augment=none --backbone=mlp --epochs=1"
     assert f"\nNot the paper's setting: {changes}\n" in text
@@ -91,7 +93,7 @@ def test_two_cells_of_two_seeds_for_real(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sop_keras.training.run.load_data", fail)
     (tmp_path / "table.md").unlink()
     assert reproduce.main(arguments) == 0
-    assert (tmp_path / "table.md").read_text() == text
+    assert (tmp_path / "table.md").read_text("utf-8") == text
 
 
 def test_mean_and_deviation_by_hand(tmp_path):
@@ -115,7 +117,7 @@ def test_mean_and_deviation_by_hand(tmp_path):
     assert float(row["mean"]) == pytest.approx(92)
     assert float(row["std"]) == pytest.approx(2)
     assert rows["ELR", "cifar10_sym20"]["seeds"] == "0"
-    assert "Not the paper's" not in (tmp_path / "table.md").read_text()
+    assert "Not the paper's" not in (tmp_path / "table.md").read_text("utf-8")
 
 
 def test_fewer_seeds_than_there_are(tmp_path):
@@ -130,18 +132,18 @@ def test_one_run_of_webvision_has_the_figures_of_two_columns(tmp_path):
     result = {"final_test_accuracy": 0.75, "best_test_accuracy": 0.77}
     ilsvrc12 = {"final_ilsvrc12_accuracy": 0.68, "best_ilsvrc12_accuracy": 0.7}
     complete(tmp_path, 3, "SOP", "webvision", [{**result, **ilsvrc12}, result])
-    arguments = ["--table=3", "--cells=ilsvrc12", "--seeds=2"]
+    arguments = ["--table=3", "--cells=ilsvrc12", "--methods=sop", "--seeds=2"]
     arguments += [f"--output_dir={tmp_path}"]
     assert reproduce.main(arguments) == 0
     ours = row_of(tmp_path, "SOP")[1]
     # The second run had no ILSVRC12 images.
     assert ours["WebVision"] == "75.00 +- 0.00 (2)"
     assert ours["ILSVRC12"] == "68.00 (1)"
-    assert "after the last epoch" in (tmp_path / "table.md").read_text()
+    assert "after the last epoch" in (tmp_path / "table.md").read_text("utf-8")
     assert reproduce.main([*arguments, "--best"]) == 0
     ours = row_of(tmp_path, "SOP")[1]
     assert (ours["WebVision"], ours["ILSVRC12"]) == ("77.00 +- 0.00 (2)", "70.00 (1)")
-    assert "nobody can pick" in (tmp_path / "table.md").read_text()
+    assert "nobody can pick" in (tmp_path / "table.md").read_text("utf-8")
 
 
 def test_table_5_is_in_hours(tmp_path):
@@ -165,7 +167,7 @@ def test_a_cell_without_data_is_marked_and_the_next_one_runs(tmp_path, capsys):
     assert "error: " in capsys.readouterr().out
     assert row_of(tmp_path, "CE")[1]["CIFAR-10 sym. 20%"] == "failed"
     assert row_of(tmp_path, "SOP")[1]["CIFAR-10 sym. 20%"] == "90.00 (1)"
-    text = (tmp_path / "table.md").read_text()
+    text = (tmp_path / "table.md").read_text("utf-8")
     assert "\nFailed: CE, cifar10_sym20: " in text
     assert "cifar10" in read_csv(tmp_path)["CE", "cifar10_sym20"]["error"]
     assert not list(tmp_path.glob("cifar10_sym20_ce-*"))
@@ -173,42 +175,16 @@ def test_a_cell_without_data_is_marked_and_the_next_one_runs(tmp_path, capsys):
     assert "Not the paper's" not in text
 
 
-def test_all_commands_and_nothing_run(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    arguments = ["--table=1", "--cells=cifar100_sym80", "--seeds=2", "--epochs", "2"]
-    assert reproduce.main([*arguments, "--dry_run"]) == 0
-    command = "python launch/train.py --flagfile="
-    assert capsys.readouterr().out.splitlines() == [
-        f"{command}{name}.flags --epochs 2 --seed={seed} "
-        f"--output_dir=runs/table1/{name}-seed{seed}"
-        for name in ("cifar100_sym80_ce", "cifar100_sym80")
-        for seed in (0, 1)
-    ]
-    assert reproduce.main(["--table=5", "--seeds=1", "--dry_run"]) == 0
-    name = "cifar10_plus_sym50"
-    assert capsys.readouterr().out.splitlines() == [
-        f"{command}{name}.flags --method={method} --seed=0 "
-        f"--output_dir=runs/table5/{name}_{method}-seed0"
-        for method in ("ce", "sop", "sop_plus")
-    ]
-    # All of a table: 16 cells of 5 seeds; the two columns of WebVision are one run.
-    for table, count in ((1, 80), (2, 80), (3, 15), (4, 80), (5, 15)):
-        assert reproduce.main([f"--table={table}", "--dry_run"]) == 0
-        assert len(set(capsys.readouterr().out.splitlines())) == count
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_command_stands_for_its_run(tmp_path):
     for cell in (CELLS["CE", "cifar100_sym20"], paper.TABLES[5].cells[1]):
         job = reproduce.plan(cell, ["--epochs=3"], tmp_path, 2)
         for command, run in zip(job.commands(), job.runs, strict=True):
-            with reproduce.parsed(command):
-                values = flags.FLAGS
-                assert len(values.method) == 1
-                experiment = train.experiment_from_flags(values, values.method[0])
-                assert experiment == run.experiment
-                # One method and a folder by name: train.py takes that folder itself.
-                assert values.output_dir == str(run.folder)
+            values = reproduce.parsed(command)
+            assert len(values.method) == 1
+            experiment = train_flags.experiment(values, values.method[0])
+            assert experiment == run.experiment
+            # One method and a folder by name: train.py takes that folder itself.
+            assert values.output_dir == str(run.folder)
         assert len({run.folder for run in job.runs}) == 2
 
 
@@ -221,17 +197,22 @@ def test_only_what_differs_from_the_flagfile_is_a_change(tmp_path):
     assert {run.experiment.learning_rate for run in job.runs} == {0.1}
     assert {run.files.data_dir for run in job.runs} == {"x"}
     # A flagfile of one's own is an override like any other.
-    (tmp_path / "small.flags").write_text("--epochs=2\n")
+    (tmp_path / "small.flags").write_text("--epochs=2\n", encoding="utf-8")
     job = reproduce.plan(cell, [f"--flagfile={tmp_path}/small.flags"], tmp_path, 1)
     assert job.changes == ["--epochs=2"]
 
 
-def test_flags_are_as_before_afterwards(tmp_path):
-    with reproduce.parsed(["--flagfile=digits"]):
-        epochs = flags.FLAGS.epochs
-        cell = CELLS["SOP", "cifar10_sym20"]
-        assert reproduce.plan(cell, [], tmp_path, 1).runs[0].experiment.epochs == 120
-        assert flags.FLAGS.epochs == epochs != 120
+def test_what_changes_no_setting_is_no_change(tmp_path):
+    overrides = ["--nonoise_monitor", "--steps_per_execution=4", "--manifest=x"]
+    overrides += ["--nodeterministic", "--traceback", "--noexpect_full_size"]
+    # Nor is what the method does not have, or has anyway.
+    overrides += ["--consistency_weight=0.5", "--variant=paper"]
+    job = reproduce.plan(CELLS["SOP", "cifar10_sym20"], overrides, tmp_path, 1)
+    assert job.changes == []
+    cell = CELLS["CE", "cifar10_sym20"]
+    assert reproduce.plan(cell, ["--init_std=1e-4"], tmp_path, 1).changes == []
+    job = reproduce.plan(CELLS["SOP", "cifar10_sym20"], ["--v_lr=auto"], tmp_path, 1)
+    assert job.changes == ["--v_lr=auto"]
 
 
 @pytest.mark.parametrize(
@@ -241,7 +222,7 @@ def test_flags_are_as_before_afterwards(tmp_path):
             ["--cells=cifar10_sym50"],
             "--cells=cifar10_sym20,.*no figure of cifar10_sym50",
         ),
-        (["--methods=sop_plus"], "--methods=ce,sop, and no figure of sop_plus"),
+        (["--methods=sop_plus"], "--methods=ce,.*sop, and no figure of sop_plus"),
         (["--method=ce"], "--method=ce is not for a table: choose by --methods"),
         (["--seed=3"], "--seed=3 is not for a table: choose by --seeds"),
         (["--epoch=2"], "Unknown command line flag 'epoch'"),
@@ -258,6 +239,14 @@ def test_what_cannot_be_is_said_before_anything_runs(arguments, text, tmp_path, 
     assert error.startswith("error: ")
     assert re.search(text, error), error
     assert not (tmp_path / "out").exists()
+
+
+def test_overrides_that_no_cell_uses_are_said(capsys):
+    command = ["--table=1", "--dry_run", "--u_lr=3"]
+    assert reproduce.main([*command, "--methods=ce"]) == 0
+    assert capsys.readouterr().err == "--u_lr is not a flag of ce: not used.\n"
+    assert reproduce.main(command) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_a_method_that_a_column_does_not_have(capsys):
@@ -299,8 +288,8 @@ def test_the_picture_shows_both_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(plt, "close", lambda figure: None)
     table = paper.TABLES[3]
     results = {
-        ("SOP", "clothing1m"): reproduce.Ours([72.0, 74.0]),
-        ("SOP", "webvision"): reproduce.Ours([], "no such folder"),
+        ("SOP", "clothing1m"): paper_tables.Ours([72.0, 74.0]),
+        ("SOP", "webvision"): paper_tables.Ours([], "no such folder"),
     }
     path = tmp_path / "table.png"
     paper_tables.draw(table, results, ["A caption."], path)
@@ -339,9 +328,9 @@ def test_the_picture_shows_both_figures(tmp_path, monkeypatch):
 def test_figure_1_is_drawn_by_its_own_launcher(tmp_path, monkeypatch, capsys):
     seen = {}
 
-    def draw(name):
-        values = flags.FLAGS
-        seen.update(name=name, seeds=values.seeds, method=values.method)
+    def draw(line):
+        values = line.flags
+        seen.update(name=line.flagfile, seeds=values.seeds, method=values.method)
         seen.update(epochs=values.epochs, backbone=values.backbone)
         seen.update(folder=values.output_dir, noise_rates=values.noise_rates)
 
@@ -371,7 +360,11 @@ def test_the_command_line_from_any_directory(tmp_path):
     command = [sys.executable, str(ROOT / "launch" / "reproduce.py"), "--table=1"]
     command += ["--cells=cifar100_sym20", "--methods=ce", "--seeds=1"]
     done = subprocess.run(
-        [*command, *SMALL], cwd=tmp_path, capture_output=True, text=True, check=False
+        [*command, *SMALL],
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs/table1/cifar100_sym20_ce-seed0/result.json").is_file()

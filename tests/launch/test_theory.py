@@ -20,7 +20,7 @@ def command(*arguments):
 
 def run(*arguments):
     return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=300
+        command(*arguments), capture_output=True, encoding="utf-8", timeout=300
     )
 
 
@@ -42,7 +42,7 @@ def test_the_command_makes_the_files_and_says_what_was_found(quick):
     names = {path.name for path in folder.iterdir()}
     files = {f"figure3.{suffix}" for suffix in ("npz", "csv", "png")}
     assert names == files | {"findings.csv", "parts"}
-    with (folder / "findings.csv").open(newline="") as file:
+    with (folder / "findings.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     # Those of figure 3 are new; that of figure 4 stays, and comes after them.
     assert [row["figure"] for row in rows] == ["figure3"] * (len(rows) - 1) + [
@@ -87,7 +87,12 @@ def test_mistakes_are_one_line(quick):
 def test_ctrl_c_ends_all_processes_with_one_line(tmp_path):
     flags = ["--figure=condition27", f"--output_dir={tmp_path}", "--workers=2"]
     started = subprocess.Popen(
-        command(*flags), stderr=subprocess.PIPE, text=True, start_new_session=True
+        command(*flags),
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        start_new_session=True,
+        # It is ignored in what a shell starts in the background, as these tests may be.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     parts = tmp_path / "parts" / "condition27"
     try:

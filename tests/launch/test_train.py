@@ -4,7 +4,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,8 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import train
-from absl import flags
-from absl.testing import flagsaver
+import train_runs
 
 from sop_keras.training.execution import Execution
 from sop_keras.training.preemption import Preempted
@@ -25,20 +23,9 @@ DATA = os.environ.get("SOP_KERAS_DATA")
 
 @pytest.fixture
 def command(monkeypatch):
-    """The launcher's main() in this process, for arguments; no flag lasts."""
-
-    def main(*arguments):
-        def parse_and_run(run, argv):
-            with flagsaver.flagsaver():
-                flags.FLAGS.unparse_flags()
-                run(flags.FLAGS(argv))
-
-        monkeypatch.setattr(train.app, "run", parse_and_run)
-        monkeypatch.setattr(train, "show_messages", lambda: None)
-        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-        train.main()
-
-    return main
+    """The launcher's main() in this process, for arguments."""
+    monkeypatch.setattr("command.show_messages", lambda stream: None)
+    return lambda *arguments: train.main(arguments)
 
 
 @pytest.fixture
@@ -56,7 +43,7 @@ def runs(monkeypatch):
             made.trained.append(verbose)
             return {**result, **made.outcome()}
 
-    monkeypatch.setattr(train, "Run", FakeRun)
+    monkeypatch.setattr("sop_keras.training.run.Run", FakeRun)
     return made
 
 
@@ -70,8 +57,8 @@ def one_of_two_machines(monkeypatch):
         resolver = SimpleNamespace(task_id=place.index)
         return SimpleNamespace(cluster_resolver=resolver)
 
-    monkeypatch.setattr(train, "make_strategy", make_strategy)
-    monkeypatch.setattr(train, "is_chief", lambda strategy: place.index == 0)
+    monkeypatch.setattr(train_runs, "make_strategy", make_strategy)
+    monkeypatch.setattr(train_runs, "is_chief", lambda strategy: place.index == 0)
     before = signal.getsignal(signal.SIGTERM)
     yield place
     signal.signal(signal.SIGTERM, before)
@@ -91,10 +78,10 @@ def test_all_methods_share_one_strategy(command, runs, monkeypatch):
         made.append(name)
         return tf.distribute.get_strategy()
 
-    monkeypatch.setattr(train, "make_strategy", make_strategy)
+    monkeypatch.setattr(train_runs, "make_strategy", make_strategy)
     command("--strategy=mirrored", "--method=sop,ce", "--steps_per_execution=3")
     assert made == ["mirrored"]
-    assert [one[0].method for one in runs.arguments] == ["sop", "ce"]
+    assert [one[0].record.name for one in runs.arguments] == ["sop", "ce"]
     for *_, execution, strategy in runs.arguments:
         assert execution == Execution(strategy="mirrored", steps_per_execution=3)
         assert strategy is tf.distribute.get_strategy()
@@ -157,7 +144,7 @@ def test_one_machine_is_never_lost(
 ):
     one_of_two_machines.index = 0
     default = tf.distribute.get_strategy()
-    monkeypatch.setattr(train, "make_strategy", lambda name: default)
+    monkeypatch.setattr(train_runs, "make_strategy", lambda name: default)
     error = getattr(tf.errors, f"{kind}Error")
     runs.outcome = raising(error(None, None, message))
     with pytest.raises(error):
@@ -185,11 +172,18 @@ def test_an_error_of_one_of_several_machines(
     assert str(error) in capsys.readouterr().err
 
 
-def test_other_errors_are_one_line(command, runs):
+def test_other_errors_are_one_line(command, runs, capsys):
     runs.outcome = raising(ValueError("not so"))
     with pytest.raises(SystemExit) as ended:
         command()
-    assert ended.value.code == "error: not so"  # Python prints it, and exits with 1
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "error: not so\n"
+    with pytest.raises(ValueError, match="not so"):
+        command("--traceback")
+    # No user can mend this one.
+    runs.outcome = raising(RuntimeError("not so either"))
+    with pytest.raises(RuntimeError):
+        command()
 
 
 @pytest.mark.parametrize("index", [0, 1])
@@ -219,93 +213,74 @@ def test_sigterm_works_as_ever_before_a_run_trains(command, runs, one_of_two_mac
 def launch(*arguments, cwd=None, **options):
     command = [sys.executable, str(ROOT / "launch" / "train.py"), *arguments]
     return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, check=False, **options
+        command, cwd=cwd, capture_output=True, encoding="utf-8", check=False, **options
     )
 
 
 @pytest.mark.slow
-def test_the_command_line_from_any_directory(tmp_path):
+def test_the_command_line_from_any_directory(tmp_path, monkeypatch, in_process):
     quick = ["--epochs=1", "--max_train_examples=100"]
     done = launch("--flagfile=digits", *quick, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.search(r" sop +\d+\.\d\d .*\n +ce +\d+\.\d\d ", done.stdout)
     assert "tensorboard --logdir=runs/digits-seed0" in done.stdout
-    for method in ("sop", "ce"):
-        assert (tmp_path / "runs/digits-seed0" / method / "result.json").is_file()
+    runs = [tmp_path / "runs/digits-seed0" / method for method in ("sop", "ce")]
+    for run in runs:
+        assert (run / "result.json").is_file()
     # What is deployed loads without this package, the whole model with it alone.
-    for modules, file in (("keras", "backbone"), ("keras, sop_keras", "model")):
-        code = f"import {modules}"
-        for method in ("sop", "ce"):
-            path = str(tmp_path / "runs/digits-seed0" / method / f"{file}.keras")
-            code += f"; keras.saving.load_model({path!r})"
-        subprocess.run([sys.executable, "-c", code], check=True)
+    code = "import sys, keras"
+    for run in runs:
+        code += f"; keras.saving.load_model({str(run / 'backbone.keras')!r})"
+    code += "; assert 'sop_keras' not in sys.modules; import sop_keras"
+    for run in runs:
+        code += f"; keras.saving.load_model({str(run / 'model.keras')!r})"
+    subprocess.run([sys.executable, "-c", code], check=True)
     # Each method has its folder there, so one may be added or asked for alone.
-    again = launch("--flagfile=digits", *quick, "--method=ce", cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    again = in_process(train, "--flagfile=digits", *quick, "--method=ce")
     assert again.returncode == 0, again.stderr
     assert "runs/digits-seed0/ce is complete" in again.stdout
-    # Errors are one line that says what to do, without a traceback.
-    other = launch("--flagfile=digits", "--epochs=2", cwd=tmp_path)
+    other = in_process(train, "--flagfile=digits", "--epochs=2")
     assert other.returncode == 1
     text = r"^error: runs/digits-seed0/sop holds a run of other settings \(epochs: 1"
     assert re.search(text, other.stderr, flags=re.M)
-    for arguments, text in [
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
         (["--flagfile=nope"], "error: There is no flagfile 'nope'"),
-        (["--epoch=2"], "Unknown command line flag 'epoch'"),
+        (["--epoch=2"], "error: Unknown command line flag 'epoch'"),
         (["--flagfile=digits", "extra"], "error: arguments that are no flags: extra"),
         (
-            ["--flagfile=cifar10_sym40", f"--data_dir={tmp_path}"],
+            ["--flagfile=cifar10_sym40", "--data_dir=."],
             r"(?s)error: .*tfds\.load\('cifar10'",
         ),
-    ]:
-        failed = launch(*arguments, cwd=tmp_path)
-        assert failed.returncode != 0
-        assert re.search(text, failed.stderr + failed.stdout), failed.stderr
-        assert "Traceback" not in failed.stderr
+    ],
+)
+def test_errors_are_one_line_that_says_what_to_do(arguments, text, in_process):
+    failed = in_process(train, *arguments)
+    assert failed.returncode == 1
+    assert re.search(text, failed.stderr + failed.stdout), failed.stderr
+    assert "Traceback" not in failed.stderr
 
 
 @pytest.mark.slow
-def test_killed_in_an_epoch_the_same_command_ends_in_the_same_bits(tmp_path):
-    # SOP+ has all the state there is: u, v, and two views of every example.
-    flags_ = ["--method=sop_plus", "--epochs=20"]
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert launch(*flags_, f"--output_dir={whole}").returncode == 0
+def test_two_logical_cpus_train_like_one_device(tmp_path, in_process):
+    def one(*arguments):
+        return in_process(train, *arguments)
 
-    command = [sys.executable, str(ROOT / "launch" / "train.py"), *flags_]
-    process = subprocess.Popen(
-        [*command, f"--output_dir={cut}"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    history, deadline = cut / "history.csv", time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        if history.exists() and len(history.read_text().splitlines()) > 5:
-            break
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert not (cut / "result.json").exists()
-
-    assert launch(*flags_, f"--output_dir={cut}").returncode == 0
-    models = [keras.saving.load_model(path / "model.keras") for path in (whole, cut)]
-    for one, other in zip(*(model.weights for model in models), strict=True):
-        np.testing.assert_array_equal(one.numpy(), other.numpy())
-    states = [model.optimizer.variables for model in models]
-    for one, other in zip(*states, strict=True):
-        np.testing.assert_array_equal(one.numpy(), other.numpy())
-
-
-@pytest.mark.slow
-def test_two_logical_cpus_train_like_one_device(tmp_path):
     flags_ = ["--method=sop", "--epochs=2", "--max_train_examples=300"]
     ends = {}
-    for name, more in {
-        "one": ["--steps_per_execution=2", "--table_device=cpu"],
-        "two": ["--strategy=mirrored", "--logical_cpus=2"],
-    }.items():
-        done = launch(*flags_, *more, f"--output_dir={tmp_path / name}")
+    for name, start, more in (
+        ("one", one, ["--steps_per_execution=2", "--table_device=cpu"]),
+        # A process has as many logical CPUs as it began with.
+        ("two", launch, ["--strategy=mirrored", "--logical_cpus=2"]),
+    ):
+        done = start(*flags_, *more, f"--output_dir={tmp_path / name}")
         assert done.returncode == 0, done.stderr
         assert "INFO:tensorflow" not in done.stderr
-        result = json.loads((tmp_path / name / "result.json").read_text())
+        result = json.loads((tmp_path / name / "result.json").read_text("utf-8"))
         model = keras.saving.load_model(tmp_path / name / "model.keras")
         ends[name] = result, [weight.numpy() for weight in model.weights]
     assert ends["one"][0]["execution"]["table_device"] == "cpu"
@@ -325,9 +300,10 @@ def test_two_logical_cpus_train_like_one_device(tmp_path):
     ],
 )
 def test_a_row_of_the_paper_runs_on_real_cifar10(
-    name, schedule, num_validation, tmp_path
+    name, schedule, num_validation, tmp_path, in_process
 ):
-    done = launch(
+    done = in_process(
+        train,
         f"--flagfile={name}",
         f"--data_dir={DATA}/tfds",
         f"--output_dir={tmp_path / 'run'}",
@@ -336,7 +312,7 @@ def test_a_row_of_the_paper_runs_on_real_cifar10(
         "--max_train_examples=1280",
     )
     assert done.returncode == 0, done.stderr
-    result = (tmp_path / "run" / "result.json").read_text()
+    result = (tmp_path / "run" / "result.json").read_text("utf-8")
     assert '"num_train": 1280' in result
     assert f'"num_validation": {num_validation}' in result
     # Asymmetric noise leaves 5 of 10 classes alone: 40% of half are 20% (4 standard

@@ -3,12 +3,12 @@ import pytest
 from tiny import IDS, LABELS, NORMS, set_by_hand, tiny_model
 
 from sop_keras.monitoring.figures import figures_by_clean_labels, noise_figures
-from sop_keras.monitoring.table_scan import scan_table
+from sop_keras.monitoring.table_scan import scan_tables
 
 
 @pytest.fixture(scope="module")
 def scan():
-    return scan_table(set_by_hand(tiny_model()), LABELS, IDS)
+    return scan_tables(set_by_hand(tiny_model()), LABELS, IDS)
 
 
 def test_what_is_known_without_clean_labels(scan):
@@ -32,7 +32,7 @@ def test_what_clean_labels_add(scan):
     # has the lowest quality, the third the highest: of the two pairs with the right
     # one, one is won; precision where recall rises is 1/1 and 2/3.
     clean = np.array([1, 1, 0, 0])
-    assert figures_by_clean_labels(scan, LABELS, clean) == {
+    assert figures_by_clean_labels(scan, clean) == {
         "detection/precision": 1.0,
         "detection/recall": 0.5,
         "detection/auroc": 0.5,
@@ -44,7 +44,7 @@ def test_what_clean_labels_add(scan):
 
 
 def test_what_would_be_0_by_0_is_left_out(scan):
-    figures = figures_by_clean_labels(scan, LABELS, LABELS)
+    figures = figures_by_clean_labels(scan, LABELS)
     assert figures == {
         "detection/precision": 0.0,
         # Of the three that were trained on, two are predicted as given.
@@ -53,6 +53,6 @@ def test_what_would_be_0_by_0_is_left_out(scan):
 
 
 def test_before_the_first_batch():
-    scan = scan_table(tiny_model(), LABELS, IDS)
+    scan = scan_tables(tiny_model(), LABELS, IDS)
     assert "noise/estimated_rate" not in noise_figures(scan)
-    assert figures_by_clean_labels(scan, LABELS, LABELS) == {}
+    assert figures_by_clean_labels(scan, LABELS) == {}

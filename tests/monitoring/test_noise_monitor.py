@@ -179,7 +179,9 @@ def test_another_model_is_refused_before_training(tmp_path):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
     model.compile(loss="mse")
     monitor = NoiseMonitor(tmp_path / "logs", LABELS)
-    with pytest.raises(ValueError, match=r"SOPModel alone has.*Sequential"):
+    with pytest.raises(
+        ValueError, match=r"needs a NoisyLabelModel, such as SOPModel.*Sequential"
+    ):
         fit(model, monitor, epochs=1)
     assert not (tmp_path / "logs").exists()
 
@@ -198,7 +200,10 @@ def test_another_model_is_refused_before_training(tmp_path):
         ({"labels": [0.5, 1, 2, 0]}, "`labels` must be integers.*float64"),
         ({"labels": np.full((4, 3), 0.5)}, "not one-hot"),
         ({"labels": np.empty(0, int)}, "`labels` must be.*at least one.*none"),
-        ({"num_suspicious": 0}, "`num_suspicious` must be at least 1.*=0"),
+        (
+            {"num_suspicious": 0},
+            "`num_suspicious` must be an integer of at least 1.*=0",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path, arguments, message):
@@ -296,7 +301,7 @@ def test_scikit_learn_is_for_clean_labels_alone(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     monitor = NoiseMonitor(tmp_path / "file" / "logs", LABELS, ids=IDS)
     with pytest.raises(OutputError, match=r"logs could not be written: .*bytes free"):
         at_the_end_of_an_epoch(monitor, set_by_hand(tiny_model()))

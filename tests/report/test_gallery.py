@@ -81,7 +81,7 @@ def test_rows_have_the_worst_labels_first(tmp_path):
         "height": 48,
     }
     _, image = opened({"image": picture})
-    # The whole image, not the window that the network sees.
+    # The whole image, not the crop that the network sees.
     assert image.size == (16, 8)
     assert image.getpixel((0, 0)) == (120, 100, 200)
 

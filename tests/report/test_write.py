@@ -61,7 +61,9 @@ def test_a_report_where_nobody_knows_what_is_right(tmp_path):
 
 def test_what_cannot_be_reported_on_is_refused_before_the_data_are_loaded(tmp_path):
     nowhere = DataFiles(manifest=str(tmp_path / "none.csv"))
-    with pytest.raises(ValueError, match="a run of cross entropy, which has no noise"):
+    with pytest.raises(
+        ValueError, match="is a run of CE, which says nothing about single labels"
+    ):
         write_report(write_run(tmp_path / "ce", method="ce"), nowhere)
     folder = write_run(tmp_path / "run")
     with pytest.raises(ValueError, match=r"must end in \.html.*page\.pdf"):
@@ -75,6 +77,13 @@ def test_what_cannot_be_reported_on_is_refused_before_the_data_are_loaded(tmp_pa
         write_report(folder, nowhere)
     with pytest.raises(FileNotFoundError, match="holds runs, choose one: ce, run"):
         write_report(tmp_path)
+    for config, text in (
+        ("{}", r'run/config\.json has no "method"'),
+        ('{"method": "trust"}', r"config\.json was written by the method 'trust'"),
+    ):
+        (folder / "config.json").write_text(config)
+        with pytest.raises(ValueError, match=text):
+            write_report(folder, nowhere)
     assert not list(tmp_path.rglob("report*"))
 
 

@@ -8,7 +8,8 @@ from PIL import Image
 
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.label_issues.export import write_label_issues
-from sop_keras.training.experiment import Experiment, load_data
+from sop_keras.training.experiment import Experiment
+from sop_keras.training.experiment_data import load_data
 from sop_keras.training.run_folder import RunFolder
 
 # In the order that a manifest's classes have.
@@ -123,6 +124,6 @@ def write_run(folder, clean=None, method="sop", labels=None):
     run.write_result(result)
     if method != "ce":
         write_label_issues(
-            table(labels), folder / "label_issues.csv", data.source.class_names
+            table(labels), folder / "label_issues.csv", data.dataset.class_names
         )
     return folder

@@ -5,16 +5,15 @@ import keras
 import numpy as np
 import pytest
 
-from sop_keras import SOPModel
+from sop_keras import NoisyLabelModel, SOPModel, methods
 from sop_keras.training.checkpoint import CheckpointError, Checkpoints
 from sop_keras.training.progress import Progress, metric_values, restore_metrics
 
 
-def network(value: float, trained: bool = True) -> keras.Model:
+def network(value: float) -> keras.Model:
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
-    if trained:
-        model.optimizer.build(model.trainable_variables)
+    model.optimizer.build(model.trainable_variables)
     for weight in model.weights:
         weight.assign(np.full(weight.shape, value, "float32"))
     return model
@@ -145,12 +144,19 @@ def test_a_kill_while_writing_leaves_a_part_that_is_no_checkpoint(checkpoints):
 
 
 def test_the_momentum_of_an_unbuilt_optimizer_is_restored(tmp_path):
+    def compiled():
+        backbone = keras.Sequential([keras.layers.Dense(3)])
+        model = NoisyLabelModel(backbone, 4, 3, method=methods.CrossEntropy())
+        model.compile(keras.optimizers.SGD(0.1, momentum=0.9))
+        return model
+
     checkpoints = Checkpoints(tmp_path)
-    model = network(1)
-    x, y = np.ones((4, 2), "float32"), np.ones((4, 3), "float32")
+    model, other = compiled(), compiled()
+    x, y = np.ones((4, 2), "float32"), np.array([0, 1, 2, 0])
     model.fit(x, y, verbose=0)
     checkpoints.save(model, progress(1))
-    other = network(0, trained=False)
+    other(x)  # it has weights now
+    assert not other.optimizer.built
     checkpoints.restore(other)
     saved = [v.numpy() for v in model.optimizer.variables]
     restored = [v.numpy() for v in other.optimizer.variables]

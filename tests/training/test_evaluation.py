@@ -1,6 +1,5 @@
 import csv
 import json
-import zipfile
 
 import keras
 import numpy as np
@@ -8,25 +7,23 @@ import pytest
 from settings import digits
 from sklearn import metrics
 
-from sop_keras import SOPModel
-from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.datasets.dataset import Dataset, Examples
 from sop_keras.data.datasets.digits import load_digits
 from sop_keras.data.images.bad_images import BadImages, TooManyBadImagesError
 from sop_keras.data.images.encoded_images import ImageFiles
-from sop_keras.methods.cross_entropy import CrossEntropyModel
 from sop_keras.training.evaluation import (
     Evaluation,
     are_probabilities,
-    check_image_shape,
-    choose_parts,
+    choose_splits,
     confidence_bins,
-    evaluate_part,
-    input_shape,
+    evaluate_split,
     label_ranks,
-    load_classifier,
     log_probabilities,
 )
 from sop_keras.training.run import Run
+from sop_keras.training.saved_classifier import (
+    load_classifier,
+)
 
 
 def evaluation_of(outputs, labels, *, from_logits=True, batch_size=7):
@@ -190,26 +187,26 @@ def examples(n=4):
     return Examples(np.arange(n), np.zeros((n, 2, 2, 1), np.uint8), np.zeros(n, int))
 
 
-def source_of(**parts):
-    named = {"train": examples(6), "test": None, **parts}
-    return Source("some", ("a", "b"), 6, mean=(0.0,), std=(1.0,), **named)
+def dataset_of(**splits):
+    named = {"train": examples(6), "test": None, **splits}
+    return Dataset("some", ("a", "b"), 6, mean=(0.0,), std=(1.0,), **named)
 
 
 def test_all_tests_are_chosen_unless_there_is_none():
     tests = {"test": examples(1), "more_tests": {"other": examples(2)}}
-    chosen = choose_parts(source_of(**tests, validation=examples(3)))
+    chosen = choose_splits(dataset_of(**tests, validation=examples(3)))
     assert {name: len(one) for name, one in chosen.items()} == {"test": 1, "other": 2}
-    assert list(choose_parts(source_of(validation=examples(3)))) == ["validation"]
+    assert list(choose_splits(dataset_of(validation=examples(3)))) == ["validation"]
     with pytest.raises(ValueError, match=r"neither test nor validation.*has: train"):
-        choose_parts(source_of())
+        choose_splits(dataset_of())
 
 
-def test_parts_by_name():
-    source = source_of(test=examples(1), validation=examples(3))
-    chosen = choose_parts(source, ["train", "validation", "test"])
+def test_splits_by_name():
+    dataset = dataset_of(test=examples(1), validation=examples(3))
+    chosen = choose_splits(dataset, ["train", "validation", "test"])
     assert [len(one) for one in chosen.values()] == [6, 3, 1]
-    with pytest.raises(ValueError, match=r"parts test, validation, train\. .*: ilsv"):
-        choose_parts(source, ["test", "ilsvrc12"])
+    with pytest.raises(ValueError, match=r"splits test, validation, train\. .*: ilsv"):
+        choose_splits(dataset, ["test", "ilsvrc12"])
 
 
 def network(*layers, shape=(8, 8, 1)):
@@ -218,65 +215,6 @@ def network(*layers, shape=(8, 8, 1)):
 
 def dense(units, **options):
     return [keras.layers.Flatten(), keras.layers.Dense(units, **options)]
-
-
-def test_models_that_cannot_be_loaded(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no model .*none\.keras"):
-        load_classifier(tmp_path / "none.keras")
-    whole = tmp_path / "whole.keras"
-    network(*dense(3)).save(whole)
-    text, cut, archive = (tmp_path / f"{one}.keras" for one in ("text", "cut", "zip"))
-    text.write_text("hello")
-    cut.write_bytes(whole.read_bytes()[:3000])
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("a.txt", "hello")
-    for path in (text, cut, archive):
-        match = rf"{path.name} cannot be loaded\. It must be a Keras model, .*says: .+"
-        with pytest.raises(ValueError, match=match) as error:
-            load_classifier(path)
-        assert "\n" not in str(error.value)
-    assert isinstance(load_classifier(whole), keras.Model)
-
-
-def test_a_layer_that_is_not_known_is_named(tmp_path):
-    known, odd = tmp_path / "known.keras", tmp_path / "odd.keras"
-    network(*dense(3)).save(known)
-    with zipfile.ZipFile(known) as old, zipfile.ZipFile(odd, "w") as new:
-        for name in old.namelist():
-            content = old.read(name)
-            if name == "config.json":
-                content = content.replace(b'"Dense"', b'"Odd"')
-            new.writestr(name, content)
-    with pytest.raises(ValueError, match=r"says: .{,40}\bOdd'") as error:
-        load_classifier(odd)
-    assert len(str(error.value)) < 600
-
-
-def test_the_images_that_a_model_takes():
-    plain = network(*dense(3))
-    assert input_shape(plain) == (8, 8, 1)
-    assert input_shape(SOPModel(plain, num_examples=5, num_classes=3)) == (8, 8, 1)
-    assert input_shape(CrossEntropyModel(plain)) == (8, 8, 1)
-    pool = network(keras.layers.GlobalMaxPooling2D(), shape=(None, None, 3))
-    assert input_shape(pool) == (None, None, 3)
-    assert input_shape(keras.Sequential([keras.layers.Dense(3)])) is None
-
-
-def test_models_of_other_inputs():
-    inputs = [keras.Input((8, 8, 1)), keras.Input((8, 8, 1))]
-    two = keras.Model(inputs, keras.layers.Add()(inputs))
-    for model in (two, network(keras.layers.Dense(3), shape=(64,))):
-        with pytest.raises(ValueError, match="must take one batch of images"):
-            input_shape(model)
-
-
-def test_images_of_another_size():
-    source = source_of()
-    check_image_shape(network(*dense(2), shape=(2, 2, 1)), source)
-    any_size = network(keras.layers.GlobalMaxPooling2D(), shape=(None, None, 1))
-    check_image_shape(any_size, source)
-    with pytest.raises(ValueError, match=r"shape \(8, 8, 1\).*some are \(2, 2, 1\)"):
-        check_image_shape(network(*dense(2)), source)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +227,7 @@ def test_images_of_another_size():
 )
 def test_outputs_that_cannot_be_measured(layers, text):
     with pytest.raises(ValueError, match=text):
-        evaluate_part(network(*layers), load_digits(), "test")
+        evaluate_split(network(*layers), load_digits(), "test")
 
 
 def test_several_outputs():
@@ -297,7 +235,7 @@ def test_several_outputs():
     flat = keras.layers.Flatten()(image)
     model = keras.Model(image, [keras.layers.Dense(10)(flat) for _ in range(2)])
     with pytest.raises(ValueError, match="several outputs"):
-        evaluate_part(model, load_digits(), "test")
+        evaluate_split(model, load_digits(), "test")
 
 
 @pytest.fixture(scope="module")
@@ -311,8 +249,8 @@ def run(tmp_path_factory):
 @pytest.mark.parametrize("file", ["backbone.keras", "model.keras"])
 def test_a_saved_run_has_the_figures_that_it_ended_with(run, file):
     folder, result = run
-    source = load_digits()
-    evaluation = evaluate_part(load_classifier(folder / file), source, "test")
+    dataset = load_digits()
+    evaluation = evaluate_split(load_classifier(folder / file), dataset, "test")
     assert evaluation.num_images == 360
     assert evaluation.from_logits
     assert 0.2 < evaluation.accuracy < 1
@@ -324,10 +262,10 @@ def test_a_saved_run_has_the_figures_that_it_ended_with(run, file):
 
 
 def test_probabilities_of_a_network_are_found_out(run):
-    source = load_digits()
+    dataset = load_digits()
     backbone = load_classifier(run[0] / "backbone.keras")
     model = keras.Sequential([backbone, keras.layers.Softmax()])
-    one, other = (evaluate_part(each, source, "test") for each in (backbone, model))
+    one, other = (evaluate_split(each, dataset, "test") for each in (backbone, model))
     assert (one.from_logits, other.from_logits) == (True, False)
     np.testing.assert_array_equal(one.confusion, other.confusion)
     assert one.cross_entropy == pytest.approx(other.cross_entropy, rel=1e-4)
@@ -343,7 +281,7 @@ def test_no_more_than_a_batch_of_outputs_is_kept(run, monkeypatch):
 
     monkeypatch.setattr(Evaluation, "add", recorded)
     backbone = load_classifier(run[0] / "backbone.keras")
-    assert evaluate_part(backbone, load_digits(), "train").num_images == 1437
+    assert evaluate_split(backbone, load_digits(), "train").num_images == 1437
     assert sizes == [(500, 10), (500, 10), (437, 10)]
 
 
@@ -358,17 +296,19 @@ def files(tmp_path):
     (tmp_path / names[65]).unlink()
     images = ImageFiles(tmp_path, np.array(names, np.bytes_), 4, 4)
     part = Examples(np.arange(70), images, np.arange(70) % 2)
-    source = Source("files", ("black", "white"), 70, part, part, (0.0,) * 3, (1.0,) * 3)
+    dataset = Dataset(
+        "files", ("black", "white"), 70, part, part, (0.0,) * 3, (1.0,) * 3
+    )
     pool = keras.layers.GlobalAveragePooling2D()
     brightness = network(pool, keras.layers.Dense(2), shape=(4, 4, 3))
     # Logits 0 and 3 (brightness - 1/2).
     brightness.set_weights([np.array([[0, 1]] * 3), np.array([0, -1.5])])
-    return brightness, source
+    return brightness, dataset
 
 
 def test_bad_images_are_left_out_and_listed(files, tmp_path):
     bad_images = BadImages(tmp_path / "bad_images.csv", max_fraction=0.03)
-    evaluation = evaluate_part(*files, "test", bad_images)
+    evaluation = evaluate_split(*files, "test", bad_images)
     # Of 35 each, one white image is text and another one is gone.
     assert evaluation.confusion.tolist() == [[35, 0], [0, 33]]
     # Logits (0, -1.5) and (0, 1.5): confidence 1 / (1 + e^-1.5) throughout.
@@ -376,14 +316,14 @@ def test_bad_images_are_left_out_and_listed(files, tmp_path):
     assert evaluation.calibration_error == pytest.approx(1 - confidence)
     assert evaluation.cross_entropy == pytest.approx(-np.log(confidence))
     with (tmp_path / "bad_images.csv").open() as rows:
-        listed = {(row["part"], row["id"]) for row in csv.DictReader(rows)}
+        listed = {(row["split"], row["id"]) for row in csv.DictReader(rows)}
     assert listed == {("test", "3"), ("test", "65")}
 
 
 def test_too_many_bad_images(files, tmp_path):
     bad_images = BadImages(tmp_path / "bad_images.csv", max_fraction=0.01)
     with pytest.raises(TooManyBadImagesError, match="1 of the 70 images of the test"):
-        evaluate_part(*files, "test", bad_images)
+        evaluate_split(*files, "test", bad_images)
 
 
 def test_no_image_can_be_used(files, tmp_path):
@@ -391,4 +331,4 @@ def test_no_image_can_be_used(files, tmp_path):
         path.unlink()
     bad_images = BadImages(tmp_path / "bad_images.csv", max_fraction=1)
     with pytest.raises(ValueError, match="None of the 70 images of the train"):
-        evaluate_part(*files, "train", bad_images)
+        evaluate_split(*files, "train", bad_images)

@@ -23,7 +23,7 @@ def test_the_defaults_are_one_device_and_half_an_hour():
     ("name", "value", "expected"),
     [
         ("strategy", "tpu", "none, mirrored, multi_worker"),
-        ("table_device", "gpu", '"cpu", or None'),
+        ("table_device", "gpu", "one of cpu"),
         ("steps_per_execution", 0, "at least 1"),
         ("checkpoint_minutes", -1.0, "at least 0"),
         ("checkpoint_minutes", math.nan, "finite"),

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from settings import digits
 
-from sop_keras import SOPModel
+from sop_keras import NoisyLabelModel, methods
 from sop_keras.data.datasets.by_name import DataFiles
-from sop_keras.data.datasets.dataset import Examples, Source
-from sop_keras.methods.cross_entropy import CrossEntropyModel
-from sop_keras.training import experiment
+from sop_keras.data.datasets.dataset import Dataset, Examples
+from sop_keras.methods.sop_regularizers import check_class_prior
+from sop_keras.training import experiment_data
 from sop_keras.training.execution import Execution
-from sop_keras.training.experiment import load_data
-from sop_keras.training.network import compile_model
+from sop_keras.training.experiment import Experiment
+from sop_keras.training.experiment_data import load_data, suggested_settings
+from sop_keras.training.network import _learning_rate, compile_model
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +43,23 @@ def test_settings_that_a_method_ignores_are_not_among_its_own():
 def test_an_experiment_is_made_of_its_settings(method):
     original = digits(method=method, label_set="worst", u_learning_rate=3.0)
     settings = json.loads(json.dumps(original.settings()))
-    again = experiment.Experiment.from_settings(settings)
+    again = Experiment.from_settings(settings)
     assert again.settings() == original.settings()
     assert again.decay_epochs == (1, 2)
-    # What the method ignores is nothing; the rest is what it was.
-    assert again.u_learning_rate == (0.0 if method == "ce" else 3.0)
-    assert again.balance_weight == (0.1 if method == "sop_plus" else 0.0)
-    assert again.second_view == original.second_view
+    assert again == original
+    # What the method ignores is not there; the rest is what it was.
+    rate = getattr(again.method, "u_learning_rate", None)
+    assert rate == (None if method == "ce" else 3.0)
+    balance_weight = getattr(again.method, "balance_weight", None)
+    assert balance_weight == (0.1 if method == "sop_plus" else None)
+    assert again.method.second_view == original.method.second_view
 
 
 def test_settings_of_earlier_versions_lack_what_has_a_default():
     settings = digits().settings()
     del settings["precision"]
-    assert experiment.Experiment.from_settings(settings) == replace(
-        experiment.Experiment.from_settings(digits().settings()), precision="float32"
+    assert Experiment.from_settings(settings) == replace(
+        Experiment.from_settings(digits().settings()), precision="float32"
     )
 
 
@@ -64,10 +68,42 @@ def test_settings_that_are_none_are_refused_by_name():
     del settings["seed"], settings["noise"]
     text = r"settings of an experiment: missing noise, seed; unknown colour\."
     with pytest.raises(ValueError, match=text):
-        experiment.Experiment.from_settings(settings)
+        Experiment.from_settings(settings)
     settings = {**digits(method="sop_plus").settings(), "method": "sop+"}
-    with pytest.raises(ValueError, match=r"one of sop, sop_plus, ce.*'sop\+'"):
-        experiment.Experiment.from_settings(settings)
+    with pytest.raises(ValueError, match=r"one of sop, ce, .*sop_plus.*'sop\+'"):
+        Experiment.from_settings(settings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        *(
+            ({"decay_epochs": wrong}, r"list or tuple of rising .*: decay_epochs=")
+            for wrong in (40, "40", (1.5, 2), (2, 1), (0, 1), (True, 2), None)
+        ),
+        ({"decay_epochs": ()}, r"needs increasing.*'step', decay_epochs=\(\)\.$"),
+        ({"schedule": "cosine", "decay_epochs": (1,)}, "no other schedule takes them"),
+        (
+            {"schedule": "cosine", "final_learning_rate": 1.0},
+            "must not be above `learning_rate`.*learning_rate=1.0, learning_rate=0.02",
+        ),
+        ({"image_size": 9, "resize": 8}, "not be above `resize`.*=9, resize=8"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(changes, text):
+    with pytest.raises(ValueError, match=text):
+        digits(**changes)
+
+
+def test_epochs_that_are_none_are_refused_in_a_file_too():
+    with pytest.raises(ValueError, match=r"tuple of rising.*decay_epochs=40"):
+        Experiment.from_settings({**digits().settings(), "decay_epochs": 40})
+
+
+def test_epochs_in_a_list_are_those_in_a_tuple():
+    listed = digits(decay_epochs=[np.int64(1), 2])
+    assert listed == digits()
+    assert json.loads(json.dumps(listed.settings())) == digits().settings()
 
 
 def test_the_parts_are_disjoint_and_keep_their_ids(data):
@@ -84,8 +120,8 @@ def test_the_parts_are_disjoint_and_keep_their_ids(data):
 
 def test_training_and_validation_labels_are_noisy_and_test_labels_clean(data):
     # 40% redrawn from all 10 classes: 36% wrong. 4 standard errors of 1,437 draws: 5%.
-    source = data.source
-    clean = dict(zip(source.train.ids, source.train.labels, strict=True))
+    dataset = data.dataset
+    clean = dict(zip(dataset.train.ids, dataset.train.labels, strict=True))
     for part in (data.train, data.validation):
         assert [clean[i] for i in part.ids] == part.clean_labels.tolist()
     wrong = np.concatenate(
@@ -93,7 +129,7 @@ def test_training_and_validation_labels_are_noisy_and_test_labels_clean(data):
     )
     assert abs(wrong.mean() - 0.36) < 0.051
     assert data.validation.labels.tolist() != data.validation.clean_labels.tolist()
-    np.testing.assert_array_equal(data.tests["test"].labels, source.test.labels)
+    np.testing.assert_array_equal(data.tests["test"].labels, dataset.test.labels)
 
 
 def test_fewer_examples_are_a_subset_with_the_same_labels(data):
@@ -113,10 +149,10 @@ def own(monkeypatch, clean_labels, validation=None):
     """Four examples of another data set, labelled 0, 1, 0, 1."""
     images = np.zeros((4, 8, 8, 1), np.uint8)
     train = Examples(np.arange(4), images, np.array([0, 1, 0, 1]), clean_labels)
-    own = Source(
+    own = Dataset(
         "own", ("a", "b"), 4, train, None, (0.5,), (0.5,), validation=validation
     )
-    monkeypatch.setattr(experiment, "load_source", lambda *args, **options: own)
+    monkeypatch.setattr(experiment_data, "load_dataset", lambda *args, **options: own)
     return train
 
 
@@ -134,8 +170,10 @@ def test_labels_with_errors_of_their_own_take_no_more_noise(monkeypatch):
 def test_labels_known_to_be_wrong_somewhere_take_no_noise(monkeypatch):
     # As those of Clothing1M and WebVision: nobody knows which ones are wrong.
     own(monkeypatch, clean_labels=None)
-    source = replace(experiment.load_source("own"), labels_have_errors=True)
-    monkeypatch.setattr(experiment, "load_source", lambda *args, **options: source)
+    dataset = replace(experiment_data.load_dataset("own"), labels_have_errors=True)
+    monkeypatch.setattr(
+        experiment_data, "load_dataset", lambda *args, **options: dataset
+    )
     assert load_data(digits(num_validation=0, noise="none")).train.clean_labels is None
     with pytest.raises(ValueError, match="labels of own have errors of their own"):
         load_data(digits(num_validation=0))
@@ -183,7 +221,7 @@ def backbone():
 def compiled(**changes):
     # Labels 0, 0, 0, 1 of ten classes in a table of 500 rows.
     data = SimpleNamespace(
-        source=SimpleNamespace(num_examples=500, num_classes=10),
+        dataset=SimpleNamespace(num_examples=500, num_classes=10),
         train=SimpleNamespace(labels=np.array([0, 1, 0, 0])),
     )
     return compile_model(
@@ -193,18 +231,19 @@ def compiled(**changes):
 
 def test_sop_gets_its_rates_and_table():
     model = compiled(u_learning_rate=3.0, v_learning_rate=7.0, init_std=0.1)
-    assert isinstance(model, SOPModel)
+    assert isinstance(model, NoisyLabelModel)
+    assert isinstance(model.method, methods.SOP)
     assert float(model.u_optimizer.learning_rate) == 3.0
     assert float(model.v_optimizer.learning_rate) == 7.0
-    assert model.noise_table.v.shape == (500, 10)
+    assert model.tables.v.shape == (500, 10)
     # 5,000 draws of N(0, 0.1^2): the deviation is within 4 * 0.1 / sqrt(10,000).
-    assert abs(model.noise_table.v.numpy().std() - 0.1) < 0.004
+    assert abs(model.tables.v.numpy().std() - 0.1) < 0.004
 
 
 def data_of(num_examples, num_classes):
     labels = np.arange(num_examples) % num_classes
     return SimpleNamespace(
-        source=SimpleNamespace(num_examples=num_examples, num_classes=num_classes),
+        dataset=SimpleNamespace(num_examples=num_examples, num_classes=num_classes),
         train=SimpleNamespace(labels=labels),
     )
 
@@ -215,7 +254,7 @@ def test_rates_that_are_none_are_suggested_for_the_data(caplog):
     # Batches of 32, 7 visits: c = 2.8125, alpha_v = c * 32 / 18, alpha_u = c * 32 / 8
     # for 5 classes, init_std = (1 + c)^-7.
     with caplog.at_level("INFO", "sop_keras"):
-        found = asked.suggested_rates(data_of(40, 5))
+        found = suggested_settings(asked, data_of(40, 5))
     assert found == pytest.approx(
         {"u_learning_rate": 11.25, "v_learning_rate": 5, "init_std": 3.8125**-7},
         rel=5e-3,  # proposals have three digits
@@ -224,51 +263,55 @@ def test_rates_that_are_none_are_suggested_for_the_data(caplog):
     assert "v_learning_rate=5," in caplog.text
     assert "given up after 7.0 visits." in caplog.text
     # 2 of the 8 of each class an epoch: 7.5 visits, of which 0.7 are 5.25.
-    fewer = replace(asked, examples_per_class=2).suggested_rates(data_of(40, 5))
+    fewer = replace(asked, examples_per_class=2)
+    fewer = suggested_settings(fewer, data_of(40, 5))
     assert fewer["init_std"] == pytest.approx(3.8125**-5.25, rel=5e-3)
 
 
 def test_rates_that_are_given_stay(caplog):
     data = data_of(40, 5)
-    assert digits(u_learning_rate=3.0).suggested_rates(data) == {}
-    assert digits(method="ce", u_learning_rate=None).suggested_rates(data) == {}
+    assert suggested_settings(digits(u_learning_rate=3.0), data) == {}
+    without = digits(method="ce", u_learning_rate=None)
+    assert suggested_settings(without, data) == {}
     # One that is not: it belongs to the init_std of 1e-4, 10^(-4), in 7 visits.
     asked = digits(epochs=30, batch_size=32, init_std=1e-4, v_learning_rate=None)
     rate = (10 ** (4 / 7) - 1) * 32 / 18
-    assert asked.suggested_rates(data) == pytest.approx(
+    assert suggested_settings(asked, data) == pytest.approx(
         {"v_learning_rate": rate}, rel=5e-3
     )
     # From 1e-8 the largest stable rate, c = 2.8125, takes log(1e8) / log(3.8125) = 13.8
     # visits, and there are 10.
     asked = digits(epochs=10, batch_size=32, init_std=1e-8, u_learning_rate=None)
     with caplog.at_level("INFO", "sop_keras"):
-        assert asked.suggested_rates(data) == {"u_learning_rate": 11.2}
+        assert suggested_settings(asked, data) == {"u_learning_rate": 11.2}
     assert "given up after 13.8 visits, which is LATER THAN THE END" in caplog.text
     with pytest.raises(ValueError, match="`init_std` must be between 0 and 1"):
-        digits(init_std=0.0, u_learning_rate=None).suggested_rates(data)
+        suggested_settings(digits(init_std=0.0, u_learning_rate=None), data)
 
 
 def test_cross_entropy_shares_the_network_and_its_optimizer():
     model = compiled(method="ce")
-    assert isinstance(model, CrossEntropyModel)
+    assert isinstance(model.method, methods.CrossEntropy)
     assert model.optimizer.l2 == 5e-4
     assert model.optimizer.momentum == 0.9
 
 
 def test_the_regularisers_are_those_of_sop_plus_alone():
     weights = {"consistency_weight": 0.7, "balance_weight": 0.3}
-    plus = compiled(method="sop_plus", **weights)
+    plus = compiled(method="sop_plus", **weights).method
     assert (plus.consistency_weight, plus.balance_weight) == (0.7, 0.3)
-    plain = compiled(method="sop", **weights)
+    plain = compiled(method="sop", **weights).method
     assert (plain.consistency_weight, plain.balance_weight) == (0.0, 0.0)
-    second_views = [digits(method=m).second_view for m in ("sop_plus", "sop", "ce")]
+    second_views = [
+        digits(method=m).method.second_view for m in ("sop_plus", "sop", "ce")
+    ]
     assert second_views == ["uda", None, None]
 
 
 def test_without_consistency_sop_plus_has_the_balance_loss_alone():
     changes = {"method": "sop_plus", "consistency_weight": 0.0}
-    assert compiled(**changes).balance_weight == 0.1
-    assert digits(**changes).second_view is None
+    assert compiled(**changes).method.balance_weight == 0.1
+    assert digits(**changes).method.second_view is None
 
 
 @pytest.mark.parametrize(
@@ -277,17 +320,21 @@ def test_without_consistency_sop_plus_has_the_balance_loss_alone():
 )
 def test_the_class_prior_is_of_the_labels_that_are_trained_on(class_prior, expected):
     model = compiled(method="sop_plus", class_prior=class_prior)
-    np.testing.assert_allclose(model.class_prior, expected, rtol=1e-6)
+    prior = check_class_prior(model.method.class_prior, 10)
+    np.testing.assert_allclose(prior, expected, rtol=1e-6)
 
 
 def test_the_class_prior_of_balanced_epochs_is_uniform():
     model = compiled(method="sop_plus", class_prior="empirical", examples_per_class=1)
-    np.testing.assert_allclose(model.class_prior, 10 * [0.1], rtol=1e-6)
+    prior = check_class_prior(model.method.class_prior, 10)
+    np.testing.assert_allclose(prior, 10 * [0.1], rtol=1e-6)
 
 
 def test_an_unknown_method_is_refused():
-    with pytest.raises(ValueError, match=r"one of sop, sop_plus, ce.*'sop\+'"):
-        digits(method="sop+")
+    with pytest.raises(ValueError, match=r"one of sop, ce, .*sop_plus.*'sop\+'"):
+        Experiment(method="sop+")
+    with pytest.raises(ValueError, match=r"name of a method, or the settings.*=3\.0"):
+        Experiment(method=3.0)
 
 
 @pytest.mark.parametrize(
@@ -309,3 +356,16 @@ def test_schedules(method, changes, expected):
     for step, rate in expected.items():
         model.optimizer.iterations.assign(step)
         assert float(model.optimizer.learning_rate) == pytest.approx(rate, rel=1e-5)
+
+
+@pytest.mark.parametrize("factor", [0, 1, 1.5])
+def test_a_step_lowers_the_rate(factor):
+    with pytest.raises(ValueError, match=rf"decay_factor.*Received.*{factor}"):
+        digits(decay_factor=factor)
+
+
+def test_a_step_may_be_of_any_factor():
+    experiment = digits(schedule="step", decay_epochs=(1,), decay_factor=0.01, epochs=2)
+    rate = _learning_rate(experiment, steps_per_epoch=3)
+    found = [float(rate(step)) for step in range(6)]
+    np.testing.assert_allclose(found, [0.02] * 3 + [0.0002] * 3, rtol=1e-6)

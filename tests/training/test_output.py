@@ -1,5 +1,5 @@
 import contextlib
-import os
+import json
 import resource
 import subprocess
 import sys
@@ -10,6 +10,7 @@ import pytest
 
 from sop_keras.files.atomic import OutputError, check_room, replacing, write_atomically
 from sop_keras.training.checkpoint import Checkpoints
+from sop_keras.training.model_size import file_size
 from sop_keras.training.progress import Progress
 
 
@@ -34,7 +35,7 @@ def test_write_atomically_leaves_one_file(tmp_path):
     path = tmp_path / "a.json"
     write_atomically(path, "old")
     write_atomically(path, "new")
-    assert path.read_text() == "new"
+    assert path.read_text("utf-8") == "new"
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -48,14 +49,14 @@ def test_what_cannot_be_written_is_as_it_was(tmp_path):
         ),
     ):
         write_atomically(path, "new" * 1000)
-    assert path.read_text() == "old"
+    assert path.read_text("utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_other_errors_leave_no_part_either(tmp_path):
     def fail():
         with replacing(tmp_path / "a") as partial:
-            partial.write_text("half")
+            partial.write_text("half", encoding="utf-8")
             raise KeyError
 
     with pytest.raises(KeyError):
@@ -74,10 +75,10 @@ def test_room_for_a_model(tmp_path):
     # A million weights of 4 bytes do not fit in 4 MB, with what HDF5 adds.
     path = tmp_path / "a.weights.h5"
     with no_file_above(4_000_000):
-        check_room(path, network(900_000))
+        check_room(path, file_size(network(900_000)))
         with pytest.raises(OSError, match="File too large"):
-            check_room(path, network(1_000_000))
-    check_room(path, network(1_000_000))
+            check_room(path, file_size(network(1_000_000)))
+    check_room(path, file_size(network(1_000_000)))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -85,10 +86,10 @@ def test_room_for_the_optimizer_too(tmp_path):
     model = network(600_000)  # 2.4 MB, and the momentum as much
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
     with no_file_above(4_000_000):
-        check_room(tmp_path / "a", model)
+        check_room(tmp_path / "a", file_size(model))
         model.optimizer.build(model.trainable_variables)
         with pytest.raises(OSError, match="File too large"):
-            check_room(tmp_path / "a", model)
+            check_room(tmp_path / "a", file_size(model))
 
 
 def test_a_checkpoint_without_room_leaves_those_before_it(tmp_path):
@@ -111,11 +112,10 @@ def test_a_checkpoint_without_room_leaves_those_before_it(tmp_path):
     assert checkpoints.restore(model).epoch == 2
 
 
-@pytest.fixture
-def small_disk(tmp_path):
+@pytest.fixture(scope="module")
+def small_disk(tmp_path_factory):
     """A disk of 16 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("disk")
     mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
     try:
         subprocess.run(mount, check=True, capture_output=True)
@@ -125,78 +125,44 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-# What fills the disk in a run: when, and how many bytes it leaves.
-SCRIPT = """
-import shutil, sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from settings import digits
-from sop_keras.files.atomic import OutputError
-from sop_keras.training.run import Run
-from sop_keras.training import recorder, run
-
-def fill(bytes_left):
-    free = shutil.disk_usage({disk!r}).free
-    Path({disk!r}, "filler").write_bytes(b" " * max(0, free - bytes_left))
-
-def after(owner, name, count):
-    original = getattr(owner, name)
-    calls = []
-    def wrapped(*args, **kwargs):
-        calls.append(1)
-        result = original(*args, **kwargs)
-        if len(calls) == count:
-            fill({bytes_left})
-        return result
-    setattr(owner, name, wrapped)
-
-after({owner}, {name!r}, {count})
-try:
-    Run(digits(), {disk!r} + "/run").train(verbose=0)
-except OutputError as error:
-    print("OutputError:", error)
-"""
+# What fills the disk in a run: after which call, how many bytes it leaves, and what
+# cannot be written then.
+FULL = {
+    # Before the second checkpoint of three: not a byte left, and not enough.
+    "checkpoint": ("recorder.Recorder.on_epoch_begin", 2, 0, "epoch-00002-step-000000"),
+    "part": ("recorder.Recorder.on_epoch_begin", 2, 50_000, "epoch-00002-step-000000"),
+    # After it, and before a row of history.csv, or of TensorBoard's figures.
+    "history": ("recorder.Recorder._save", 2, 0, "history.csv"),
+    "tensorboard": ("recorder.write_atomically", 1, 0, "tensorboard"),
+    # After the last epoch: the models, the label issues.
+    "model": ("recorder.Scalars.write", 3, 0, "model.keras"),
+    "issues": ("run.summarize", 1, 0, "label_issues.csv"),
+}
 
 
-def run_on(disk, **values):
-    tests = str(Path(__file__).parent)
-    script = SCRIPT.format(tests=tests, disk=str(disk), **values)
-    return subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+@pytest.fixture(scope="module")
+def ends(small_disk):
+    """By the name of a case: how `full_disk.py` ended; all in one process."""
+    script = str(Path(__file__).with_name("full_disk.py"))
+    cases = json.dumps({name: case[:3] for name, case in FULL.items()})
+    done = subprocess.run(
+        [sys.executable, script, str(small_disk), cases],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("when", "bytes_left", "what"),
-    [
-        # Before the second checkpoint of three: not a byte left, and not enough.
-        (("recorder.Recorder", "on_epoch_begin", 2), 0, "epoch-00002-step-000000"),
-        (("recorder.Recorder", "on_epoch_begin", 2), 50_000, "epoch-00002-step-000000"),
-        # After it, and before a row of history.csv, or of TensorBoard's figures.
-        (("recorder.Recorder", "_save", 2), 0, "history.csv"),
-        (("recorder", "write_atomically", 1), 0, "tensorboard"),
-        # After the last epoch: the models, the label issues.
-        (("recorder.Scalars", "write", 3), 0, "model.keras"),
-        (("run", "summarize", 1), 0, "label_issues.csv"),
-    ],
-    ids=["checkpoint", "part", "history", "tensorboard", "model", "issues"],
-)
-def test_a_full_disk_ends_in_one_message(small_disk, when, bytes_left, what):
-    owner, name, count = when
-    ended = run_on(
-        small_disk, owner=owner, name=name, count=count, bytes_left=bytes_left
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert "Traceback" not in ended.stderr
-    (line,) = [one for one in ended.stdout.splitlines() if "OutputError" in one]
-    assert f"{what} could not be written: No space left on device" in line
-    left = sorted(path.name for path in (small_disk / "run/checkpoints").iterdir())
-    assert f"The last checkpoint, {left[-1]}, is intact" in line
-    assert not list(small_disk.rglob("partial-*"))
+@pytest.mark.parametrize("name", FULL)
+def test_a_full_disk_ends_in_one_message(ends, name):
+    end, what = ends[name], FULL[name][-1]
+    assert f"{what} could not be written: No space left on device" in end["error"]
+    assert f"The last checkpoint, {end['checkpoints'][-1]}, is intact" in end["error"]
+    assert "\n" not in end["error"]
+    assert end["partial"] == []
     # With room again, the same command ends well.
-    (small_disk / "filler").unlink()
-    rest = run_on(small_disk, owner=owner, name=name, count=-1, bytes_left=0)
-    assert rest.returncode == 0, rest.stderr
-    assert "OutputError" not in rest.stdout
-    assert os.path.exists(small_disk / "run/result.json")
+    assert end["is_complete"]

@@ -16,6 +16,8 @@ from sop_keras.training.preemption import Preempted
 from sop_keras.training.recorder import Recorder
 from sop_keras.training.run import Run
 
+pytestmark = pytest.mark.slow
+
 # 300 examples in batches of 64: 5 of them.
 STEPS = 5
 
@@ -31,7 +33,6 @@ def complete(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -65,9 +66,11 @@ def test_in_an_epoch_it_goes_on_after_the_last_checkpoint(
     Run(experiment, tmp_path / "cut").train(verbose=0)
     assert begun == [(1, STEPS - 3)]
     assert_same_end(tmp_path / "whole", tmp_path / "cut")
+    regularizers = {"consistency_loss", "balance_loss"}
+    recorded = regularizers & set(history(tmp_path / "whole")[0])
+    assert recorded == (regularizers if experiment.record.name == "sop_plus" else set())
 
 
-@pytest.mark.slow
 def test_every_batch_of_a_training_may_be_the_last(tmp_path, monkeypatch, complete):
     # Each process ends after the first batch that it trains on: 3 epochs of 5.
     original = Checkpoints.save

@@ -11,7 +11,7 @@ from settings import digits
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.label_issues.export import write_label_issues
 from sop_keras.label_issues.find import COLUMNS
-from sop_keras.training.experiment import load_data
+from sop_keras.training.experiment_data import load_data
 from sop_keras.training.run_folder import RunFolder, RunFolderError
 from sop_keras.training.saved_run import load_run, recorded_files, run_settings
 
@@ -60,10 +60,11 @@ def test_the_history_is_numbers_and_leaves_out_what_an_epoch_has_not(tmp_path):
 
 
 def test_a_folder_that_is_no_run_is_refused_by_name(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"is not the folder of a run.*json\. $"
-    ):
+    mend = r"\. Give the folder that launch/train\.py printed, such as .*/sop\.$"
+    with pytest.raises(FileNotFoundError, match=rf"it has no config\.json{mend}"):
         load_run(tmp_path)
+    with pytest.raises(FileNotFoundError, match=rf"/no is not.*not exist{mend}"):
+        load_run(tmp_path / "no")
     leave_run(tmp_path / "b", digits())
     leave_run(tmp_path / "a", digits())
     with pytest.raises(FileNotFoundError, match="holds runs, choose one: a, b"):
@@ -83,7 +84,14 @@ def test_a_run_that_is_not_complete_is_refused(tmp_path, name):
     ("name", "content", "text"),
     [
         ("config.json", "[1", r"config\.json is no JSON object"),
-        ("config.json", '{"method": "ce"}', "missing dataset, noise, noise_rate"),
+        ("config.json", '{"method": "ce"}', r"config\.json: .*missing dataset, noise"),
+        ("config.json", "{}", r'run/config\.json has no "method": .*Put a good copy'),
+        (
+            "config.json",
+            '{"method": "trust"}',
+            r"run/config\.json was written by the method 'trust', which is not "
+            r"registered here: import .*sop_keras\.methods\.register.*write_report",
+        ),
         ("result.json", "[]", r"result\.json is not a JSON object"),
         ("data.json", "{", r"data\.json cannot be read as JSON"),
         ("data.json", '{"files": []}', r'data\.json is damaged: its "files" is \[\]'),
@@ -110,7 +118,9 @@ def test_label_issues_are_read_or_it_is_said_where_they_come_from(tmp_path):
     write_label_issues(issues, run.folder / "label_issues.csv")
     assert run.label_issues().to_dict("list") == issues.to_dict("list")
     run = load_run(leave_run(tmp_path / "ce", digits(method="ce")))
-    with pytest.raises(FileNotFoundError, match="cross entropy finds no wrong labels"):
+    with pytest.raises(
+        FileNotFoundError, match=r"CE finds no wrong labels\. Train with --method"
+    ):
         run.label_issues()
 
 

@@ -1,6 +1,6 @@
 import tensorflow as tf
 
-from sop_keras.files.scalars import Scalars
+from sop_keras.files.tensorboard import Scalars
 
 
 def test_figures_are_where_tensorboard_looks_for_them(tmp_path):

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from sop_keras import SOPModel
+from sop_keras import NoisyLabelModel, SOPModel, methods
 from sop_keras.data.datasets.dataset import Examples
 from sop_keras.training.summary import cross_entropy, summarize
 
@@ -14,9 +14,9 @@ from sop_keras.training.summary import cross_entropy, summarize
 def data():
     # Three 1x3 "images" whose pixels are the logits; mean 0 and std 1/255 leave them.
     images = np.array([[9, 0, 0], [0, 9, 0], [0, 9, 0]], np.uint8)[:, None, None, :]
-    source = SimpleNamespace(mean=(0.0,) * 3, std=(1 / 255,) * 3, num_classes=3)
+    dataset = SimpleNamespace(mean=(0.0,) * 3, std=(1 / 255,) * 3, num_classes=3)
     return SimpleNamespace(
-        source=source,
+        dataset=dataset,
         train=Examples(
             np.array([4, 2, 0]), images, np.array([0, 1, 2]), np.array([0, 1, 1])
         ),
@@ -29,6 +29,10 @@ def network():
     return keras.Sequential([keras.Input((1, 1, 3)), keras.layers.Reshape((3,))])
 
 
+def cross_entropy_model():
+    return NoisyLabelModel(network(), 5, 3, method=methods.CrossEntropy())
+
+
 def test_figures_of_sop_by_hand(data):
     model = SOPModel(network(), num_examples=5, num_classes=3, init_std=0.0)
     u, v = np.zeros((5, 1), "float32"), np.zeros((5, 3), "float32")
@@ -38,9 +42,9 @@ def test_figures_of_sop_by_hand(data):
     record = np.zeros((5, 3))
     record[:, 2] = [2, 0, 1, 0, 0]  # the labels
     model.training_record.table.assign(record)
-    figures, issues = summarize(
-        model, data, [{"epoch": 1, "test_accuracy": 1.0, "ilsvrc12_accuracy": 1.0}]
-    )
+    history = [{"epoch": 1, "test_accuracy": 1.0, "ilsvrc12_accuracy": 1.0}]
+    figures, issues = summarize(model, data, history, "log10 ||s||_1")
+    assert figures["noise_score"] == "log10 ||s||_1"
     # ||s||_1: id 4 has none, id 2 has v^2 = 0.09 off its label 1, id 0 has u^2 = 0.25
     # and the one wrong label, which p_y = 1 / (e^9 + 2) makes an issue as well.
     np.testing.assert_allclose(
@@ -53,9 +57,7 @@ def test_figures_of_sop_by_hand(data):
     # What was in no batch does not count; here it was the wrong one.
     record[0] = -1
     model.training_record.table.assign(record)
-    figures, _ = summarize(
-        model, data, [{"epoch": 1, "test_accuracy": 1.0, "ilsvrc12_accuracy": 1.0}]
-    )
+    figures, _ = summarize(model, data, history, "log10 ||s||_1")
     assert figures["noise_auroc"] is figures["detection"]["auroc"] is None
 
 
@@ -74,7 +76,8 @@ def test_summary_by_hand(data):
     ]
     for row, accuracy in zip(history, (0.2, 0.3, 0.5), strict=True):
         row["ilsvrc12_accuracy"] = accuracy
-    figures, _ = summarize(network(), data, history)
+    figures, issues = summarize(cross_entropy_model(), data, history, "cross entropy")
+    assert issues is None
     # Predictions 0, 1, 1: right for 2 of 3 given labels, for all 3 clean ones. The loss
     # of the third, the only wrong label, is the highest: AUROC 1.
     assert figures["final_test_accuracy"] == 0.7
@@ -92,7 +95,8 @@ def test_summary_by_hand(data):
 def test_what_needs_clean_labels_or_tests_is_not_made_up(data):
     data.train = replace(data.train, clean_labels=None)
     data.tests = {}
-    figures, _ = summarize(network(), data, [{"epoch": 1}])
+    model = cross_entropy_model()
+    figures, _ = summarize(model, data, [{"epoch": 1}], "cross entropy")
     assert figures["train_accuracy_given_labels"] == pytest.approx(2 / 3)
     for name in ("noise_rate", "noise_auroc", "train_accuracy_clean_labels"):
         assert figures[name] is None

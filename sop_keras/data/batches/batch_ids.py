@@ -7,14 +7,15 @@ from typing import SupportsIndex
 import numpy as np
 import tensorflow as tf
 
-from sop_keras.data.batches.epoch_order import epoch_order, num_in_epoch
+from sop_keras.data.batches.epoch_order import epoch_order
+from sop_keras.data.batches.epoch_size import num_in_epoch
 from sop_keras.data.batches.pipelines import steps_per_epoch
-from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.datasets.dataset import Dataset, Examples
 
 
 def batch_ids(
     examples: Examples,
-    source: Source,
+    dataset: Dataset,
     *,
     batch_size: int,
     seed: SupportsIndex,
@@ -30,7 +31,7 @@ def batch_ids(
 
     Args:
         examples: as given to `training_batches`.
-        source: likewise.
+        dataset: likewise.
         batch_size: likewise.
         seed: likewise.
         epoch: the epoch, counted from 0.
@@ -44,7 +45,9 @@ def batch_ids(
     Raises:
         ValueError: if the epoch has no such batches, or an argument is out of range.
     """
-    num_examples = num_in_epoch(examples.labels, source.num_classes, examples_per_class)
+    num_examples = num_in_epoch(
+        examples.labels, dataset.num_classes, examples_per_class
+    )
     steps = steps_per_epoch(num_examples, batch_size)
     if not (epoch >= 0 and step >= 0 and 1 <= num_steps <= steps - step):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Batches of windows, cut out of encoded images."""
+"""Batches of crops, cut out of encoded images."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import tensorflow as tf
 
 from sop_keras.data.datasets.dataset import Examples
 from sop_keras.data.images.bad_images import BadImages
-from sop_keras.data.images.decoding import UnreadableImageError, decode_windows
+from sop_keras.data.images.decoding import UnreadableImageError, decode_crops
 from sop_keras.data.images.encoded_images import EncodedImages
 from sop_keras.randomness.keyed import random_bits
 
-# The place of a window is drawn from these many bits.
+# The place of a crop is drawn from these many bits.
 _HALF = np.uint64(32)
 
 # At the end of the process: how long nobody may have called for it to be quiet, and
@@ -29,19 +29,19 @@ _HALF = np.uint64(32)
 _QUIET_SECONDS = 0.2
 _LONGEST_WAIT_SECONDS = 20.0
 
-# The windows of one image, a view each.
-_Windows = list[np.ndarray]
-# What chooses a window's row and column; None for the middle.
+# The crops of one image, a view each.
+_Crops = list[np.ndarray]
+# What chooses a crop's row and column; None for the middle.
 _Draw = tuple[int, int] | None
 
 
 @dataclass
 class _Batch:
-    """A batch that is worked on: positions, and the windows to come of each."""
+    """A batch that is worked on: positions, and the crops to come of each."""
 
     epoch: int
     positions: np.ndarray
-    windows: list[Future[_Windows | None]]
+    crops: list[Future[_Crops | None]]
 
 
 class _Calls:
@@ -86,10 +86,10 @@ class _Calls:
 _calls = _Calls()
 
 
-class WindowLoader:
-    """Reads and decodes the images of batches, and cuts a window out of each.
+class CropLoader:
+    """Reads and decodes the images of batches, and cuts a crop out of each.
 
-    Where a window lies depends on (seed, epoch, id) alone. Images that cannot be read
+    Where a crop lies depends on (seed, epoch, id) alone. Images that cannot be read
     are reported and left out.
 
     The images of the next batches are worked on ahead, by threads of the loader's own,
@@ -98,13 +98,13 @@ class WindowLoader:
 
     Args:
         examples: with encoded images.
-        part: what to call them in reports of bad images, such as `"train"`.
+        split: what to call them in reports of bad images, such as `"train"`.
         bad_images: what such images are reported to.
-        seeds: for each view, an integer in `[0, 2**64)` that the windows are drawn
+        seeds: for each view, an integer in `[0, 2**64)` that the crops are drawn
             from, or None for the one in the middle.
         positions_of: which batch belongs to a step: its epoch and the places of its
             images among the examples. There may be none; then the batch is empty.
-            Where replicas share a batch, the part of each counts as a batch here.
+            Where replicas share a batch, the shard of each counts as a batch here.
         never_empty: whether a batch of images none of which is readable gets another
             one: the next of `examples` that can be read. Without, such a batch is
             empty.
@@ -114,7 +114,7 @@ class WindowLoader:
     def __init__(
         self,
         examples: Examples,
-        part: str,
+        split: str,
         bad_images: BadImages,
         seeds: Sequence[int | None],
         positions_of: Callable[[int], tuple[int, np.ndarray]],
@@ -125,7 +125,7 @@ class WindowLoader:
         assert isinstance(examples.images, EncodedImages)
         self._images = examples.images
         self._ids = examples.ids
-        self._part = part
+        self._split = split
         self._bad_images = bad_images
         self._seeds = tuple(seeds)
         self._positions_of = positions_of
@@ -137,7 +137,7 @@ class WindowLoader:
         # What is worked on, by step: a future for each position.
         self._ahead: dict[int, _Batch] = {}
 
-    def dataset(self, first_step: int, end_step: int) -> tf.data.Dataset:
+    def pipeline(self, first_step: int, end_step: int) -> tf.data.Dataset:
         """The batches of the steps from `first_step` to before `end_step`.
 
         Returns:
@@ -167,13 +167,13 @@ class WindowLoader:
                 tf.ensure_shape(positions, (None,)),
             )
 
-        dataset = tf.data.Dataset.range(first_step, end_step).map(batch)
+        pipeline = tf.data.Dataset.range(first_step, end_step).map(batch)
         options = tf.data.Options()
         # One call at a time: what is parallel about it is in the loader.
         options.experimental_optimization.map_parallelization = False
-        dataset = dataset.with_options(options)
-        dataset._loader = self  # data sets made of this one refer to it
-        return dataset
+        pipeline = pipeline.with_options(options)
+        pipeline._loader = self  # data sets made of this one refer to it
+        return pipeline
 
     def load(self, step: int, end_step: int) -> tuple[np.ndarray, ...]:
         """The batch of a step as arrays, with the steps after it begun."""
@@ -182,47 +182,47 @@ class WindowLoader:
         for later in range(step + 1, min(step + 1 + self._num_ahead, end_step)):
             if later not in self._ahead:
                 self._ahead[later] = self._begin(later)
-        found = [future.result() for future in batch.windows]
+        found = [future.result() for future in batch.crops]
         kept = [p for p, views in zip(batch.positions, found, strict=True) if views]
-        windows = [views for views in found if views]
+        crops = [views for views in found if views]
         if self._never_empty and len(batch.positions) and not kept:
-            kept, windows = self._stand_in(batch)
+            kept, crops = self._stand_in(batch)
         positions = np.array(kept, np.int64)
         epoch = np.array(batch.epoch, np.int64)
         if not kept:
             empty = np.empty((0, *self._images.shape[1:]), np.uint8)
             return epoch, *(empty for _ in self._seeds), positions
-        views = (np.stack(view) for view in zip(*windows, strict=True))
+        views = (np.stack(view) for view in zip(*crops, strict=True))
         return epoch, *views, positions
 
     def _begin(self, step: int) -> _Batch:
         epoch, positions = self._positions_of(step)
         futures = [
-            self._pool.submit(self._windows, int(position), draws)
+            self._pool.submit(self._crops, int(position), draws)
             for position, draws in zip(
                 positions, self._draws(epoch, positions), strict=True
             )
         ]
         return _Batch(epoch, positions, futures)
 
-    def _stand_in(self, batch: _Batch) -> tuple[list[int], list[_Windows]]:
+    def _stand_in(self, batch: _Batch) -> tuple[list[int], list[_Crops]]:
         """The next example that can be read, counted in a circle."""
         num_examples, last = len(self._ids), int(batch.positions[-1])
         for distance in range(1, num_examples):
             position = (last + distance) % num_examples
             (draws,) = self._draws(batch.epoch, np.array([position]))
-            if (windows := self._windows(position, draws)) is not None:
-                return [position], [windows]
+            if (crops := self._crops(position, draws)) is not None:
+                return [position], [crops]
         return self._bad_images.refuse(
-            f"None of the {num_examples} images of the {self._part} examples can be "
+            f"None of the {num_examples} images of the {self._split} examples can be "
             "used."
         )
 
-    def _windows(self, position: int, draws: Sequence[_Draw]) -> _Windows | None:
-        """The windows of one image; None if it cannot be read."""
+    def _crops(self, position: int, draws: Sequence[_Draw]) -> _Crops | None:
+        """The crops of one image; None if it cannot be read."""
         images = self._images
         try:
-            return decode_windows(
+            return decode_crops(
                 images.read(position),
                 images.resize,
                 images.image_size,
@@ -231,7 +231,7 @@ class WindowLoader:
         except (OSError, UnreadableImageError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             self._bad_images.report(
-                self._part,
+                self._split,
                 int(self._ids[position]),
                 images.name(position),
                 reason,
@@ -240,13 +240,15 @@ class WindowLoader:
             return None
 
     def _draws(self, epoch: int, positions: np.ndarray) -> list[tuple[_Draw, ...]]:
-        """Where the windows of the images at `positions` lie: a draw for each view."""
+        """Where the crops of the images at `positions` lie: a draw for each view."""
         ids = self._ids[positions]
         views: list[Sequence[_Draw]] = []
         for seed in self._seeds:
             if seed is None:
                 views.append([None] * len(ids))
             else:
+                # Crops were called windows when these streams were named; their
+                # names stay, or all crops would be others.
                 top = random_bits(seed, "window_top", epoch, ids) >> _HALF
                 left = random_bits(seed, "window_left", epoch, ids) >> _HALF
                 views.append(list(zip(top.tolist(), left.tolist(), strict=True)))

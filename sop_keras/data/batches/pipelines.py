@@ -9,15 +9,17 @@ from typing import Any, SupportsIndex
 import numpy as np
 import tensorflow as tf
 
+from sop_keras.augment.keyed_views import keyed_views, view_seeds
 from sop_keras.augment.named import augmentation
 from sop_keras.augment.standardize import standardize
-from sop_keras.data.batches.crop_loader import WindowLoader
-from sop_keras.data.batches.epoch_order import epoch_order, num_in_epoch
-from sop_keras.data.batches.shards import WHOLE_BATCHES, BatchParts
-from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.batches.crop_loader import CropLoader
+from sop_keras.data.batches.epoch_order import epoch_order
+from sop_keras.data.batches.epoch_size import num_in_epoch
+from sop_keras.data.batches.shards import WHOLE_BATCHES, BatchShards
+from sop_keras.data.datasets.dataset import Dataset, Examples
 from sop_keras.data.images.bad_images import BadImages
 from sop_keras.data.images.encoded_images import EncodedImages
-from sop_keras.randomness.keyed import random_bits
+from sop_keras.validation import check_integer
 
 # How many batches of encoded images are worked on before they are asked for.
 _BATCHES_AHEAD = 2
@@ -42,16 +44,12 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
             f"There must be examples to batch. Received: {num_examples} of them. Check "
             "the split or subset they come from."
         )
-    if batch_size < 1:
-        raise ValueError(
-            f"`batch_size` must be at least 1. Received: batch_size={batch_size}."
-        )
-    return -(-num_examples // batch_size)
+    return -(-num_examples // check_integer("batch_size", batch_size, 1))
 
 
 def training_batches(
     examples: Examples,
-    source: Source,
+    dataset: Dataset,
     *,
     batch_size: int,
     epochs: int,
@@ -62,7 +60,7 @@ def training_batches(
     strong_augment: str | None = None,
     examples_per_class: int = 0,
     bad_images: BadImages | None = None,
-    parts: BatchParts = WHOLE_BATCHES,
+    shards: BatchShards = WHOLE_BATCHES,
 ) -> tf.data.Dataset:
     """Shuffled, augmented, standardised batches of several epochs in a row.
 
@@ -72,32 +70,32 @@ def training_batches(
     beginning gets from there on.
 
         train = training_batches(
-            source.train, source, batch_size=128, epochs=120, seed=0
+            dataset.train, dataset, batch_size=128, epochs=120, seed=0
         )
         model.fit(
             train,
             epochs=120,
-            steps_per_epoch=steps_per_epoch(len(source.train), 128),
+            steps_per_epoch=steps_per_epoch(len(dataset.train), 128),
             shuffle=False,
         )
 
     `shuffle=False` keeps Keras from warning that it does not shuffle a data set.
 
     With `strong_augment`, every example comes as a pair of views, as SOP+ needs them.
-    The strong one is drawn with another seed, `random_bits(seed, "strong_view")`: the
-    views of a pair are independent whatever the two augmentations are, and the first is
-    the view that a run without pairs sees.
+    The strong one is drawn with another seed, as `view_seeds` says: the views of a pair
+    are independent whatever the two augmentations are, and the first is the view that a
+    run without pairs sees.
 
-    Encoded images are read, decoded and cut to windows at random places here, a batch
+    Encoded images are read, decoded and cut to crops at random places here, a batch
     on each core at a time, so that memory does not grow with the data set. Those that
-    cannot be read are left out of their batch; a batch (or a part of one) of nothing
+    cannot be read are left out of their batch; a batch (or a shard of one) of nothing
     else gets one example from elsewhere, so that the number of batches is always the
     same.
 
     Args:
-        examples: what to train on, such as `source.train`, a part of it, or the same
+        examples: what to train on, such as `dataset.train`, some of it, or the same
             under noisy labels.
-        source: the data set that they are from, for its means, standard deviations
+        dataset: the data set that they are from, for its means, standard deviations
             and ranges of ids and labels.
         batch_size: the number of examples in a batch. The last batch of an epoch holds
             what is left.
@@ -106,31 +104,32 @@ def training_batches(
         initial_epoch: the epoch to start at, in `[0, epochs]`. Defaults to `0`.
         initial_step: how many batches of that epoch to leave out, in
             `[0, steps_per_epoch)`. Defaults to `0`.
-        augment: a key of `sop_keras.augment.named.AUGMENTATIONS`. Defaults to `"weak"`.
+        augment: a key of `sop_keras.augment.names.AUGMENTATIONS`. Defaults to `"weak"`.
         strong_augment: another such key, for the second view of a pair. Defaults to
             `None`: no pairs.
         examples_per_class: how many examples of each given class an epoch has, drawn
             anew for each epoch. Defaults to `0`: all examples.
         bad_images: what images that cannot be read are reported to. Defaults to
             `None`: they are an error.
-        parts: the parts of every batch that are given, one after another, in place of
-            the batch. Defaults to `BatchParts()`: whole batches.
+        shards: the shards of every batch that are given, one after another, in place of
+            the batch. Defaults to `BatchShards()`: whole batches.
 
     Returns:
         A data set of `(images, {"label": labels, "index": ids})`: float32 of shape
         `(batch_size, height, width, channels)` and two int64 of shape `(batch_size,)`;
         `epochs - initial_epoch` times `steps_per_epoch` batches, less `initial_step`.
         With `strong_augment`, `images` is the pair `(weak, strong)` of two such
-        tensors. With `parts`, every batch is `parts.count` elements, maybe empty ones.
+        tensors. With `shards`, every batch is `shards.count` elements, maybe empty
+        ones.
 
     Raises:
-        ValueError: if there are no examples, an id or a label is out of the source's
+        ValueError: if there are no examples, an id or a label is out of the data set's
             range, or an argument is.
     """
-    _check_range("ids", examples.ids, source.num_examples)
-    _check_range("labels", examples.labels, source.num_classes)
+    _check_range("ids", examples.ids, dataset.num_examples)
+    _check_range("labels", examples.labels, dataset.num_classes)
     steps = steps_per_epoch(
-        num_in_epoch(examples.labels, source.num_classes, examples_per_class),
+        num_in_epoch(examples.labels, dataset.num_classes, examples_per_class),
         batch_size,
     )
     if not 0 <= initial_epoch <= epochs:
@@ -146,11 +145,8 @@ def training_batches(
             f"{initial_step}, initial_epoch={initial_epoch}, epochs={epochs}. After "
             "the last batch of an epoch, start at step 0 of the next."
         )
-    seeds = [int(seed)]
-    views = [_view(augment, source, seed)]
-    if strong_augment is not None:
-        seeds.append(int(random_bits(seed, "strong_view")))
-        views.append(_view(strong_augment, source, seeds[1]))
+    names = [augment] if strong_augment is None else [augment, strong_augment]
+    augmentations = [augmentation(name, dataset.mean) for name in names]
     with tf.device("CPU"):
         labels = tf.constant(examples.labels, tf.int64)
         ids = tf.constant(examples.ids, tf.int64)
@@ -162,85 +158,87 @@ def training_batches(
         epoch: tf.Tensor, originals: tuple[tf.Tensor, ...], positions: tf.Tensor
     ) -> tuple[Any, dict[str, tf.Tensor]]:
         index = tf.gather(ids, positions)
-        seen = tuple(
-            view(images, index, epoch)
-            for view, images in zip(views, originals, strict=True)
+        views = tuple(
+            standardize(view, dataset.mean, dataset.std)
+            for view in keyed_views(augmentations, originals, index, epoch, seed)
         )
         targets = {"label": tf.gather(labels, positions), "index": index}
-        return seen if len(seen) > 1 else seen[0], targets
+        return views if len(views) > 1 else views[0], targets
 
     if isinstance(examples.images, EncodedImages):
-        loader = WindowLoader(
+        loader = CropLoader(
             examples,
             "train",
             bad_images or BadImages(),
-            seeds,
-            _positions_in_epochs(order_of, batch_size, steps, parts),
+            view_seeds(seed, len(names)),
+            _positions_in_epochs(order_of, batch_size, steps, shards),
             never_empty=True,
-            ahead=_BATCHES_AHEAD * parts.count,
+            ahead=_BATCHES_AHEAD * shards.count,
         )
         first_step = initial_epoch * steps + initial_step
-        dataset = loader.dataset(first_step * parts.count, epochs * steps * parts.count)
+        pipeline = loader.pipeline(
+            first_step * shards.count, epochs * steps * shards.count
+        )
         # In turn: under op determinism TensorFlow would complain, and then do the same.
-        dataset = dataset.map(training_batch).prefetch(_DECODED_AHEAD * parts.count)
+        pipeline = pipeline.map(training_batch).prefetch(_DECODED_AHEAD * shards.count)
     else:
-        dataset = _epochs_of_arrays(
+        pipeline = _epochs_of_arrays(
             examples,
             range(initial_epoch, epochs),
             order_of,
             batch_size,
-            parts,
-            num_views=len(views),
+            shards,
+            num_views=len(names),
             first_step=initial_step,
         )
-        dataset = _in_parallel(dataset, training_batch)
+        pipeline = _in_parallel(pipeline, training_batch)
     num_batches = steps * (epochs - initial_epoch) - initial_step
-    return _with_cardinality(dataset, num_batches * parts.count)
+    return _with_cardinality(pipeline, num_batches * shards.count)
 
 
 def evaluation_batches(
     examples: Examples,
-    source: Source,
+    dataset: Dataset,
     *,
     batch_size: int | None = None,
-    part: str = "test",
+    split: str = "test",
     bad_images: BadImages | None = None,
     with_positions: bool = False,
-    parts: BatchParts = WHOLE_BATCHES,
+    shards: BatchShards = WHOLE_BATCHES,
 ) -> tf.data.Dataset:
     """Standardised batches in the order of `examples`, for `evaluate` and `predict`.
 
     Args:
-        examples: what to evaluate, such as `source.test`.
-        source: the data set that they are from, for its means, standard deviations
+        examples: what to evaluate, such as `dataset.test`.
+        dataset: the data set that they are from, for its means, standard deviations
             and range of labels.
         batch_size: the number of examples in a batch; the last one may be smaller, and
             so are those with images that cannot be read. Defaults to `None`: 500, or 64
             for encoded images.
-        part: what to call the examples in reports of bad images. Defaults to
+        split: what to call the examples in reports of bad images. Defaults to
             `"test"`.
         bad_images: what images that cannot be read are reported to. Defaults to
             `None`: they are an error.
         with_positions: whether to give places in `examples` in place of labels.
             Defaults to `False`.
-        parts: the parts of every batch that are given, one after another, in place of
-            the batch. Defaults to `BatchParts()`: whole batches.
+        shards: the shards of every batch that are given, one after another, in place of
+            the batch. Defaults to `BatchShards()`: whole batches.
 
     Returns:
         A data set of `(images, labels)`: float32 of shape `(batch_size, height, width,
         channels)` and int64 of shape `(batch_size,)`. Whole batches are never empty.
-        With `parts`, every batch is `parts.count` elements, maybe empty ones, so that
+        With `shards`, every batch is `shards.count` elements, maybe empty ones, so that
         all pipelines give the same number of them.
 
     Raises:
-        ValueError: if there are no examples, a label is out of the source's range, or
+        ValueError: if there are no examples, a label is out of the data set's range, or
             `batch_size` is less than 1.
     """
     is_encoded = isinstance(examples.images, EncodedImages)
     if batch_size is None:
         batch_size = 64 if is_encoded else 500
     steps = steps_per_epoch(len(examples), batch_size)
-    _check_range("labels", examples.labels, source.num_classes)
+    _check_range("labels", examples.labels, dataset.num_classes)
     with tf.device("CPU"):
         labels = tf.constant(examples.labels, tf.int64)
 
@@ -249,34 +247,37 @@ def evaluation_batches(
     ) -> tuple[tf.Tensor, tf.Tensor]:
         (images,) = originals
         targets = positions if with_positions else tf.gather(labels, positions)
-        return standardize(images, source.mean, source.std), targets
+        return standardize(images, dataset.mean, dataset.std), targets
 
     def in_order(epoch: Any) -> tf.Tensor:
         return tf.range(len(examples))
 
     if not is_encoded:
-        dataset = _epochs_of_arrays(examples, range(1), in_order, batch_size, parts)
-        dataset = _in_parallel(dataset, evaluation_batch)
-        return _with_cardinality(dataset, steps * parts.count)
-    loader = WindowLoader(
+        pipeline = _epochs_of_arrays(examples, range(1), in_order, batch_size, shards)
+        pipeline = _in_parallel(pipeline, evaluation_batch)
+        return _with_cardinality(pipeline, steps * shards.count)
+    loader = CropLoader(
         examples,
-        part,
+        split,
         bad_images or BadImages(),
         [None],
-        _positions_in_epochs(in_order, batch_size, steps, parts),
+        _positions_in_epochs(in_order, batch_size, steps, shards),
         never_empty=False,
-        ahead=_BATCHES_AHEAD * parts.count,
+        ahead=_BATCHES_AHEAD * shards.count,
     )
-    dataset = loader.dataset(0, steps * parts.count).map(evaluation_batch)
-    if parts.of == 1:
-        dataset = dataset.filter(lambda images, targets: tf.size(targets) > 0)
-    return dataset.prefetch(_DECODED_AHEAD * parts.count)
+    pipeline = loader.pipeline(0, steps * shards.count).map(evaluation_batch)
+    if shards.of == 1:
+        pipeline = pipeline.filter(lambda images, targets: tf.size(targets) > 0)
+    return pipeline.prefetch(_DECODED_AHEAD * shards.count)
 
 
 def _positions_in_epochs(
-    order_of: Callable[[Any], tf.Tensor], batch_size: int, steps: int, parts: BatchParts
+    order_of: Callable[[Any], tf.Tensor],
+    batch_size: int,
+    steps: int,
+    shards: BatchShards,
 ) -> Callable[[int], tuple[int, np.ndarray]]:
-    """Epoch and positions of a part, by its place in the parts of all epochs."""
+    """Epoch and positions of a shard, by its place in the shards of all epochs."""
 
     # Batches are begun ahead: at the end of an epoch two orders are in use.
     @functools.lru_cache(maxsize=2)
@@ -285,10 +286,10 @@ def _positions_in_epochs(
             return order_of(tf.constant(epoch, tf.int64)).numpy()
 
     def positions_of(place: int) -> tuple[int, np.ndarray]:
-        step, place = divmod(place, parts.count)
+        step, place = divmod(place, shards.count)
         epoch, step = divmod(step, steps)
         batch = order(epoch)[step * batch_size : (step + 1) * batch_size]
-        begin, end = parts.bounds(len(batch), parts.numbers[place])
+        begin, end = shards.bounds(len(batch), shards.numbers[place])
         return epoch, batch[begin:end]
 
     return positions_of
@@ -299,12 +300,12 @@ def _epochs_of_arrays(
     epochs: range,
     order_of: Callable[[Any], tf.Tensor],
     batch_size: int,
-    parts: BatchParts,
+    shards: BatchShards,
     *,
     num_views: int = 1,
     first_step: int = 0,
 ) -> tf.data.Dataset:
-    """As `WindowLoader.dataset`, of images in memory: every view is the image."""
+    """As `CropLoader.pipeline`, of images in memory: every view is the image."""
     with tf.device("CPU"):
         images = tf.constant(examples.images)
 
@@ -312,12 +313,12 @@ def _epochs_of_arrays(
         positions = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
         return positions.map(lambda batch: (epoch, batch))
 
-    def in_parts(epoch: tf.Tensor, batch: tf.Tensor) -> tf.data.Dataset:
-        def positions(part: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            begin, end = parts.bounds(tf.size(batch, tf.int64), part)
+    def in_shards(epoch: tf.Tensor, batch: tf.Tensor) -> tf.data.Dataset:
+        def positions(shard: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            begin, end = shards.bounds(tf.size(batch, tf.int64), shard)
             return epoch, batch[begin:end]
 
-        return tf.data.Dataset.range(parts.numbers.start, parts.numbers.stop).map(
+        return tf.data.Dataset.range(shards.numbers.start, shards.numbers.stop).map(
             positions
         )
 
@@ -326,48 +327,37 @@ def _epochs_of_arrays(
     ) -> tuple[tf.Tensor, tuple[tf.Tensor, ...], tf.Tensor]:
         return epoch, (tf.gather(images, positions),) * num_views, positions
 
-    dataset = tf.data.Dataset.range(epochs.start, epochs.stop)
+    pipeline = tf.data.Dataset.range(epochs.start, epochs.stop)
     # The order of the next epoch is drawn while this one is trained on.
-    dataset = dataset.map(lambda epoch: (epoch, order_of(epoch))).prefetch(1)
-    dataset = dataset.flat_map(epoch_positions)
+    pipeline = pipeline.map(lambda epoch: (epoch, order_of(epoch))).prefetch(1)
+    pipeline = pipeline.flat_map(epoch_positions)
     if first_step:
-        dataset = dataset.skip(first_step)
-    if parts.of > 1:
-        dataset = dataset.flat_map(in_parts)
-    return _in_parallel(dataset, originals)
+        pipeline = pipeline.skip(first_step)
+    if shards.of > 1:
+        pipeline = pipeline.flat_map(in_shards)
+    return _in_parallel(pipeline, originals)
 
 
 def _in_parallel(
-    dataset: tf.data.Dataset, function: Callable[..., Any]
+    pipeline: tf.data.Dataset, function: Callable[..., Any]
 ) -> tf.data.Dataset:
     """The data set through a function of tensors, several batches at a time."""
-    dataset = dataset.map(
+    pipeline = pipeline.map(
         function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    return pipeline.prefetch(tf.data.AUTOTUNE)
 
 
-def _with_cardinality(dataset: tf.data.Dataset, num_elements: int) -> tf.data.Dataset:
+def _with_cardinality(pipeline: tf.data.Dataset, num_elements: int) -> tf.data.Dataset:
     """The data set, which is known to have so many elements."""
-    return dataset.apply(tf.data.experimental.assert_cardinality(num_elements))
-
-
-def _view(name: str, source: Source, seed: SupportsIndex) -> Callable[..., tf.Tensor]:
-    """The named augmentation with the standardisation after it."""
-    augment = augmentation(name, source.mean)
-
-    def view(images: tf.Tensor, ids: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
-        augmented = augment(images, ids, epoch, seed)
-        return standardize(augmented, source.mean, source.std)
-
-    return view
+    return pipeline.apply(tf.data.experimental.assert_cardinality(num_elements))
 
 
 def _check_range(name: str, values: np.ndarray, bound: int) -> None:
     # Inside a compiled step nothing would say so: gathers clamp, one-hots are zero.
     if len(values) and (values.min() < 0 or values.max() >= bound):
         raise ValueError(
-            f"`examples.{name}` must be from 0 to {bound - 1} for this source. "
-            f"Received: {values.min()} to {values.max()}. Pass the source that the "
+            f"`examples.{name}` must be from 0 to {bound - 1} for this data set. "
+            f"Received: {values.min()} to {values.max()}. Pass the data set that the "
             "examples are from."
         )

@@ -1,24 +1,29 @@
-"""Data sets by name."""
+"""Data sets by name.
+
+No data set imports TensorFlow before it is read, so that a launcher can say at once
+that there is no data set of a name, or that it does not take an option.
+"""
 
 from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from sop_keras.data.datasets.cifar import load_cifar10, load_cifar100
 from sop_keras.data.datasets.cifar_n import load_cifar10n, load_cifar100n
 from sop_keras.data.datasets.clothing1m import load_clothing1m
-from sop_keras.data.datasets.dataset import Source
+from sop_keras.data.datasets.dataset import Dataset
 from sop_keras.data.datasets.digits import load_digits
 from sop_keras.data.datasets.image_folder import load_image_folder
 from sop_keras.data.datasets.manifest import load_manifest
 from sop_keras.data.datasets.tfds import load_tfds
 from sop_keras.data.datasets.webvision import load_webvision
+from sop_keras.settings import check_settings, setting
 
-SOURCES: dict[str, Callable[..., Source]] = {
+DATASETS: dict[str, Callable[..., Dataset]] = {
     "digits": load_digits,
     "cifar10": load_cifar10,
     "cifar100": load_cifar100,
@@ -32,7 +37,7 @@ SOURCES: dict[str, Callable[..., Source]] = {
 
 TFDS_PREFIX = "tfds:"
 
-# What every source may be given, whether it has a use for it or not.
+# What every data set may be given, whether it has a use for it or not.
 _FOR_ALL = ("data_dir", "expect_full_size")
 
 
@@ -40,94 +45,121 @@ _FOR_ALL = ("data_dir", "expect_full_size")
 class DataFiles:
     """Where a data set is, and how whole it must be: no number of a run hangs on it.
 
-    Args:
-        data_dir: the folder of the data set, or of prepared TFDS data sets. Defaults
-            to `None`: TFDS' own.
-        human_labels: for CIFAR-N: the file of the labels. Defaults to `None`: looked
-            for around `data_dir`.
-        imagenet_dir: for WebVision: the folder of the ILSVRC2012 validation set, or
-            `"none"` to do without. Defaults to `None`: looked for around `data_dir`.
-        manifest: for `"manifest"`: the list of the training examples.
-        test_manifest: for `"manifest"`: that of the test examples, if any.
-        expect_full_size: whether a data set must have the published number of
-            examples. Defaults to `True`.
-        max_bad_fraction: the share of the images, in [0, 1], that may be missing or
-            unreadable. Defaults to `0.01`.
+    The fields say what they are.
+
+    Raises:
+        ValueError: for a value that its field does not allow.
     """
 
-    data_dir: str | None = None
-    human_labels: str | None = None
-    imagenet_dir: str | None = None
-    manifest: str | None = None
-    test_manifest: str | None = None
-    expect_full_size: bool = True
-    max_bad_fraction: float = 0.01
+    data_dir: str | None = setting(
+        None,
+        "Where the data set is (docs/data.md); for those of tensorflow-datasets, its "
+        "own default if unset.",
+    )
+    human_labels: str | None = setting(
+        None, "cifar10n, cifar100n: the labels' file; looked for if unset."
+    )
+    imagenet_dir: str | None = setting(
+        None,
+        "webvision: the folder of ILSVRC2012's validation set; looked for if unset; "
+        "none: not evaluated on it.",
+    )
+    manifest: str | None = setting(
+        None, "dataset=manifest: path, label, ... (CSV, Parquet)."
+    )
+    test_manifest: str | None = setting(None, "dataset=manifest: of the test examples.")
+    expect_full_size: bool = setting(
+        True, "Whether a data set must have the published number of examples."
+    )
+    max_bad_fraction: float = setting(
+        0.01,
+        "The share of the images that may be missing or unreadable, and left out.",
+        least=0,
+        most=1,
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     def options(self) -> dict[str, Any]:
-        """As `load_source` takes them."""
+        """As `load_dataset` takes them."""
         options = asdict(self)
-        del options["max_bad_fraction"]  # of the parts that are used
+        del options["max_bad_fraction"]  # of the splits that are used
         return options
 
 
-def check_source_name(name: str) -> None:
+def check_dataset_name(name: str) -> None:
     """Check that there is a data set of this name.
 
     Raises:
         ValueError: if there is none; the text has the names.
     """
     is_tfds = name.startswith(TFDS_PREFIX) and name != TFDS_PREFIX
-    if name not in SOURCES and not is_tfds:
+    if name not in DATASETS and not is_tfds:
         raise ValueError(
-            f"The data set must be one of {', '.join(SOURCES)} or {TFDS_PREFIX}NAME "
+            f"The data set must be one of {', '.join(DATASETS)} or {TFDS_PREFIX}NAME "
             f"for any of tensorflow-datasets. Received: {name!r}."
         )
 
 
-def load_source(
+def dataset_options(name: str) -> list[str]:
+    """The options that a data set takes, in the order of its own function.
+
+    Args:
+        name: as for `load_dataset`.
+
+    Raises:
+        ValueError: if there is no data set of that name.
+    """
+    check_dataset_name(name)
+    return [option for option in _parameters(name) if option != "name"]
+
+
+def _parameters(name: str) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(DATASETS.get(name, load_tfds)).parameters
+
+
+def load_dataset(
     name: str,
     data_dir: str | os.PathLike[str] | None = None,
     **options: Any,
-) -> Source:
+) -> Dataset:
     """The data set called `name`.
 
     Args:
-        name: a key of `SOURCES`, or `"tfds:NAME"` for a data set that
-            tensorflow-datasets has prepared.
+        name: one of docs/data.md, such as `"cifar10"`, or `"tfds:NAME"` for a data set
+            that tensorflow-datasets has prepared.
         data_dir: the folder of the data set, or of prepared TFDS data sets; `"digits"`
             needs none. Defaults to TFDS' own.
-        **options: those of the source's own function, such as `label_set` for
-            `load_cifar10n`; None stands for the default.
+        **options: the data set's own, such as `label_set` of `"cifar10n"`; None stands
+            for the default.
 
     Raises:
         ValueError: if there is no data set of that name, or it does not take an option.
         ImportError: if the package that the data set is read through is missing.
         FileNotFoundError: if `data_dir` does not have the data set. Image files are not
-            looked for one by one: see `missing_files.check_image_files`.
+            looked for one by one.
     """
-    check_source_name(name)
+    takes = dataset_options(name)
     given = {"data_dir": data_dir, **options}
     given = {option: value for option, value in given.items() if value is not None}
-    load: Callable[..., Source] = load_tfds
-    if name in SOURCES:
-        load = SOURCES[name]
-    else:
-        given["name"] = name.removeprefix(TFDS_PREFIX)
-    known = inspect.signature(load).parameters
-    if unknown := [o for o in given if o not in known and o not in _FOR_ALL]:
-        takes = [o for o in known if o != "name"]
+    if unknown := [o for o in given if o not in takes and o not in _FOR_ALL]:
         raise ValueError(
             f"The data set {name} does not take {', '.join(sorted(unknown))}. "
             f"It takes: {', '.join(takes) if takes else 'no options'}."
         )
+    parameters = _parameters(name)
     missing = [
         option
-        for option, parameter in known.items()
-        if parameter.default is inspect.Parameter.empty and option not in given
+        for option in takes
+        if parameters[option].default is inspect.Parameter.empty and option not in given
     ]
     if missing:
         raise ValueError(
             f"The data set {name} needs {missing[0]}: where it is. Pass "
-            f"--{missing[0]}=PATH to a launcher, {missing[0]}=... to `load_source`."
+            f"--{missing[0]}=PATH to a launcher, {missing[0]}=... to `load_dataset`."
         )
-    return load(**{option: given[option] for option in given if option in known})
+    given = {option: value for option, value in given.items() if option in takes}
+    if name in DATASETS:
+        return DATASETS[name](**given)
+    return load_tfds(name.removeprefix(TFDS_PREFIX), **given)

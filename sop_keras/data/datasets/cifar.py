@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.datasets.dataset import ClassMap, Dataset, Examples
 from sop_keras.data.datasets.tfds import prepared_builder
+from sop_keras.label_noise.asymmetric import CIFAR10_CLASS_MAP, cifar100_class_map
 
 IMAGE_SHAPE = (32, 32, 3)
 SPLIT_SIZES = {"train": 50_000, "test": 10_000}
@@ -48,7 +49,7 @@ CIFAR100_MEAN = (0.5071, 0.4867, 0.4408)
 CIFAR100_STD = (0.2675, 0.2565, 0.2761)
 
 
-def load_cifar10(data_dir: str | os.PathLike[str] | None = None) -> Source:
+def load_cifar10(data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     """CIFAR-10 (A. Krizhevsky, 2009) from a prepared TFDS data set; no download.
 
     Args:
@@ -56,10 +57,11 @@ def load_cifar10(data_dir: str | os.PathLike[str] | None = None) -> Source:
             `~/tensorflow_datasets` unless TFDS is told otherwise.
 
     Returns:
-        A source of 50,000 training and 10,000 test images of shape `(32, 32, 3)` in 10
-        classes. Ids are places in the published order: the number in TFDS' own `id`
+        A data set of 50,000 training and 10,000 test images of shape `(32, 32, 3)` in
+        10 classes. Ids are places in the published order: the number in TFDS' own `id`
         (`train_00042`), never the order of arrival. `mean` and `std` are
-        `CIFAR10_MEAN` and `CIFAR10_STD`.
+        `CIFAR10_MEAN` and `CIFAR10_STD`. Asymmetric noise has one structure,
+        `CIFAR10_CLASS_MAP`.
 
     Raises:
         ImportError: if tensorflow-datasets is not installed.
@@ -67,18 +69,26 @@ def load_cifar10(data_dir: str | os.PathLike[str] | None = None) -> Source:
             command that prepares it.
         ValueError: if the data set is not the published one (ids, shapes, labels).
     """
-    return _load("cifar10", data_dir, CIFAR10_CLASS_NAMES, CIFAR10_MEAN, CIFAR10_STD)
+    return _load(
+        "cifar10",
+        data_dir,
+        CIFAR10_CLASS_NAMES,
+        CIFAR10_MEAN,
+        CIFAR10_STD,
+        lambda structure, seed: CIFAR10_CLASS_MAP,
+    )
 
 
-def load_cifar100(data_dir: str | os.PathLike[str] | None = None) -> Source:
+def load_cifar100(data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     """CIFAR-100 with its 100 fine classes; otherwise as `load_cifar10`.
 
     Args:
         data_dir: the folder that holds `cifar100/3.0.2/`. Defaults to TFDS' own.
 
     Returns:
-        A source as `load_cifar10`'s, in 100 classes, with `CIFAR100_MEAN` and
-        `CIFAR100_STD`.
+        A data set as `load_cifar10`'s, in 100 classes, with `CIFAR100_MEAN` and
+        `CIFAR100_STD`. The structures of asymmetric noise are those of
+        `cifar100_class_map`.
 
     Raises:
         ImportError: as `load_cifar10`.
@@ -86,7 +96,12 @@ def load_cifar100(data_dir: str | os.PathLike[str] | None = None) -> Source:
         ValueError: as `load_cifar10`.
     """
     return _load(
-        "cifar100", data_dir, CIFAR100_CLASS_NAMES, CIFAR100_MEAN, CIFAR100_STD
+        "cifar100",
+        data_dir,
+        CIFAR100_CLASS_NAMES,
+        CIFAR100_MEAN,
+        CIFAR100_STD,
+        cifar100_class_map,
     )
 
 
@@ -96,13 +111,14 @@ def _load(
     class_names: tuple[str, ...],
     mean: tuple[float, ...],
     std: tuple[float, ...],
-) -> Source:
+    class_map: ClassMap,
+) -> Dataset:
     builder = prepared_builder(name, data_dir)
     train, test = (
         _in_id_order(*_read_split(builder, split), name, split, len(class_names))
         for split in ("train", "test")
     )
-    return Source(
+    return Dataset(
         name=name,
         class_names=class_names,
         num_examples=SPLIT_SIZES["train"],
@@ -110,6 +126,7 @@ def _load(
         test=test,
         mean=mean,
         std=std,
+        class_map=class_map,
     )
 
 

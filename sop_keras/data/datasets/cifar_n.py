@@ -9,13 +9,14 @@ from dataclasses import replace
 import numpy as np
 
 from sop_keras.data.datasets.cifar import load_cifar10, load_cifar100
-from sop_keras.data.datasets.dataset import Source
+from sop_keras.data.datasets.dataset import Dataset
 from sop_keras.data.datasets.human_labels import (
     CIFAR10N,
     CIFAR100N,
     PublishedLabels,
     load_human_labels,
 )
+from sop_keras.validation import check_choice_of
 
 
 def load_cifar10n(
@@ -23,7 +24,7 @@ def load_cifar10n(
     *,
     label_set: str = "worst",
     human_labels: str | os.PathLike[str] | None = None,
-) -> Source:
+) -> Dataset:
     """CIFAR-10N (J. Wei et al., ICLR 2022): CIFAR-10 as crowd workers labelled it.
 
     Three people labelled each training image. `"random1"` to `"random3"` are one
@@ -42,7 +43,7 @@ def load_cifar10n(
             as `load_human_labels` says.
 
     Returns:
-        A source as `load_cifar10`'s, whose training examples have the human labels as
+        A data set as `load_cifar10`'s, whose training examples have the human labels as
         `labels` and CIFAR-10's own as `clean_labels`, joined by id.
 
     Raises:
@@ -60,7 +61,7 @@ def load_cifar100n(
     *,
     label_set: str = "noisy",
     human_labels: str | os.PathLike[str] | None = None,
-) -> Source:
+) -> Dataset:
     """CIFAR-100N: one crowd worker's fine label each; otherwise as `load_cifar10n`.
 
     Args:
@@ -69,7 +70,7 @@ def load_cifar100n(
         human_labels: as `load_cifar10n`; the published file is `CIFAR-100_human.pt`.
 
     Returns:
-        A source as `load_cifar100`'s, with labels as `load_cifar10n`'s.
+        A data set as `load_cifar100`'s, with labels as `load_cifar10n`'s.
 
     Raises:
         ImportError: as `load_cifar10n`.
@@ -83,23 +84,20 @@ def load_cifar100n(
 
 def _load(
     name: str,
-    load_images: Callable[[str | os.PathLike[str] | None], Source],
+    load_images: Callable[[str | os.PathLike[str] | None], Dataset],
     published: PublishedLabels,
     data_dir: str | os.PathLike[str] | None,
     label_set: str,
     human_labels: str | os.PathLike[str] | None,
-) -> Source:
+) -> Dataset:
     known = (*published.label_sets, "clean")
-    if label_set not in known:
-        raise ValueError(
-            f"`label_set` must be one of {', '.join(known)} for {published.name}. "
-            f"Received: label_set={label_set!r}."
-        )
+    meaning = f"the labels of {published.name}"
+    check_choice_of("label_set", label_set, known, meaning=meaning)
     # First the images: their loader says so if tensorflow-datasets is not installed.
-    source = replace(load_images(data_dir), name=name)
-    train = source.train
+    dataset = replace(load_images(data_dir), name=name)
+    train = dataset.train
     if label_set == "clean" and human_labels is None:
-        return replace(source, train=replace(train, clean_labels=train.labels))
+        return replace(dataset, train=replace(train, clean_labels=train.labels))
     labels = load_human_labels(published, data_dir, human_labels)
     num_other = np.count_nonzero(labels["clean"][train.ids] != train.labels)
     if num_other > 0:
@@ -109,7 +107,7 @@ def _load(
             f"{num_other} of {len(train)} images, so the labels are in another order. "
             f"{published.where_to_get}"
         )
-    given = labels[label_set][train.ids]
+    given_labels = labels[label_set][train.ids]
     return replace(
-        source, train=replace(train, labels=given, clean_labels=train.labels)
+        dataset, train=replace(train, labels=given_labels, clean_labels=train.labels)
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.datasets.dataset import Dataset, Examples
 from sop_keras.data.datasets.file_lists import (
     check_full_size,
     find_layout,
@@ -24,7 +24,7 @@ CLOTHING1M_MEAN = (0.6959, 0.6537, 0.6371)
 CLOTHING1M_STD = (0.3113, 0.3192, 0.3214)
 FULL_SIZES = {"training": 1_000_000, "validation": 14_313, "test": 10_526}
 
-# The list of the images of each part, and the one with their labels.
+# The list of the images of each split, and the one with their labels.
 _LISTS = {
     "training": ("noisy_train_key_list.txt", "noisy_label_kv.txt"),
     "validation": ("clean_val_key_list.txt", "clean_label_kv.txt"),
@@ -50,7 +50,7 @@ def load_clothing1m(
     resize: int = 256,
     image_size: int = 224,
     expect_full_size: bool = True,
-) -> Source:
+) -> Dataset:
     """Clothing1M (T. Xiao et al., CVPR 2015): 14 classes, about 38% wrong labels.
 
     The training examples are those of `noisy_train_key_list.txt` under the labels of
@@ -64,14 +64,14 @@ def load_clothing1m(
         data_dir: the folder of the data set, or the one that holds it as `clothing1m`
             or `Clothing1M`. The lists may be in a folder `annotations`; the level
             `images` may lack in the tree, in the lists or in both.
-        resize: the length of the shorter side, in pixels, before a window is cut out.
+        resize: the length of the shorter side, in pixels, before a crop is cut out.
             Defaults to `256`.
-        image_size: the side of the window, in pixels. Defaults to `224`.
+        image_size: the side of the crop, in pixels. Defaults to `224`.
         expect_full_size: whether there must be 1,000,000 training, 14,313 validation
             and 10,526 test examples. Defaults to `True`.
 
     Returns:
-        A source with training, validation and test examples, none of them decoded.
+        A data set with training, validation and test examples, none of them decoded.
 
     Raises:
         FileNotFoundError: if files or folders are missing; the text has all of them.
@@ -85,22 +85,22 @@ def load_clothing1m(
     folder = paths[_IMAGES]
     if folder.name != _IMAGES.rstrip("/"):
         folder = folder.parent
-    parts = {}
-    for part, (keys_name, labels_name) in _LISTS.items():
-        names, labels = _read_part(paths[keys_name], paths[labels_name])
+    splits = {}
+    for split, (keys_name, labels_name) in _LISTS.items():
+        names, labels = _read_split(paths[keys_name], paths[labels_name])
         images = ImageFiles(folder, names, resize, image_size)
-        parts[part] = Examples(np.arange(len(names)), images, labels)
+        splits[split] = Examples(np.arange(len(names)), images, labels)
     if expect_full_size:
         check_full_size(
-            "Clothing1M", {part: len(parts[part]) for part in parts}, FULL_SIZES
+            "Clothing1M", {split: len(splits[split]) for split in splits}, FULL_SIZES
         )
-    return Source(
+    return Dataset(
         name="clothing1m",
         class_names=class_names,
-        num_examples=len(parts["training"]),
-        train=parts["training"],
-        validation=parts["validation"],
-        test=parts["test"],
+        num_examples=len(splits["training"]),
+        train=splits["training"],
+        validation=splits["validation"],
+        test=splits["test"],
         mean=CLOTHING1M_MEAN,
         std=CLOTHING1M_STD,
         labels_have_errors=True,
@@ -117,7 +117,7 @@ def _read_class_names(file: Path) -> tuple[str, ...]:
     return names
 
 
-def _read_part(keys_file: Path, labels_file: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_split(keys_file: Path, labels_file: Path) -> tuple[np.ndarray, np.ndarray]:
     """Paths from the folder of the images, and labels, in the order of the keys."""
     prefix = _IMAGES.encode()
     keys = read_names(keys_file, prefix)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -78,8 +78,12 @@ class Examples:
         return replace(self, labels=np.asarray(labels, dtype=np.int64))
 
 
+ClassMap = Callable[[str, int], tuple[int, ...]]
+"""Of a structure and a seed: for each class, in label order, what it is taken for."""
+
+
 @dataclass(frozen=True)
-class Source:
+class Dataset:
     """A data set: training and test examples, and how to standardise them.
 
     Args:
@@ -92,12 +96,15 @@ class Source:
         mean: per-channel means of pixel values scaled to [0, 1].
         std: per-channel standard deviations of the same.
         validation: the data set's own validation examples. Defaults to `None`: it has
-            none, and a part of the training examples may be held out.
+            none, and some of the training examples may be held out.
         more_tests: further test examples of the same classes, by name. Defaults to
             none.
         labels_have_errors: whether training labels are known to be wrong for many
             examples, though not for which: no noise is drawn on top of them. Defaults
             to `False`.
+        class_map: which class each is taken for under asymmetric noise: a function of
+            a structure, a word of the data set's own where it has several, and of a
+            seed in `[0, 2**64)`. Defaults to `None`: such noise is not defined for it.
     """
 
     name: str
@@ -110,6 +117,7 @@ class Source:
     validation: Examples | None = None
     more_tests: Mapping[str, Examples] = field(default_factory=dict)
     labels_have_errors: bool = False
+    class_map: ClassMap | None = None
 
     @property
     def num_classes(self) -> int:

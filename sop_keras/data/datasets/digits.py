@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.datasets.dataset import Dataset, Examples
 from sop_keras.randomness.keyed import random_bits
 
 NUM_EXAMPLES = 1797
@@ -14,10 +14,10 @@ NUM_TEST = 360
 TEST_SEED = 0
 
 
-def load_digits() -> Source:
+def load_digits() -> Dataset:
     """The digits data set, the default of every launcher.
 
-    It is the test part of UCI's "Optical Recognition of Handwritten Digits"
+    It is the test set of UCI's "Optical Recognition of Handwritten Digits"
     (E. Alpaydin, C. Kaynak, 1998) in scikit-learn's order. The published grey levels
     are whole numbers v from 0 to 16; the image holds `round(v * 255 / 16)`, so 0 is 0,
     16 is 255 and no two levels fall together.
@@ -28,8 +28,8 @@ def load_digits() -> Source:
     theirs from 0 to 1796, and `num_examples` is 1,797.
 
     Returns:
-        A source of images of shape `(8, 8, 1)` in 10 classes, each set in the order of
-        its ids. `mean` (0.306) and `std` (0.376) are those of the training images.
+        A data set of images of shape `(8, 8, 1)` in 10 classes, each split in the order
+        of its ids. `mean` (0.306) and `std` (0.376) are those of the training images.
 
     Raises:
         ImportError: if scikit-learn is not installed.
@@ -48,7 +48,7 @@ def load_digits() -> Source:
     examples = Examples(ids, images, labels, clean_labels=labels)
     is_test = np.zeros(NUM_EXAMPLES, dtype=bool)
     is_test[np.argsort(random_bits(TEST_SEED, "digits_test", ids))[:NUM_TEST]] = True
-    return Source(
+    return Dataset(
         name="digits",
         class_names=tuple(str(name) for name in published.target_names),
         num_examples=NUM_EXAMPLES,

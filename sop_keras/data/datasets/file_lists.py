@@ -163,7 +163,7 @@ def labels_of(
 
 
 def find_layout(
-    dataset: str,
+    name: str,
     data_dir: str | os.PathLike[str],
     subfolders: Sequence[str],
     parts: Mapping[str, Sequence[str]],
@@ -172,7 +172,7 @@ def find_layout(
     """Where the files and folders of a data set are.
 
     Args:
-        dataset: the name of the data set, for the error.
+        name: of the data set, for the error.
         data_dir: the folder of the data set, or the one that it is in.
         subfolders: the names that its folder may have in the latter case.
         parts: the name of each file and folder, and the places where it may be, from
@@ -186,7 +186,7 @@ def find_layout(
         FileNotFoundError: if some are missing; the text has all of them, and where
             they were looked for.
     """
-    folders = [Path(data_dir), *(Path(data_dir, name) for name in subfolders)]
+    folders = [Path(data_dir), *(Path(data_dir, subfolder) for subfolder in subfolders)]
     found = [_existing_parts(folder, parts) for folder in folders]
     # max takes the first of those that have as much.
     best = max(range(len(folders)), key=lambda i: len(found[i]))
@@ -200,23 +200,23 @@ def find_layout(
         if part not in found[best]
     ]
     raise FileNotFoundError(
-        f"{dataset}: missing in {' and in '.join(map(str, folders))}:\n"
+        f"{name}: missing in {' and in '.join(map(str, folders))}:\n"
         + "\n".join(missing)
         + f"\n{folders[0]} {_content(folders[0])}\n{advice}"
     )
 
 
 def check_full_size(
-    dataset: str, received: Mapping[str, int], expected: Mapping[str, int]
+    name: str, received: Mapping[str, int], expected: Mapping[str, int]
 ) -> None:
-    """Check that the parts of a data set have the published numbers of images.
+    """Check that the splits of a data set have the published numbers of images.
 
     Raises:
         ValueError: if one has another; the text says how to train on a subset.
     """
     if received != expected:
         raise ValueError(
-            f"{dataset} has {_sizes(expected)} images. Received: {_sizes(received)}. "
+            f"{name} has {_sizes(expected)} images. Received: {_sizes(received)}. "
             "Get the lists again; if it is a subset on purpose, say so by "
             "--noexpect_full_size (expect_full_size=False)."
         )
@@ -279,4 +279,4 @@ def _content(folder: Path) -> str:
 
 
 def _sizes(sizes: Mapping[str, int]) -> str:
-    return ", ".join(f"{size:,} {part}" for part, size in sizes.items())
+    return ", ".join(f"{size:,} {split}" for split, size in sizes.items())

@@ -41,9 +41,9 @@ def load_ilsvrc2012_validation(
             prepared by tensorflow-datasets with at least its split `validation`.
         wnids: the wnids of the classes in label order, all different. Images of other
             classes are left out.
-        resize: the length of the shorter side, in pixels, before a window is cut out.
+        resize: the length of the shorter side, in pixels, before a crop is cut out.
             Defaults to `256`.
-        image_size: the side of the window, in pixels. Defaults to `227`.
+        image_size: the side of the crop, in pixels. Defaults to `227`.
         expect_full_size: whether each class must have its 50 images. Defaults to
             `True`.
 

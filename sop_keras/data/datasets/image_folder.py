@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.datasets.dataset import Dataset, Examples
 from sop_keras.data.datasets.file_lists import printable
 from sop_keras.data.images.encoded_images import IMAGENET_MEAN, IMAGENET_STD, ImageFiles
 
@@ -29,7 +29,7 @@ _LAYOUT = (
 
 def load_image_folder(
     data_dir: str | os.PathLike[str], *, resize: int = 256, image_size: int = 224
-) -> Source:
+) -> Dataset:
     """Images whose folders say their classes.
 
         data_dir/train/<class>/**/*.jpg     the training set
@@ -53,12 +53,12 @@ def load_image_folder(
 
     Args:
         data_dir: the folder.
-        resize: the length of the shorter side, in pixels, before a window is cut out.
+        resize: the length of the shorter side, in pixels, before a crop is cut out.
             Defaults to `256`.
-        image_size: the side of the window, at most `resize`. Defaults to `224`.
+        image_size: the side of the crop, at most `resize`. Defaults to `224`.
 
     Returns:
-        A source called `image_folder`, with ImageNet's `mean` and `std`.
+        A data set called `image_folder`, with ImageNet's `mean` and `std`.
 
     Raises:
         FileNotFoundError: if there is no such folder.
@@ -71,10 +71,10 @@ def load_image_folder(
         raise FileNotFoundError(
             f"There is no folder {root}. Give the folder of your images. {_LAYOUT}"
         )
-    parts = {}
+    splits = {}
     if (root / "train").is_dir():
-        _check_beside_parts(root)
-        parts = {n: root / n for n in ("test", "val") if (root / n).is_dir()}
+        _check_beside_splits(root)
+        splits = {n: root / n for n in ("test", "val") if (root / n).is_dir()}
         root = root / "train"
     files = _files_by_class(root)
     _check_training_files(root, files)
@@ -82,12 +82,12 @@ def load_image_folder(
 
     train = _examples(root, files, classes, resize, image_size)
     tests = {}
-    for name, folder in parts.items():
+    for name, folder in splits.items():
         files = _files_by_class(folder)
         _check_test_files(folder, files, classes)
         tests[name] = _examples(folder, files, classes, resize, image_size)
     validation = tests.get("val")
-    return Source(
+    return Dataset(
         name="image_folder",
         class_names=tuple(printable(name) for name in classes),
         num_examples=len(train),
@@ -205,7 +205,7 @@ def _is_image(name: bytes) -> bool:
     return name.lower().endswith(_BYTE_ENDINGS)
 
 
-def _check_beside_parts(root: Path) -> None:
+def _check_beside_splits(root: Path) -> None:
     """Check what lies beside the folder `train`."""
     folders, files = _entries(root)
     _check_no_images(root, files)
@@ -229,9 +229,9 @@ def _check_no_images(folder: Path, files: list[bytes]) -> None:
 def _check_training_files(folder: Path, files: dict[bytes, list[bytes]]) -> None:
     if not files:
         raise ValueError(f"{folder} has no folders. {_LAYOUT}")
-    if parts := sorted({b"test", b"val"} & set(files)):
+    if splits := sorted({b"test", b"val"} & set(files)):
         raise ValueError(
-            f"{folder} has {_listed(parts)} and no `train`. {_LAYOUT} Name the folder "
+            f"{folder} has {_listed(splits)} and no `train`. {_LAYOUT} Name the folder "
             "of the training classes `train`."
         )
     if empty := [name for name, paths in files.items() if not paths]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.datasets.dataset import Dataset, Examples
 from sop_keras.data.datasets.file_lists import printable
 from sop_keras.data.datasets.manifest_table import (
     Problems,
@@ -36,7 +36,7 @@ def load_manifest(
     num_classes: int | None = None,
     resize: int = 256,
     image_size: int = 224,
-) -> Source:
+) -> Dataset:
     """Images and labels as a table lists them.
 
         path,label,clean_label,id
@@ -66,12 +66,12 @@ def load_manifest(
         test_manifest: the table of the test examples. Defaults to `None`: no test set.
         num_classes: the number of classes, where labels are integers. Defaults to the
             largest label of the training manifest plus 1.
-        resize: the length of the shorter side, in pixels, before a window is cut out.
+        resize: the length of the shorter side, in pixels, before a crop is cut out.
             Defaults to `256`.
-        image_size: the side of the window, at most `resize`. Defaults to `224`.
+        image_size: the side of the crop, at most `resize`. Defaults to `224`.
 
     Returns:
-        A source called `manifest`, its examples in the order of the rows, with
+        A data set called `manifest`, its examples in the order of the rows, with
         ImageNet's `mean` and `std`.
 
     Raises:
@@ -95,7 +95,7 @@ def load_manifest(
         test = _examples(table, classes, data_dir, resize, image_size)
         if test.clean_labels is not None:
             test = test.with_labels(test.clean_labels)
-    return Source(
+    return Dataset(
         name="manifest",
         class_names=tuple(printable(encoded(name)) for name in classes.names),
         num_examples=int(train.ids.max()) + 1,

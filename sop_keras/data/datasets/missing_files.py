@@ -40,21 +40,21 @@ def missing_files(images: ImageFiles) -> np.ndarray:
 
 
 def check_image_files(
-    dataset: str, parts: Mapping[str, Examples], max_missing_fraction: float
+    name: str, splits: Mapping[str, Examples], max_missing_fraction: float
 ) -> None:
     """Check that the image files of a data set are there.
 
     Args:
-        dataset: its name, for the error.
-        parts: its parts; images that are not in files of their own are not looked at.
-        max_missing_fraction: the share, in [0, 1], of each part that may be missing;
-            such a part is logged, and its missing files are left out later.
+        name: of the data set, for the error.
+        splits: its splits; images that are not in files of their own are not looked at.
+        max_missing_fraction: the share, in [0, 1], of each split that may be missing;
+            such a split is logged, and its missing files are left out later.
 
     Raises:
-        FileNotFoundError: if more are missing, in any part.
+        FileNotFoundError: if more are missing, in any split.
     """
     reports = []
-    for part, examples in parts.items():
+    for split, examples in splits.items():
         if not isinstance(examples.images, ImageFiles):
             continue
         images = examples.images
@@ -65,7 +65,7 @@ def check_image_files(
         if len(positions) > _NUM_SHOWN:
             shown += f"\n  and {len(positions) - _NUM_SHOWN} more"
         report = (
-            f"{len(positions)} of the {len(images)} images of the {part} examples are "
+            f"{len(positions)} of the {len(images)} images of the {split} examples are "
             f"missing:\n{shown}"
         )
         if len(positions) > max_missing_fraction * len(images):
@@ -74,7 +74,7 @@ def check_image_files(
             logger.warning("%s\nThey are left out.", report)
     if reports:
         raise FileNotFoundError(
-            f"{dataset}: " + "\n".join(reports) + "\nDownload or unpack them again, "
+            f"{name}: " + "\n".join(reports) + "\nDownload or unpack them again, "
             "check the folder, or allow a share of them to be missing "
             f"(max_bad_fraction, now {max_missing_fraction:g})."
         )

@@ -6,13 +6,12 @@ who they are depends on the seed and the ids alone, not on the order of the data
 
 from __future__ import annotations
 
-import operator
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from sop_keras.randomness.ids import checked_ids
 from sop_keras.randomness.keyed import random_bits
+from sop_keras.validation import check_integer
 
 
 def validation_ids(num_examples: int, num_validation: int, seed: int) -> np.ndarray:
@@ -31,17 +30,14 @@ def validation_ids(num_examples: int, num_validation: int, seed: int) -> np.ndar
     Raises:
         ValueError: if a number is out of range.
     """
-    if _as_integer(num_examples) < 1:
-        raise ValueError(
-            "`num_examples` must be a positive integer. Received: "
-            f"num_examples={num_examples!r}."
-        )
-    if not 0 <= _as_integer(num_validation) < num_examples:
-        raise ValueError(
-            "`num_validation` must be an integer in [0, num_examples), or nothing is "
-            f"left to train on. Received: num_validation={num_validation!r}, "
-            f"num_examples={num_examples}."
-        )
+    num_examples = check_integer("num_examples", num_examples, 1)
+    num_validation = check_integer(
+        "num_validation",
+        num_validation,
+        0,
+        below=num_examples,
+        meaning="the number of examples, or nothing is left to train on",
+    )
     return _smallest_hashes(
         np.arange(num_examples), num_validation, seed, "split/validation"
     )
@@ -65,20 +61,8 @@ def keyed_subset(ids: ArrayLike, size: int, seed: int) -> np.ndarray:
         ValueError: if a number is out of range, or the ids are not as above.
     """
     ids = checked_ids(ids)
-    if not 1 <= _as_integer(size) <= len(ids):
-        raise ValueError(
-            f"`size` must be an integer in [1, {len(ids)}], the number of ids. "
-            f"Received: size={size!r}."
-        )
+    size = check_integer("size", size, 1, most=len(ids), meaning="the number of ids")
     return _smallest_hashes(np.sort(ids), size, seed, "split/subset")
-
-
-def _as_integer(value: int) -> int:
-    """The value of an integer; -1, which no range allows, for anything else."""
-    try:
-        return -1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        return -1
 
 
 def _smallest_hashes(

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.datasets.dataset import Dataset, Examples
 from sop_keras.data.datasets.tfrecords import read_records
 from sop_keras.data.images.encoded_images import (
     IMAGENET_MEAN,
@@ -35,7 +34,7 @@ def load_tfds(
     *,
     resize: int = 256,
     image_size: int = 224,
-) -> Source:
+) -> Dataset:
     """A TFDS data set of images with one label each; no download.
 
     The image and the label are the data set's supervised keys, or else its features
@@ -54,12 +53,12 @@ def load_tfds(
             version, `"name/config:1.0.0"`.
         data_dir: the folder of prepared data sets. Defaults to TFDS' own,
             `~/tensorflow_datasets` unless TFDS is told otherwise.
-        resize: the length of the shorter side, in pixels, before a window is cut out.
+        resize: the length of the shorter side, in pixels, before a crop is cut out.
             Defaults to `256`.
-        image_size: the side of the window, at most `resize`. Defaults to `224`.
+        image_size: the side of the crop, at most `resize`. Defaults to `224`.
 
     Returns:
-        A source called `tfds:` and the name. An id is a place in TFDS' own order:
+        A data set called `tfds:` and the name. An id is a place in TFDS' own order:
         shard by shard, record by record. It is stable for a prepared data set, not
         from one version of it to another.
 
@@ -79,7 +78,7 @@ def load_tfds(
             f"{', '.join(builder.info.splits)}."
         )
     in_memory = _fits_in_memory(builder, columns, splits)
-    parts = {}
+    examples = {}
     for split in splits:
         records, labels = read_records(
             builder,
@@ -94,19 +93,19 @@ def load_tfds(
             continue
         _check_labels(labels, len(columns.class_names), f"{name}, split {split!r}")
         images = _decoded(builder, split, columns.image) if in_memory else records
-        parts[split] = Examples(np.arange(len(labels)), images, labels)
+        examples[split] = Examples(np.arange(len(labels)), images, labels)
 
-    mean, std = _statistics(parts["train"].images)
-    validation = parts.get("validation")
-    return Source(
+    mean, std = _statistics(examples["train"].images)
+    validation = examples.get("validation")
+    return Dataset(
         name=f"tfds:{name}",
         class_names=columns.class_names,
-        num_examples=len(parts["train"]),
-        train=parts["train"],
-        test=parts.get("test", validation),
+        num_examples=len(examples["train"]),
+        train=examples["train"],
+        test=examples.get("test", validation),
         mean=mean,
         std=std,
-        validation=validation if "test" in parts else None,
+        validation=validation if "test" in examples else None,
     )
 
 
@@ -212,6 +211,7 @@ def _fits_in_memory(builder: Any, columns: _Columns, splits: list[str]) -> bool:
 
 def _decoded(builder: Any, split: str, image_feature: str) -> np.ndarray:
     """The images of a split, in the order of `read_records`."""
+    import tensorflow as tf
     import tensorflow_datasets as tfds
 
     num_images = builder.info.splits[split].num_examples

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from sop_keras.data.images.encoded_images import EncodedImages
 
@@ -62,6 +61,8 @@ class TFRecordImages(EncodedImages):
 
     def read(self, position: int) -> bytes:
         """The encoded image, as it is in the record."""
+        import tensorflow as tf
+
         place = self.places[position]
         # Opened anew each time: threads and forked processes share no file position,
         # and 1,000 files need no 1,000 descriptors.
@@ -257,6 +258,8 @@ def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, i
 
 def _integer(feature: bytes) -> int:
     """The integer of a serialized tf.train.Feature."""
+    import tensorflow as tf
+
     try:
         values = tf.train.Feature.FromString(feature).int64_list.value
     except Exception as error:  # the DecodeError of any version of protobuf

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sop_keras.data.datasets.dataset import Examples, Source
+from sop_keras.data.datasets.dataset import Dataset, Examples
 from sop_keras.data.datasets.file_lists import (
     check_full_size,
     find_layout,
@@ -45,7 +45,7 @@ def load_webvision(
     resize: int = 256,
     image_size: int = 227,
     expect_full_size: bool = True,
-) -> Source:
+) -> Dataset:
     """WebVision 1.0 (W. Li et al., 2017), of which 50 classes are mini WebVision.
 
     The training examples are the lines of `train_filelist_google.txt` with a label
@@ -61,16 +61,17 @@ def load_webvision(
         imagenet_dir: where the validation set of ILSVRC2012 is, in one of the layouts
             of `load_ilsvrc2012_validation`; `"none"` does without it. Defaults to
             `None`: it is looked for in `data_dir` and in the folder that this is in.
-        resize: the length of the shorter side, in pixels, before a window is cut out.
+        resize: the length of the shorter side, in pixels, before a crop is cut out.
             Defaults to `256`.
-        image_size: the side of the window, in pixels. Defaults to `227`.
+        image_size: the side of the crop, in pixels. Defaults to `227`.
         expect_full_size: whether there must be 65,944 training examples of 50 classes
             and 2,439,574 of 1,000, and 50 images of each class in both validation sets.
             Defaults to `True`.
 
     Returns:
-        A source, none of its images decoded. `test` is WebVision's own validation set,
-        which nothing is chosen by; `more_tests` has that of ILSVRC2012 as `"ilsvrc12"`.
+        A data set, none of its images decoded. `test` is WebVision's own validation
+        set, which nothing is chosen by; `more_tests` has that of ILSVRC2012 as
+        `"ilsvrc12"`.
 
     Raises:
         FileNotFoundError: if files or folders are missing; the text has all of them.
@@ -113,7 +114,7 @@ def load_webvision(
             image_size=image_size,
             expect_full_size=expect_full_size,
         )
-    return Source(
+    return Dataset(
         name="webvision",
         class_names=class_names[:num_classes],
         num_examples=len(train),

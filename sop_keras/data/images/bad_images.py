@@ -8,9 +8,11 @@ import threading
 from pathlib import Path
 from typing import NoReturn
 
+from sop_keras.validation import check_fraction
+
 logger = logging.getLogger(__name__)
 
-_HEADER = ("part", "id", "image", "reason")
+_HEADER = ("split", "id", "image", "reason")
 
 
 class TooManyBadImagesError(ValueError):
@@ -20,7 +22,7 @@ class TooManyBadImagesError(ValueError):
 class BadImages:
     """Keeps a list of the images that had to be left out, and sets a limit to it.
 
-    The list is a CSV file with a line for each, appended to as they are met: part
+    The list is a CSV file with a line for each, appended to as they are met: split
     (`train`, `test`, ...), id, image (where it is) and reason. An image has one line,
     however often it is met, in this process or an earlier one. Counted, once each, are
     those that this process met: what was mended since does not count. Threads may
@@ -29,7 +31,7 @@ class BadImages:
     Args:
         path: the file; made when the first one is reported. Defaults to `None`: no
             file, and not one bad image is left out.
-        max_fraction: how many of a part's images may be bad, in [0, 1]. Defaults to
+        max_fraction: how many of a split's images may be bad, in [0, 1]. Defaults to
             `0.0`.
 
     Attributes:
@@ -38,11 +40,11 @@ class BadImages:
     """
 
     def __init__(self, path: Path | None = None, max_fraction: float = 0.0):
-        if not 0 <= max_fraction <= 1:
-            raise ValueError(
-                "`max_bad_fraction` must be in [0, 1]: the share of the images that "
-                f"may be left out. Received: {max_fraction}."
-            )
+        check_fraction(
+            "max_bad_fraction",
+            max_fraction,
+            meaning="the share of the images that may be left out",
+        )
         self.error: TooManyBadImagesError | OSError | None = None
         self._path = path
         self._max_fraction = max_fraction
@@ -55,20 +57,20 @@ class BadImages:
                 self._listed = {(row[0], row[1]) for row in csv.reader(file) if row[1:]}
 
     def counts(self) -> dict[str, int]:
-        """How many images of each part this process found bad."""
-        return {part: len(met) for part, met in self._met.items()}
+        """How many images of each split this process found bad."""
+        return {split: len(met) for split, met in self._met.items()}
 
     def report(
-        self, part: str, identity: int, image: str, reason: str, num_images: int
+        self, split: str, identity: int, image: str, reason: str, num_images: int
     ) -> None:
         """Take note of an image that is left out.
 
         Args:
-            part: the examples that it is one of, such as `"train"`.
+            split: the examples that it is one of, such as `"train"`.
             identity: its id.
             image: where it is.
             reason: why it cannot be used.
-            num_images: how many images the part has.
+            num_images: how many images the split has.
 
         Raises:
             TooManyBadImagesError: if these are too many.
@@ -76,18 +78,18 @@ class BadImages:
         with self._lock:
             if self.error is not None:
                 raise self.error
-            met = self._met.setdefault(part, set())
+            met = self._met.setdefault(split, set())
             if identity in met:
                 return
             met.add(identity)
             try:
-                self._list((part, str(identity), image, reason))
+                self._list((split, str(identity), image, reason))
             except OSError as error:
                 self.error = error  # such as a full disk
                 raise
             if len(met) > self._max_fraction * num_images:
                 self.refuse(
-                    f"{len(met)} of the {num_images} images of the {part} examples "
+                    f"{len(met)} of the {num_images} images of the {split} examples "
                     f"cannot be used, the last one being {image}: {reason}. At most "
                     f"{100 * self._max_fraction:g}% may be left out "
                     f"(max_bad_fraction={self._max_fraction:g})."

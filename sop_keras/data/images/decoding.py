@@ -1,4 +1,4 @@
-"""Encoded images to windows of pixels, whatever they hold.
+"""Encoded images to crops of pixels, whatever they hold.
 
 Pillow decodes; what it leaves open is settled here. All images come out as RGB, upright
 and with their first frame:
@@ -100,16 +100,16 @@ def resized_size(width: int, height: int, resize: int) -> tuple[int, int]:
     return (resize, longer) if width <= height else (longer, resize)
 
 
-def window(
+def crop(
     image: Image.Image, resize: int, image_size: int, top: int, left: int
 ) -> np.ndarray:
-    """A window of the resized image.
+    """A crop of the resized image.
 
     Args:
         image: an RGB image.
-        resize: the length of the shorter side, in pixels, before the window is cut out.
-        image_size: the side of the window, in pixels, at most `resize`.
-        top: the row of the window's first pixel, in the resized image.
+        resize: the length of the shorter side, in pixels, before the crop is cut out.
+        image_size: the side of the crop, in pixels, at most `resize`.
+        top: the row of the crop's first pixel, in the resized image.
         left: its column.
 
     Returns:
@@ -120,21 +120,21 @@ def window(
     return np.asarray(_resized_part(image, resized_size(*image.size, resize), box))
 
 
-def decode_windows(
+def decode_crops(
     data: bytes,
     resize: int,
     image_size: int,
     draws: Sequence[tuple[int, int] | None],
 ) -> list[np.ndarray]:
-    """Windows of an image, which is decoded and resized once for all of them.
+    """Crops of an image, which is decoded and resized once for all of them.
 
     Args:
         data: the encoded image.
-        resize: the length of the shorter side, in pixels, before windows are cut out.
-        image_size: the side of a window, in pixels, at most `resize`.
-        draws: one for each window, at least one: a pair of integers in `[0, 2**32)`,
+        resize: the length of the shorter side, in pixels, before crops are cut out.
+        image_size: the side of a crop, in pixels, at most `resize`.
+        draws: one for each crop, at least one: a pair of integers in `[0, 2**32)`,
             which choose its first row and column, equally likely all; or None for the
-            window in the centre, where torchvision's `CenterCrop` has it.
+            crop in the centre, where torchvision's `CenterCrop` has it.
 
     Returns:
         uint8 arrays of shape `(image_size, image_size, 3)`. Not to be written to: they
@@ -255,7 +255,7 @@ def _top_byte(image: Image.Image) -> Image.Image:
 def _corner(
     draw: tuple[int, int] | None, width: int, height: int, image_size: int
 ) -> tuple[int, int]:
-    """The first row and column of a window in an image of `width` x `height`."""
+    """The first row and column of a crop in an image of `width` x `height`."""
     if draw is None:
         # Halves are rounded to the even neighbour, which torchvision does as well.
         return round((height - image_size) / 2), round((width - image_size) / 2)

@@ -15,13 +15,13 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class EncodedImages(ABC):
     """The encoded images of some examples; to the library, an array that loads late.
 
-    Its `shape` is that of the views it gives: a batch is a window of `image_size`
+    Its `shape` is that of the views it gives: a batch is a crop of `image_size`
     pixels, cut out of each image after its shorter side was made `resize` pixels long
     (A.4 of the paper).
 
     Args:
-        resize: the length of the shorter side, in pixels, before the window is cut out.
-        image_size: the side of the window, in pixels, at most `resize`.
+        resize: the length of the shorter side, in pixels, before the crop is cut out.
+        image_size: the side of the crop, in pixels, at most `resize`.
 
     Raises:
         ValueError: if a size is out of range.
@@ -30,7 +30,7 @@ class EncodedImages(ABC):
     def __init__(self, resize: int, image_size: int):
         if not 1 <= image_size <= resize:
             raise ValueError(
-                "`image_size` is the side of the window that is cut out of an image "
+                "`image_size` is the side of the crop that is cut out of an image "
                 "whose shorter side was made `resize` pixels long: it must be from 1 "
                 f"to `resize`. Received: image_size={image_size}, resize={resize}."
             )

@@ -25,6 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from sop_keras.files.atomic import replacing, write_atomically
+
 logger = logging.getLogger(__name__)
 
 Arrays = dict[str, np.ndarray]
@@ -104,11 +106,9 @@ def run_units(
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an .npz file, of which no half is ever seen."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
+    with replacing(path) as partial, partial.open("wb") as file:
         # Typed for keyword arguments of its own, that no array here is named after.
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    os.replace(temporary, path)
 
 
 def _read(path: Path) -> Arrays | None:
@@ -133,9 +133,7 @@ def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
                 f"{path.parent} has parts, but no {path.name} that says of what. "
                 "Choose another folder, or delete this one."
             )
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(now, indent=1) + "\n")
-        os.replace(temporary, path)
+        write_atomically(path, json.dumps(now, indent=1) + "\n")
         return
     try:
         then = dict(json.loads(path.read_text()))

@@ -1,0 +1,27 @@
+"""Where a run's data are now, as flags say it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import flags_of
+from absl import flags
+
+from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.settings import flag_of
+from sop_keras.training.saved_run import recorded_files
+
+
+def files_of_run(values: flags.FlagValues, folder: str | os.PathLike[str]) -> DataFiles:
+    """Where a run's data were in training, but for what the flags say otherwise.
+
+    Raises:
+        RunFolderError: if the run's data.json is damaged.
+    """
+    given = {
+        one.name: flags_of.value_of(values, one)
+        for one in flags_of.fields_of(DataFiles)
+        if flags_of.is_given(values, flag_of(one))
+    }
+    return dataclasses.replace(recorded_files(folder), **given)

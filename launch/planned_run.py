@@ -1,0 +1,59 @@
+"""A run as it was asked for, before TensorFlow is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.training.execution import Execution
+from sop_keras.training.experiment import Experiment
+from sop_keras.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from sop_keras.training.run import Run
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """What a run will be, and the folder that may hold it.
+
+    Args:
+        experiment: the settings.
+        folder: where its files go.
+        files: where its data set is.
+        execution: how it is computed.
+
+    Raises:
+        RunFolderError: if the folder holds a run of other settings, or damaged files.
+    """
+
+    experiment: Experiment
+    folder: Path
+    files: DataFiles
+    execution: Execution
+
+    def __post_init__(self) -> None:
+        self._own_files.check()
+
+    @property
+    def _own_files(self) -> RunFolder:
+        return RunFolder(self.folder, self.experiment, self.files)
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The run's result, or None while it is not complete."""
+        return self._own_files.result
+
+    def make(self, strategy: tf.distribute.Strategy | None = None) -> Run:
+        """The run itself; TensorFlow is imported.
+
+        Args:
+            strategy: as `Run` takes it. Defaults to `None`: made when training starts.
+        """
+        from sop_keras.training.run import Run
+
+        return Run(self.experiment, self.folder, self.files, self.execution, strategy)

@@ -1,0 +1,134 @@
+"""What a method does before an epoch: its schedule, and its look at all examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from sop_keras.core.method import Look, Method
+from sop_keras.core.prediction import network_predictors
+
+# Before the first epoch, and between two.
+_NO_EPOCH = -1
+_BATCH_SIZE = 256
+
+
+class EpochHooks(keras.callbacks.Callback):
+    """Calls the parts of a method that belong to epochs.
+
+    The numbers of its schedule are variables of the model. So is the epoch that a look
+    was taken before: a training that is resumed inside of an epoch goes on with the
+    rows that were written at its begin.
+
+    Args:
+        model: the `NoisyLabelModel` whose method it is.
+    """
+
+    def __init__(self, model: Any):
+        super().__init__()
+        self._owner, method = model, model.method
+        self._data: Any = None
+        self._epochs = 1
+        self.scheduled = {
+            name: _scalar(model, name, value, "float32")
+            for name, value in method.schedule(0, 1).items()
+        }
+        self.looks = type(method).before_epoch is not Method.before_epoch
+        self._looked_before = None
+        if self.looks:
+            self._looked_before = _scalar(model, "looked_before", _NO_EPOCH, "int32")
+
+    def callbacks(
+        self, scan_data: Any, x: Any, y: Any, epochs: int
+    ) -> list[keras.callbacks.Callback]:
+        """What `fit` calls at epochs: this, or nothing where the method has no need.
+
+        Args:
+            scan_data: a stream to look at, or None: x and y.
+            x: what is trained on: arrays, in one view, or a stream.
+            y: for arrays, their labels and ids; None for a stream.
+            epochs: of the whole training.
+
+        Raises:
+            ValueError: if the method looks at all examples, and they are a stream.
+        """
+        self._epochs = epochs
+        if self.looks:
+            if scan_data is None and y is None:
+                raise ValueError(
+                    f"{type(self._owner.method).__name__} looks at all examples before "
+                    "an epoch, and a stream that is trained on cannot be looked at in "
+                    "between. Pass fit(..., scan_data=...): a stream of "
+                    '`(x, {"label": y, "index": i})`, each example once, unaugmented.'
+                )
+            self._data = (x, y) if scan_data is None else (scan_data, None)
+        return [self] if self.scheduled or self.looks else []
+
+    def set_model(self, model: Any) -> None:
+        """Leave the model as it is: it owns this."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Set the schedule, and look where the method wants to."""
+        method = self._owner.method
+        for name, value in method.schedule(epoch, self._epochs).items():
+            self.scheduled[name].assign(value)
+        if self._looked_before is None:
+            return
+        if int(ops.convert_to_numpy(self._looked_before)) == epoch:
+            return
+        if method.looks_before(epoch):
+            self._look(epoch)
+        self._looked_before.assign(epoch)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """The next epoch may have the same number, in another call of `fit`."""
+        if self._looked_before is not None:
+            self._looked_before.assign(_NO_EPOCH)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Let go of the data."""
+        self._data = None
+
+    def _look(self, epoch: int) -> None:
+        model, (x, y) = self._owner, self._data
+        predictors = network_predictors(model)
+        ids, labels, log_probs = [], [], []
+        for inputs, given, index in model.lookup_batches(x, y, _BATCH_SIZE):
+            ids.append(index)
+            labels.append(given)
+            log_probs.append([model.log_probs(one(inputs)) for one in predictors])
+        all_ids, all_labels = np.concatenate(ids), np.concatenate(labels)
+        of_networks = tuple(map(np.concatenate, zip(*log_probs, strict=True)))
+        rows = {
+            name: ops.convert_to_numpy(values)
+            for name, values in model.tables.rows(all_ids).items()
+        }
+        places = np.arange(len(all_ids))
+        look = Look(
+            epoch=epoch,
+            ids=all_ids,
+            labels=all_labels,
+            log_probs=of_networks,
+            losses=tuple(-one[places, all_labels] for one in of_networks),
+            rows=rows,
+            state={n: ops.convert_to_numpy(one) for n, one in model.shared.items()},
+        )
+        for name, values in model.method.before_epoch(look).items():
+            if name in model.shared:
+                model.shared[name].assign(values)
+            else:
+                model.tables.write(name, all_ids, values)
+
+
+def _scalar(model: Any, name: str, value: float, dtype: str) -> keras.Variable:
+    return model.add_weight(
+        name=name,
+        shape=(),
+        dtype=dtype,
+        initializer=keras.initializers.Constant(value),
+        trainable=False,
+        autocast=False,
+    )

@@ -1,0 +1,205 @@
+"""Example tables: the small variables that every training example owns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from sop_keras.core import sparse_variable
+
+_ROWS_AT_ONCE = 65_536
+
+# Rows of the tables, or what examples bring for them, by the tables' names.
+Rows = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A variable of which every training example owns a row, float32.
+
+    Args:
+        name: what rows are called in the method's parts.
+        columns: the length of a row, at least 1.
+        std: rows start as draws from N(0, std^2). Defaults to `None`: they
+            all start as `initial`.
+        initial: a number. Defaults to `0.0`.
+    """
+
+    name: str
+    columns: int
+    std: float | None = None
+    initial: float = 0.0
+
+
+class ExampleTables(keras.layers.Layer):
+    """A method's tables, changed a few rows at a time.
+
+    A step touches the rows of its batch alone: O(batch_size x columns) in time and
+    extra memory, whatever `num_examples` is. Nothing that passes over a table (a dense
+    gradient, a constraint, an average, weight decay) exists here. The variables are not
+    among the model's trainable ones, so that no optimizer takes them for weights of a
+    network; they are saved with the model like every other variable.
+
+    Under a tf.distribute strategy every replica holds the whole tables, unless `device`
+    says otherwise, and takes the updates of all replicas' rows: the copies stay equal.
+
+    Args:
+        tables: what they are, in the order in which they are drawn and saved.
+        num_examples: the number of rows, N.
+        seed: of first values that are drawn: an integer, or None for Keras' global
+            seed. Defaults to `None`.
+        device: `"cpu"` for tables in the host's memory, which all replicas of this
+            process share: of tables larger than a GPU's memory, only the rows of the
+            batch cross. Defaults to `None`: where the network is, on every replica.
+
+    Attributes:
+        Each table under its own name: a float32 variable, shape
+        `(num_examples, columns)`.
+    """
+
+    def __init__(
+        self,
+        tables: Sequence[Table],
+        num_examples: int,
+        seed: int | None = None,
+        device: str | None = None,
+        **kwargs: Any,
+    ):
+        # float32 under any dtype policy: 1e-8 squared is 0 in float16.
+        super().__init__(**{**kwargs, "dtype": "float32", "trainable": False})
+        self.num_examples = num_examples
+        self.device = device
+        self.table_names = tuple(table.name for table in tables)
+        for table in tables:
+            setattr(self, table.name, self._add_table(table))
+        drawn = [table for table in tables if table.std is not None]
+        if drawn:
+            # One generator for all: a seed twice would give two tables equal draws.
+            seeds = keras.random.SeedGenerator(seed)
+            for table in drawn:
+                self._draw(table, seeds)
+        self.built = True
+
+    def rows(self, ids: Any) -> dict[str, Any]:
+        """The rows of every table at `ids`, `(n, columns)` each, by name."""
+        return {
+            name: sparse_variable.gather(variable, ids)
+            for name, variable in self.by_name().items()
+        }
+
+    def by_name(self) -> dict[str, keras.Variable]:
+        """The variables by their names, in their order."""
+        return {name: getattr(self, name) for name in self.table_names}
+
+    def update(
+        self,
+        ids: Any,
+        brought: Rows,
+        updated: Callable[[Rows, Rows], Rows],
+        average: bool = False,
+    ) -> None:
+        """Change the rows of a batch.
+
+        What equal ids bring is summed first, or averaged: one update a row. An example
+        that brings something that is not finite (the network overflowed on it) brings
+        nothing: a NaN would stay in the table for ever, where the network's own
+        optimizer recovers (Keras' LossScaleOptimizer skips such a step).
+
+        Args:
+            ids: integers, shape `(n,)`, all in `[0, num_examples)`: checked where the
+                data come in, because XLA drops assertions and clamps gathers.
+            brought: what each example brings for some of the tables' rows, `(n,
+                columns)` by name.
+            updated: gives the new rows of old ones and what was brought; those of the
+                tables that it does not name stay.
+            average: whether equal ids are averaged, not summed; their rows then stay as
+                they are where nothing was brought. Defaults to `False`.
+        """
+        is_finite = _are_finite(brought)
+        brought = {name: ops.where(is_finite, b, 0.0) for name, b in brought.items()}
+        segments = first_positions(ids)
+        brought = {name: _sum_segments(b, segments) for name, b in brought.items()}
+        old = self.rows(ids)
+        if average:
+            count = _sum_segments(ops.cast(is_finite, "float32"), segments)
+            brought = {name: b / ops.maximum(count, 1.0) for name, b in brought.items()}
+        new = updated(old, brought)
+        if average:
+            new = {name: ops.where(count > 0, r, old[name]) for name, r in new.items()}
+        for name, rows in new.items():
+            sparse_variable.scatter(self.by_name()[name], ids, rows)
+
+    def write(self, name: str, ids: Any, values: Any) -> None:
+        """Write rows of one table as they are, a chunk at a time.
+
+        Args:
+            name: of the table.
+            ids: integers, shape `(n,)`, none twice.
+            values: shape `(n, columns)`, or `(n,)` for one column.
+
+        Raises:
+            ValueError: for a table that there is not.
+        """
+        if name not in self.table_names:
+            raise ValueError(
+                f"There is no table {name!r} to write to, only: "
+                f"{', '.join(self.table_names) or 'none'}."
+            )
+        variable = self.by_name()[name]
+        values = np.asarray(values, np.float32).reshape(len(ids), variable.shape[1])
+        for start in range(0, len(ids), _ROWS_AT_ONCE):
+            chunk = slice(start, start + _ROWS_AT_ONCE)
+            sparse_variable.scatter(
+                variable,
+                ops.convert_to_tensor(ids[chunk]),
+                ops.convert_to_tensor(values[chunk]),
+            )
+
+    def _add_table(self, table: Table) -> keras.Variable:
+        def add() -> keras.Variable:
+            return self.add_weight(
+                name=table.name,
+                shape=(self.num_examples, table.columns),
+                dtype="float32",
+                initializer=keras.initializers.Constant(table.initial),
+                trainable=False,
+                autocast=False,
+            )
+
+        return add() if self.device is None else sparse_variable.on_host(add)
+
+    def _draw(self, table: Table, seeds: keras.random.SeedGenerator) -> None:
+        variable = getattr(self, table.name)
+        # In pieces: the usual initializer would need several times the table.
+        for start in range(0, self.num_examples, _ROWS_AT_ONCE):
+            stop = min(start + _ROWS_AT_ONCE, self.num_examples)
+            shape = (stop - start, table.columns)
+            draws = keras.random.normal(shape, stddev=table.std, seed=seeds)
+            sparse_variable.scatter(variable, ops.arange(start, stop), draws)
+
+
+def first_positions(ids: Any) -> Any:
+    """A number for every distinct id: its first position among the sorted ids."""
+    return ops.searchsorted(ops.sort(ids), ids)
+
+
+def _are_finite(brought: Rows) -> Any:
+    """Which examples bring finite values alone, bool `(n, 1)`."""
+    finite = [
+        ops.all(ops.isfinite(b), axis=-1, keepdims=True) for b in brought.values()
+    ]
+    all_finite = finite[0]
+    for one in finite[1:]:
+        all_finite = ops.logical_and(all_finite, one)
+    return all_finite
+
+
+def _sum_segments(values: Any, segments: Any) -> Any:
+    """Replace every row by the sum of the rows in its segment."""
+    sums = ops.segment_sum(values, segments, num_segments=ops.shape(values)[0])
+    return ops.take(sums, segments, axis=0)

@@ -1,0 +1,349 @@
+"""What a method is to the step that all share: pure parts, and what they are given.
+
+A method never sees replicas, loss scales, optimizers or Keras' training loop. Its parts
+are functions of arrays; tables, their checkpoints, exact restart, replicas, the host's
+memory, mixed precision and several steps in an execution come with `NoisyLabelModel`.
+docs/methods.md writes one step by step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from sop_keras.core.example_tables import ExampleTables, Table
+from sop_keras.core.scan import PredictionScan
+
+# A backend tensor, or anything that keras.ops turns into one.
+Tensor = Any
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch as a method sees it: n examples, K classes.
+
+    Args:
+        views: the inputs: one view, or as many as the method's `num_views`.
+        given_labels: the labels as they came: integers `(n,)` or one-hot `(n, K)`; of
+            a mixed batch, its `labels`.
+        labels: the same, one-hot, float32 `(n, K)`.
+        ids: integers, `(n,)`.
+        weights: a factor on each example's losses, `(n, 1)`; None for 1.
+        size: how many examples the step of the networks takes the mean of, a float32
+            scalar. The gradient of a row is divided by it.
+        mean: the mean of `(n, K)` over all examples that the step takes, `(K,)`;
+            gradients pass through it.
+        gather: the values of all examples that the step takes, `(n, ...)` of each part
+            in which a batch is trained on: what is chosen or paired within a batch is
+            chosen within the whole.
+        places: gives where this part's examples are among them, integers `(n,)`.
+        step: how many batches there have been, an integer scalar: a key of draws.
+        scheduled: the numbers of the method's `schedule` in this epoch, by name.
+        state: the method's own variables, by name.
+    """
+
+    views: tuple[Any, ...]
+    given_labels: Tensor
+    labels: Tensor
+    ids: Tensor
+    weights: Tensor | None
+    size: Tensor
+    mean: Callable[[Tensor], Tensor]
+    gather: Callable[[Tensor], Tensor]
+    places: Callable[[], Tensor]
+    step: Tensor
+    scheduled: Mapping[str, Tensor] = field(default_factory=dict)
+    state: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def mean_loss(self, values: Tensor) -> Tensor:
+        """The mean of a loss of each example, `(n,)`; weights leave the divisor.
+
+        Of an empty batch, as a replica may have one, it is 0.
+        """
+        return mean_loss(values, self.weights)
+
+
+def mean_loss(values: Tensor, weights: Tensor | None = None) -> Tensor:
+    """As `Batch.mean_loss`, for weights of shape `(n, 1)` or None."""
+    if weights is not None:
+        values = values * weights[:, 0]
+    count = ops.cast(ops.shape(values)[0], "float32")
+    return ops.sum(values) / ops.maximum(count, 1.0)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a network says of a batch, float32, `(n, K)` each.
+
+    Args:
+        views: its outputs for each view.
+        probs: its probabilities for the first view.
+        predictions: onehot(argmax) of the first view.
+        from_logits: whether its outputs are logits (True) or probabilities.
+    """
+
+    views: tuple[Tensor, ...]
+    probs: Tensor
+    predictions: Tensor
+    from_logits: bool
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a method is shown of all examples before an epoch.
+
+    Args:
+        epoch: that is about to begin, from 0.
+        ids: of the examples, int64 `(n,)`.
+        labels: their given labels, int64 `(n,)`.
+        log_probs: of each network, under the view of evaluation, float32 `(n, K)`.
+        losses: the cross entropy of each given label by each network, `(n,)`.
+        rows: the rows of every table, `(n, columns)`, by name.
+        state: the method's own variables, by name.
+    """
+
+    epoch: int
+    ids: np.ndarray
+    labels: np.ndarray
+    log_probs: tuple[np.ndarray, ...]
+    losses: tuple[np.ndarray, ...]
+    rows: Mapping[str, np.ndarray]
+    state: Mapping[str, np.ndarray]
+
+
+class Method:
+    """The parts of a method that trains on wrong labels.
+
+    A method is a frozen dataclass of its hyper-parameters that derives from this class,
+    registered with Keras so that a saved model finds it. It overrides the parts it has.
+
+    Attributes:
+        num_networks: how many networks it trains, 1 or 2.
+        loss_sees_updated_rows: whether rows are updated before the loss sees them.
+        averages_equal_ids: whether what equal ids of a batch bring to their row is
+            averaged, not summed.
+        finds_label_issues: whether `scores` tells wrong labels from right ones.
+        tables_kind: the class of its tables; saved files name it.
+        views_help: what a user is told who gives two views where one is taken.
+        pairs_help: what one is told who does not give the two that training takes.
+    """
+
+    num_networks: int = 1
+    loss_sees_updated_rows: bool = False
+    averages_equal_ids: bool = False
+    finds_label_issues: bool = False
+    tables_kind: type[ExampleTables] = ExampleTables
+    views_help: str = (
+        "This method takes one view, such as the weak one of each pair: "
+        "dataset.map(lambda x, y: (x[0], y))."
+    )
+    pairs_help: str = "With this method, every example is trained on in two views."
+
+    @property
+    def num_views(self) -> int:
+        """How many views of each example a step trains on, 1 or 2."""
+        return 1
+
+    @property
+    def loss_parts(self) -> tuple[str, ...]:
+        """The names of the parts that `loss` gives: metrics of `fit`."""
+        return ()
+
+    @property
+    def row_rates(self) -> Mapping[str, Any]:
+        """The learning rates of tables that descend along a gradient, by name.
+
+        Numbers, LearningRateSchedules, or plain `keras.optimizers.SGD`.
+        """
+        return {}
+
+    def tables(self, num_classes: int) -> tuple[Table, ...]:
+        """What every example owns."""
+        return ()
+
+    def state(self, num_classes: int) -> Mapping[str, np.ndarray]:
+        """First values of variables that all examples share, by name."""
+        return {}
+
+    def check(self, num_classes: int) -> None:
+        """Check the hyper-parameters against the number of classes.
+
+        Raises:
+            ValueError: if they cannot be.
+        """
+
+    def begin(
+        self,
+        labels: np.ndarray | None,
+        num_classes: int,
+        state: Mapping[str, np.ndarray],
+    ) -> Mapping[str, np.ndarray]:
+        """Look at all given labels before they are trained on.
+
+        Args:
+            labels: those of `fit` on arrays; None where they are not known in advance.
+            num_classes: K.
+            state: the values of the shared variables.
+
+        Returns:
+            New values for some of them.
+
+        Raises:
+            ValueError: if the method needs labels that it was not given.
+        """
+        return {}
+
+    def schedule(self, epoch: int, epochs: int) -> Mapping[str, float]:
+        """Numbers that hold in an epoch, by name; always the same names.
+
+        Args:
+            epoch: from 0.
+            epochs: of the whole training, in however many calls of `fit` it is done.
+        """
+        return {}
+
+    def looks_before(self, epoch: int) -> bool:
+        """Whether `before_epoch` is to be called before this epoch, from 0.
+
+        A look costs a prediction of all examples.
+        """
+        return False
+
+    def before_epoch(self, look: Look) -> Mapping[str, np.ndarray]:
+        """Look at all examples before an epoch.
+
+        Returns:
+            New values for the rows of some tables, `(n, columns)` or `(n,)` by name, in
+            the order of `look.ids`: among them what each example is for in the coming
+            epoch, for the loss to see. And for some of the variables of `state`.
+        """
+        return {}
+
+    def mix(self, batch: Batch, rows: Mapping[str, Tensor]) -> Batch:
+        """The batch to train on in place of this one.
+
+        Views, labels and weights may be others, and of more examples; ids stay, those
+        of the first n. What is recorded, counted by the metrics of `compile` and
+        brought for rows is of these n, under the labels that were given.
+
+        Args:
+            batch: as it came.
+            rows: its rows of every table.
+        """
+        return batch
+
+    def loss(
+        self, outputs: Any, rows: Mapping[str, Tensor], batch: Batch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the networks minimise.
+
+        Args:
+            outputs: an `Outputs`, or one of each network.
+            rows: the batch's rows of every table, constants.
+            batch: the batch.
+
+        Returns:
+            The objective, a scalar, and its parts, by names of `loss_parts`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no loss.")
+
+    def row_steps(
+        self, outputs: Any, rows: Mapping[str, Tensor], batch: Batch
+    ) -> Mapping[str, Tensor]:
+        """What each example brings for its rows, `(n, columns)` by name.
+
+        For tables of `row_rates`, the gradient of what the rows minimise.
+        """
+        return {}
+
+    def row_losses(
+        self, outputs: Any, rows: Mapping[str, Tensor], batch: Batch
+    ) -> dict[str, Tensor]:
+        """What rows minimise beside `loss`, to be shown: by names of `loss_parts`."""
+        return {}
+
+    def updated_rows(
+        self,
+        rows: Mapping[str, Tensor],
+        steps: Mapping[str, Tensor],
+        rates: Mapping[str, Tensor],
+    ) -> Mapping[str, Tensor]:
+        """New rows, of what all examples of the batch bring for them.
+
+        Args:
+            rows: as they are.
+            steps: the sum (or the mean) of what `row_steps` gave, of equal ids.
+            rates: the learning rates of this step, by the names of `row_rates`.
+        """
+        return {}
+
+    def evaluation_loss(
+        self, outputs: Tensor, given_labels: Tensor, labels: Tensor, from_logits: bool
+    ) -> Tensor:
+        """The loss of each example in evaluation, `(n,)`: the plain cross entropy.
+
+        Args:
+            outputs: the network's, float32 `(n, K)`.
+            given_labels: as of `Batch`.
+            labels: likewise.
+            from_logits: whether the outputs are logits.
+        """
+        return keras.losses.categorical_crossentropy(
+            labels, outputs, from_logits=from_logits
+        )
+
+    def scores(
+        self,
+        log_probs: np.ndarray,
+        rows: Mapping[str, np.ndarray],
+        labels: np.ndarray,
+    ) -> dict[str, np.ndarray]:
+        """What is said of given labels, by column of the table of label issues.
+
+        Args:
+            log_probs: the network's, `(n, K)`.
+            rows: of every table.
+            labels: the given labels, integers `(n,)`.
+
+        Returns:
+            `suggested_label`, `label_quality`, `noise_score`, `(n,)` each.
+        """
+        raise NotImplementedError(f"{type(self).__name__} finds no label issues.")
+
+    def doubt(self, noise_scores: np.ndarray) -> str | None:
+        """What to say where `noise_score` of all examples cannot be trusted."""
+        return None
+
+    def scan(self, labels: np.ndarray, num_classes: int) -> PredictionScan:
+        """What looks at all rows after an epoch, for those who watch.
+
+        Args:
+            labels: the given labels of all examples that are looked at, `(n,)`.
+            num_classes: K.
+        """
+        return PredictionScan(labels)
+
+    def get_config(self) -> dict[str, Any]:
+        """The hyper-parameters, as Keras saves them."""
+        return {
+            one.name: keras.saving.serialize_keras_object(getattr(self, one.name))
+            for one in dataclasses.fields(self)  # type: ignore[arg-type]
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """A method of these hyper-parameters."""
+        return cls(
+            **{
+                name: keras.saving.deserialize_keras_object(value)
+                if isinstance(value, dict)
+                else value
+                for name, value in config.items()
+            }
+        )

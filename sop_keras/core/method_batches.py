@@ -1,0 +1,135 @@
+"""What the step of a method is given of the data, and what the networks say of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+from keras import ops
+
+from sop_keras.core.data_errors import DataError
+from sop_keras.core.example_tables import Rows
+from sop_keras.core.global_batch import GlobalBatch
+from sop_keras.core.method import Batch, Method, Outputs
+from sop_keras.core.networks import Networks
+from sop_keras.core.training_data import unpack
+from sop_keras.core.views import check_view, check_views, count_inputs
+
+
+class MethodBatches(Networks):
+    """A model whose batches are a method's: its views, mixed as it wants them.
+
+    Attributes:
+        method: the method.
+        shared: its own variables, by name.
+        from_logits: whether the networks give logits.
+    """
+
+    method: Method
+    shared: dict[str, keras.Variable]
+    from_logits: bool
+    _hooks: Any
+    _trained_inputs: int | None = None
+
+    @property
+    def _mixes(self) -> bool:
+        return type(self.method).mix is not Method.mix
+
+    def _unpacked(self, data: Any) -> tuple[Batch, GlobalBatch]:
+        """A replica's part of a batch, as a method sees it, and the whole."""
+        x, given_labels, ids, sample_weight = unpack(data)
+        labels = self._one_hot(given_labels)
+        whole = GlobalBatch(ops.shape(labels)[0])
+        batch = Batch(
+            views=x if self.method.num_views > 1 else (x,),
+            given_labels=given_labels,
+            labels=labels,
+            ids=ids,
+            weights=column(sample_weight),
+            size=whole.size * self._accumulated_batches,
+            mean=whole.mean,
+            gather=whole.gather,
+            places=whole.places,
+            step=self._num_batches(),
+            scheduled=self._hooks.scheduled,
+            state=self.shared,
+        )
+        return batch, whole
+
+    def _mixed(
+        self, given: Batch, rows: Rows, whole: GlobalBatch
+    ) -> tuple[Batch, GlobalBatch]:
+        """What the method makes of a batch to train on, and the whole of that."""
+        if not self._mixes:
+            return given, whole
+        batch = self.method.mix(given, rows)
+        whole = GlobalBatch(ops.shape(batch.labels)[0])
+        is_relabelled = batch.labels is not given.labels
+        batch = dataclasses.replace(
+            batch,
+            given_labels=batch.labels if is_relabelled else given.given_labels,
+            ids=given.ids,
+            size=whole.size * self._accumulated_batches,
+            mean=whole.mean,
+            gather=whole.gather,
+            places=whole.places,
+        )
+        return batch, whole
+
+    def _outputs(self, batch: Batch) -> Any:
+        """What the network says of the batch, or each of the networks."""
+        outputs = tuple(
+            Outputs(
+                views=views,
+                probs=ops.softmax(views[0], axis=-1) if self.from_logits else views[0],
+                predictions=self._one_hot(ops.argmax(views[0], axis=-1)),
+                from_logits=self.from_logits,
+            )
+            for views in self._views_through_networks(batch.views)
+        )
+        return outputs if len(outputs) > 1 else outputs[0]
+
+    def _check_inputs(self, x: Any, training: bool) -> Any:
+        if not training:
+            return self._check_view(x)
+        if self.method.num_views > 1:
+            x = check_views(x, self.backbone, self.method.pairs_help)
+            self._trained_inputs = count_inputs(x[0])
+        else:
+            check_view(x, self.backbone, self.method.views_help)
+            self._trained_inputs = count_inputs(x)
+        return x
+
+    def _check_view(self, x: Any) -> Any:
+        help_text = self.method.views_help
+        return check_view(x, self.backbone, help_text, self._trained_inputs)
+
+    def _before_training(self, labels: Any, validation_split: float = 0.0) -> None:
+        if validation_split and self.method.num_views > 1:
+            raise DataError(
+                "`validation_split` would set pairs of views aside, but evaluation "
+                "takes one. Pass validation_data=(x, y) of images as they are."
+            )
+        if labels is not None:  # as Keras splits
+            labels = labels[: int(len(labels) * (1.0 - validation_split))]
+        state = {n: ops.convert_to_numpy(one) for n, one in self.shared.items()}
+        for name, value in self.method.begin(labels, self.num_classes, state).items():
+            self.shared[name].assign(value)
+
+    def _one_view(self, inputs: Any) -> Any:
+        # The views differ in nothing that a weight depends on.
+        return inputs[0] if self.method.num_views > 1 else inputs
+
+    def _one_hot(self, labels: Any) -> Any:
+        if len(labels.shape) == 2 and labels.shape[1] == self.num_classes:
+            return ops.cast(labels, "float32")
+        labels = ops.cast(ops.reshape(labels, (-1,)), "int32")
+        return ops.one_hot(labels, self.num_classes, dtype="float32")
+
+
+def column(sample_weight: Any) -> Any:
+    """Weights as a column, float32 `(n, 1)`; None stays."""
+    if sample_weight is None:
+        return None
+    return ops.reshape(ops.cast(sample_weight, "float32"), (-1, 1))

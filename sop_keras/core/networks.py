@@ -1,0 +1,188 @@
+"""The networks that a method trains, each with its optimizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from sop_keras.core import arguments
+from sop_keras.core.global_batch import GlobalBatch
+from sop_keras.core.gradient_norms import global_norm, unscaled
+from sop_keras.core.indexed_model import IndexedModel
+from sop_keras.core.views import join_views
+
+
+class Networks(IndexedModel):
+    """A model of one network, or of two that start apart and follow one schedule.
+
+    Attributes:
+        backbone: the network that predicts.
+        peer: the second one; None where there is one alone.
+    """
+
+    peer: keras.layers.Layer | None = None
+    peer_optimizer: Any = None
+
+    # Methods, not properties: Keras would save what a property lists under its name.
+
+    def networks(self) -> tuple[keras.layers.Layer, ...]:
+        """The backbone, and the peer where there is one."""
+        return (self.backbone,) if self.peer is None else (self.backbone, self.peer)
+
+    def network_optimizers(self) -> tuple[Any, ...]:
+        """One for each network."""
+        return (self.optimizer, self.peer_optimizer)[: len(self.networks())]
+
+    def compile(self, optimizer: Any = "rmsprop", **kwargs: Any) -> None:
+        """As `DistributedModel.compile`; a second network gets an optimizer like it."""
+        super().compile(optimizer=optimizer, **kwargs)
+        if self.peer is not None:
+            kind = type(self.optimizer)
+            self.peer_optimizer = kind.from_config(self.optimizer.get_config())
+
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """As `IndexedModel.fit`; a second network's optimizer ends like the first's."""
+        history = super().fit(*args, **kwargs)
+        if self.peer is not None:
+            self.peer_optimizer.finalize_variable_values(self.peer.trainable_weights)
+        return history
+
+    def _set_networks(
+        self, backbone: keras.layers.Layer, peer: keras.layers.Layer | None, count: int
+    ) -> None:
+        self.backbone = backbone
+        if count == 1:
+            if peer is not None:
+                raise ValueError(
+                    "`peer` is the second network of methods that train two; this one "
+                    "trains one. Leave it out."
+                )
+            return
+        if peer is None:
+            peer = _clone(backbone)
+        if peer is backbone:
+            raise ValueError(
+                "`peer` is the backbone itself. Two networks must be two objects: "
+                "leave it out for a clone with first weights of its own."
+            )
+        arguments.check_backbone(peer, self.num_classes, self.from_logits)
+        self.peer = peer
+
+    def _build_on(self, inputs: Any) -> None:
+        super()._build_on(inputs)
+        if self.peer is not None and not self.peer.built:
+            self.peer(inputs)
+
+    def _build_optimizer(self) -> None:
+        # Keras would find nothing to restore its state into, and drop it silently.
+        if not (self.compiled and self.built):
+            return
+        for network, optimizer in zip(
+            self.networks(), self.network_optimizers(), strict=True
+        ):
+            if optimizer is not None and not optimizer.built:
+                if network is self.peer:
+                    self._exclude_alike()
+                optimizer.build(network.trainable_variables)
+
+    def _exclude_alike(self) -> None:
+        """Leave out of the peer's weight decay what the backbone's leaves out."""
+        own, other = (
+            getattr(one, "inner_optimizer", one) for one in self.network_optimizers()
+        )
+        if own.weight_decay is None:
+            return
+        first, second = (network.trainable_variables for network in self.networks())
+        pairs = zip(first, second, strict=True)
+        excluded = [theirs for ours, theirs in pairs if not own._use_weight_decay(ours)]
+        other.exclude_from_weight_decay(var_list=excluded)
+
+    def _views_through_networks(self, views: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """Each network's outputs for every view, float32; it sees one batch."""
+        joined = join_views(views)
+        found = []
+        for network in self.networks():
+            # The model itself checks what it is given, and calls the backbone.
+            called = self if network is self.backbone else network
+            outputs = called(joined, training=True)
+            if self.from_logits:
+                arguments.warn_of_probabilities(network, outputs)
+            outputs = ops.cast(outputs, "float32")
+            split = [outputs] if len(views) == 1 else ops.split(outputs, len(views))
+            found.append(tuple(split))
+        return found
+
+    def _with_regularization(self, loss: Any) -> Any:
+        """The loss and the networks' own: those of regularizers and activities."""
+        for extra_loss in self.losses:
+            loss = loss + ops.cast(extra_loss, "float32")
+        return loss
+
+    def _scaled(self, loss: Any, whole: GlobalBatch) -> list[Any]:
+        """A replica's share of the loss, as each network's optimizer scales it."""
+        share = whole.share(loss)
+        return [optimizer.scale_loss(share) for optimizer in self.network_optimizers()]
+
+    def _step_networks(self, tape: Any, losses: list[Any], whole: GlobalBatch) -> None:
+        """Step each network by the gradient of the whole batch's loss."""
+        for place, (network, optimizer, loss) in enumerate(
+            zip(self.networks(), self.network_optimizers(), losses, strict=True)
+        ):
+            weights = network.trainable_weights
+            if not weights:
+                continue
+            gradients = tape.gradient(loss, weights)
+            if place == 0 and whole.num_replicas == 1:
+                # Else, each replica knows its own part alone.
+                self._track_norm("gradient_norm", gradients, is_scaled=True)
+            elif place:
+                self._share_rate(optimizer)
+            self._apply_gradients(optimizer, gradients, weights, whole)
+
+    def _share_rate(self, optimizer: Any) -> None:
+        """Have the peer's optimizer learn at the rate of the backbone's."""
+        own = getattr(optimizer, "inner_optimizer", optimizer)
+        if isinstance(own._learning_rate, keras.Variable):
+            own._learning_rate.assign(self.optimizer.learning_rate)
+
+    @property
+    def _accumulated_batches(self) -> int:
+        optimizer: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        return optimizer.gradient_accumulation_steps or 1
+
+    def _num_batches(self) -> Any:
+        """How many there have been, also of those that accumulate: a copy."""
+        optimizer: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        return ops.cast(optimizer._iterations, "int64")
+
+    def _track_norm(self, name: str, gradients: Any, is_scaled: bool = False) -> None:
+        if name not in self._parts:
+            return
+        norm = global_norm(gradients)
+        if is_scaled:
+            norm = unscaled(norm, self.optimizer)
+        is_finite = ops.cast(ops.isfinite(norm), "float32")
+        self._parts[name].update_state(
+            ops.where(ops.isfinite(norm), norm, 0.0), sample_weight=is_finite
+        )
+
+
+def _clone(backbone: keras.layers.Layer) -> keras.layers.Layer:
+    if not isinstance(backbone, keras.Model) or not backbone.built:
+        raise ValueError(
+            "This method trains two networks. A backbone that is not a built "
+            "keras.Model cannot be cloned: pass the second network as `peer`."
+        )
+    peer = keras.models.clone_model(backbone)
+    pairs = zip(backbone.trainable_weights, peer.trainable_weights, strict=True)
+    # Biases and scales start alike in any two networks; seeded ones in all weights.
+    if all(np.array_equal(one.numpy(), other.numpy()) for one, other in pairs):
+        raise ValueError(
+            "This method trains two networks, and a clone of the backbone starts with "
+            "the same weights, because its initializers have seeds. Pass a network of "
+            "other seeds as `peer`."
+        )
+    return peer

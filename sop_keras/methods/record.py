@@ -1,0 +1,110 @@
+"""Records: what is known of a method before Keras is imported.
+
+A method is two files of this folder: `NAME.py` with its mathematics, and
+`NAME_record.py` with its `RECORD`: name, title, and a dataclass of its settings. All
+that a launcher, a run's folder or a report must know of a method is in the record.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sop_keras.settings import check_settings
+
+
+@dataclass(frozen=True)
+class MethodSettings:
+    """The hyper-parameters of a method in a run; made of fields by `setting`.
+
+    Raises:
+        ValueError: for a value that its field does not allow.
+    """
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    @property
+    def second_view(self) -> str | None:
+        """The augmentation of a second view; None where there is one view alone."""
+        return None
+
+    def suggested(
+        self, visits: float, batch_size: int, num_classes: int
+    ) -> tuple[dict[str, Any], str]:
+        """Numbers for settings that are None, and what to say of them.
+
+        Args:
+            visits: how often each example is visited, at least 1.
+            batch_size: the whole batch's.
+            num_classes: K.
+
+        Returns:
+            Values by name, empty where no setting is None; and a sentence.
+        """
+        return {}, ""
+
+    def arguments(
+        self, given_labels: np.ndarray, num_classes: int, is_balanced: bool
+    ) -> dict[str, Any]:
+        """The arguments of the method's class.
+
+        Args:
+            given_labels: of the training examples, integers `(n,)`.
+            num_classes: K.
+            is_balanced: whether each epoch has equally many examples of each class.
+        """
+        return dataclasses.asdict(self)
+
+    def doubt(self, noise_scores: np.ndarray) -> str | None:
+        """What to say where the scores of a table of label issues mean little.
+
+        Args:
+            noise_scores: `noise_score` of all examples, `(n,)`, NaN where not known.
+        """
+        return None
+
+
+@dataclass(frozen=True)
+class MethodRecord:
+    """A method as the launcher, runs and reports know it.
+
+    Args:
+        name: of `--method`, and in a run's files.
+        title: as the paper's tables and reports write it.
+        paper: where it was published.
+        settings: the dataclass of its settings.
+        method: its class, as `"module:Class"`.
+        finds_label_issues: whether it tells wrong labels from right ones. Defaults to
+            `True`.
+        noise_score: what the column `noise_score` of its label issues is, as text.
+            Defaults to that of a method that finds none.
+    """
+
+    name: str
+    title: str
+    paper: str
+    settings: type[MethodSettings]
+    method: str
+    finds_label_issues: bool = True
+    noise_score: str = "cross entropy"
+
+    @property
+    def class_name(self) -> str:
+        """The name of its class, as `sop_keras.methods` has it."""
+        return self.method.partition(":")[2]
+
+    def load(self) -> type[Any]:
+        """Its class; Keras is imported."""
+        module, _, name = self.method.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+    def settings_from(self, values: Mapping[str, Any]) -> MethodSettings:
+        """Its settings, out of values by name; others are left out."""
+        names = [one.name for one in dataclasses.fields(self.settings)]
+        return self.settings(**{name: values[name] for name in names if name in values})

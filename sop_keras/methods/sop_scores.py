@@ -1,0 +1,107 @@
+"""How likely a label is wrong by SOP, as functions of arrays.
+
+With p the network's prediction, y the given label and s the estimated noise, the
+probability that the label is right is taken to be
+
+    label_quality = p_y / (p_y + a (1 - p_y)),    a = sqrt(||s||_1).
+
+That is Bayes' rule: p says which class is the true one before the label is looked at;
+a true class is given as y with probability 1 if it is y, and a if it is another. a is
+the length of the example's row, ||(u_y, v_j for j != y)||_2: near 0 as it starts, near
+1 where noise explains the label. Below 1/2, another class with noise is the likelier
+story. Either part alone ranks worse: docs/label_issues.md.
+
+All is computed in logarithms: u and v start at 1e-8, so that s starts at 1e-16 and says
+something long before it is large enough to change a loss.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sop_keras.log_softmax import log_softmax
+
+LEAST_NOISE = 1e-300
+"""The floor of what logarithms are taken of: s is 0 where u and v are."""
+
+# log10 of ||s||_1, of a row that says something by itself.
+_GROWN = -2.0
+
+
+def noise_norm(noise: np.ndarray) -> np.ndarray:
+    """||s||_1, float64 of shape `(n,)`, of s, shape `(n, num_classes)`."""
+    return np.abs(noise.astype(np.float64)).sum(axis=-1)
+
+
+def label_quality(
+    log_given: np.ndarray, log_others: np.ndarray, noise: np.ndarray
+) -> np.ndarray:
+    """The probability that a label is right.
+
+    Args:
+        log_given: log p_y, shape `(n,)`.
+        log_others: log(1 - p_y), likewise.
+        noise: ||s||_1, likewise, not negative.
+
+    Returns:
+        float64, shape `(n,)`, in [0, 1]: the higher, the cleaner.
+    """
+    log_length = np.log(np.maximum(noise, LEAST_NOISE)) / 2
+    odds = np.clip(log_length + log_others - log_given, -700, 700)
+    return 1.0 / (1.0 + np.exp(odds))
+
+
+def score_labels(
+    log_probs: np.ndarray, noise: np.ndarray, labels: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What is said of some labels, by column of the table of label issues.
+
+    The suggested label is the class other than the given one with the largest
+    p_j sqrt|v_j|: |v_j| grows by a factor each time the network predicts j, so that it
+    remembers all of the training where p_j is its last word.
+
+    Args:
+        log_probs: log p, shape `(n, num_classes)`, at least 2 classes.
+        noise: s of the same examples, shape `(n, num_classes)`.
+        labels: the given labels, integers `(n,)`.
+
+    Returns:
+        Arrays `(n,)`: `suggested_label`, `label_quality` and `noise_score` (log10 of
+        ||s||_1).
+    """
+    log_probs = np.maximum(log_probs.astype(np.float64), np.log(LEAST_NOISE))
+    rows = np.arange(len(labels))
+    log_given = log_probs[rows, labels]
+    others = log_probs.copy()
+    others[rows, labels] = -np.inf
+    # log sum_j exp(l_j) is, for any j, l_j less its log softmax.
+    log_others = others.max(axis=-1) - log_softmax(others).max(axis=-1)
+    norm = noise_norm(noise)
+    log_v = np.log(np.maximum(np.abs(noise.astype(np.float64)), LEAST_NOISE)) / 2
+    suggested = (others + log_v / 2).argmax(axis=-1)
+    return {
+        "suggested_label": suggested,
+        "label_quality": label_quality(log_given, log_others, norm),
+        "noise_score": np.log10(np.maximum(norm, LEAST_NOISE)),
+    }
+
+
+def not_begun(noise_scores: np.ndarray) -> str | None:
+    """What to say where u and v have not grown yet, so that no label can be an issue.
+
+    Args:
+        noise_scores: `noise_score` of all examples, shape `(n,)`; NaN where not known.
+
+    Returns:
+        A warning, or None where some row has grown: ||s||_1 of 0.01 or more.
+    """
+    largest = np.max(noise_scores, initial=-np.inf, where=~np.isnan(noise_scores))
+    if largest >= _GROWN:
+        return None
+    return (
+        f"u and v have hardly grown: the largest ||s||_1 is {10.0**largest:.1g}. "
+        "Either no label is wrong, or the training was too short for its init_std and "
+        "rates to tell, and no label can be marked yet. The order by label_quality can "
+        "still be used (num_issues, issue_rate). Train longer, or raise init_std or "
+        "the rates of u and v: suggest_uv_rates proposes them."
+    )

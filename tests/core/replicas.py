@@ -1,0 +1,366 @@
+"""Train small models on NUMBER replicas (1: without a strategy): NUMBER FOLDER.
+
+A process of its own, because TensorFlow must hear of its logical devices before it
+starts. What came out is written to FOLDER/NUMBER.npz: arrays by name.
+
+All models of a process share one strategy: a second one would give its exchanges the
+keys of the first one's, and the two would wait for each other.
+"""
+
+import contextlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+from mixer import Mixer
+from replica_models import (
+    BATCH_SIZE,
+    EPOCHS,
+    NUM_EXAMPLES,
+    PLUS,
+    Replicas,
+    compile_model,
+    examples,
+    labels_of,
+    method_named,
+    stream,
+)
+from sieve import Sieve
+
+from sop_keras import SOPModel, methods, with_epoch, with_index
+from sop_keras.core.global_batch import GlobalBatch
+from sop_keras.data.batches.pipelines import (
+    evaluation_batches,
+    steps_per_epoch,
+    training_batches,
+)
+from sop_keras.data.batches.shards import BatchShards
+from sop_keras.data.datasets.digits import load_digits
+from sop_keras.monitoring.noise_monitor import NoiseMonitor
+from sop_keras.training.progress import metric_values
+
+# Every pair of a variant, a method and a network is in one of these four.
+CASES_OF_FOUR = (
+    ("paper", "sop", "plain"),
+    ("paper", "sop+", "normalized"),
+    ("reference", "sop", "normalized"),
+    ("reference", "sop+", "plain"),
+)
+
+
+def variants(replicas: Replicas) -> None:
+    """SOP and SOP+, both variants, with and without normalization.
+
+    On 4 replicas, `CASES_OF_FOUR`.
+    """
+    for variant in ("paper", "reference"):
+        for method, options in (("sop", {}), ("sop+", PLUS)):
+            for network in ("plain", "normalized"):
+                if (
+                    replicas.number == 4
+                    and (variant, method, network) not in CASES_OF_FOUR
+                ):
+                    continue
+                model = replicas.model(network != "plain", variant=variant, **options)
+                # A last batch of 1 leaves replicas without an example.
+                data = stream(33 if network == "plain" else 39, method == "sop+")
+                replicas.train(f"{variant} {method} {network}", model, data)
+
+
+def every_method(replicas: Replicas) -> None:
+    """All methods of the library; one of two networks that looks, one that mixes."""
+    found = {name: method_named(name) for name in methods.names()}
+    for name, method in {**found, "sieve": Sieve(), "mixer": Mixer()}.items():
+        model = replicas.model_of(method)
+        if isinstance(method, Sieve):  # whose look needs the examples as arrays
+            weak, _, _, _, _ = examples(NUM_EXAMPLES)
+            labels = labels_of(np.arange(NUM_EXAMPLES))
+            replicas.train(f"method {name}", model, weak, labels, batch_size=BATCH_SIZE)
+        else:
+            data = stream(33, pairs=method.num_views > 1)
+            replicas.train(f"method {name}", model, data)
+
+
+def first_pass(replicas: Replicas) -> None:
+    """Epochs as the data count them, of a backbone that the first batch would build."""
+    epochs: list[int] = []
+
+    def keep(epoch: Any, index: Any) -> Any:
+        epochs.append(int(epoch))
+        return index
+
+    def watch(x: Any, y: Any) -> Any:
+        index = tf.numpy_function(keep, [y["epoch"], y["index"]], tf.int64)
+        return x, {"label": y["label"], "index": tf.ensure_shape(index, [None])}
+
+    weak, _, _, _, _ = examples(NUM_EXAMPLES)
+    labels = labels_of(np.arange(NUM_EXAMPLES))
+    dataset = tf.data.Dataset.from_tensor_slices((weak, labels))
+    dataset = with_epoch(with_index(dataset).batch(BATCH_SIZE)).map(watch)
+    model = replicas.model_of(methods.CrossEntropy(), built=False)
+    replicas.train("first pass", model, dataset, epochs=2)
+    replicas.results["epochs of the first pass"] = np.array(epochs)
+
+
+def host_table(replicas: Replicas) -> None:
+    """u and v once, in the host's memory."""
+    model = replicas.model(table_device="cpu", variant="reference", **PLUS)
+    replicas.train("host table", model, stream(33, pairs=True))
+
+
+def inputs(replicas: Replicas) -> None:
+    """Arrays and a stream with ids; evaluation of a stream with weights."""
+    weak, _, _, _, weights = examples(NUM_EXAMPLES)
+    labels = labels_of(np.arange(NUM_EXAMPLES))
+    model = replicas.model()
+    replicas.train(
+        "arrays",
+        model,
+        weak,
+        labels,
+        batch_size=BATCH_SIZE,
+        sample_weight=weights,
+        validation_data=(weak[:11], labels[:11]),
+    )
+    batches = tf.data.Dataset.from_tensor_slices((weak, labels, weights)).batch(11)
+    found = model.evaluate(batches, verbose=0, return_dict=True)
+    replicas.add("arrays/evaluated", found)
+    dataset = tf.data.Dataset.from_tensor_slices((weak, labels))
+    dataset = with_index(dataset).shuffle(NUM_EXAMPLES, seed=4).batch(BATCH_SIZE)
+    replicas.train("with_index", replicas.model(), dataset)
+    # Keras gives every replica all of a single batch: k batches, of the same mean.
+    model = replicas.model()
+    weak, _, ids, labels, _ = examples(BATCH_SIZE)
+    for _ in range(3):
+        logs = model.train_on_batch(
+            weak, {"label": labels, "index": ids}, return_dict=True
+        )
+    replicas.add_state("train_on_batch", model)
+    replicas.add("train_on_batch/trained", logs)
+    logs = model.test_on_batch(weak, labels, return_dict=True)
+    replicas.add("train_on_batch/evaluated", logs)
+
+
+def digits(replicas: Replicas) -> None:
+    """Pipelines that make each replica's part of a batch themselves."""
+    dataset = load_digits()
+    # The last batches have 1 example, and 3: some replicas get none.
+    train = dataset.train.take(np.arange(97))
+    test = dataset.test.take(np.arange(53))
+
+    def pairs(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        return training_batches(
+            train,
+            dataset,
+            batch_size=32,
+            epochs=EPOCHS,
+            seed=5,
+            strong_augment="weak",
+            shards=BatchShards.of_pipeline(context),
+        )
+
+    def test_batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        parts = BatchShards.of_pipeline(context)
+        return evaluation_batches(test, dataset, batch_size=25, shards=parts)
+
+    with replicas.scope():
+        keras.utils.set_random_seed(1)
+        backbone = keras.Sequential(
+            [keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(10)]
+        )
+        options = {"consistency_weight": 0.9, "balance_weight": 0.1}
+        model = SOPModel(
+            backbone, dataset.num_examples, 10, init_std=0.1, seed=2, **options
+        )
+        compile_model(model)
+    data, evaluation = pairs, test_batches
+    if replicas.number == 1:  # plain data sets of whole batches
+        whole = tf.distribute.InputContext()
+        data, evaluation = pairs(whole), test_batches(whole)
+    steps = steps_per_epoch(len(train), 32)
+    replicas.train(
+        "digits",
+        model,
+        data,
+        steps_per_epoch=steps,
+        validation_data=evaluation,
+        validation_steps=3,
+    )
+    found = model.evaluate(evaluation, steps=3, verbose=0, return_dict=True)
+    replicas.add("digits/evaluated", found)
+
+
+def watching(replicas: Replicas, folder: Path) -> None:
+    """Norms of gradients, a NoiseMonitor, and label issues."""
+    weak, _, _, _, _ = examples(NUM_EXAMPLES)
+    labels = labels_of(np.arange(NUM_EXAMPLES))
+    monitor = NoiseMonitor(folder / f"logs-{replicas.number}", labels)
+    model = replicas.model(gradient_norms=True)
+    options = {"callbacks": [monitor], "batch_size": BATCH_SIZE}
+    replicas.train("watching", model, weak, labels, **options)
+    issues = model.label_issues(weak, labels)
+    replicas.add("watching/issues", issues.drop(columns="is_label_issue"))
+    # A checkpoint's metrics may be restored on another number of replicas.
+    replicas.add("watching/restored", {"metrics": len(metric_values(model))})
+
+
+def saving(replicas: Replicas, folder: Path) -> None:
+    """A training goes on in other models, with the strategy and without."""
+    data = stream(20, pairs=False)
+    model_file = folder / f"{replicas.number}.keras"
+    weights_file = folder / f"{replicas.number}.weights.h5"
+    places = {"with the strategy": True, "without": False, "with it again": True}
+    for file in (model_file, weights_file):
+        model = replicas.model(synchronized=True)
+        model.fit(data, shuffle=False, verbose=0)
+        replicas.add_state(f"{file.suffix} saved", model)
+        for place, distributed in places.items():
+            if file is model_file:
+                model.save(file)
+                with replicas.scope() if distributed else contextlib.nullcontext():
+                    model = keras.saving.load_model(file)
+            else:
+                model.save_weights(file)
+                model = replicas.model(synchronized=True, distributed=distributed)
+                model.load_weights(file)
+            replicas.add_state(f"{file.suffix} loaded {place}", model)
+        model.fit(data, shuffle=False, verbose=0)
+        replicas.add_state(f"{file.suffix} continued", model)
+
+
+def dropout(replicas: Replicas) -> None:
+    """A network with random numbers of its own."""
+    model = replicas.model(rate=0.5)
+    replicas.train("dropout", model, stream(33, pairs=False))
+
+
+def operations_on_tables(replicas: Replicas) -> None:
+    """What a step does to each copy of u and v, and tensors as long as these."""
+    model = replicas.model(**PLUS)
+    batch = next(iter(stream(BATCH_SIZE, pairs=True)))
+    model.fit(stream(BATCH_SIZE, pairs=True), shuffle=False, verbose=0)
+
+    @tf.function
+    def step(batch: Any) -> Any:
+        return replicas.strategy.run(model.train_step, args=(batch,))
+
+    graph = step.get_concrete_function(batch).graph
+    variables = {
+        "u": model.noise_table.u,
+        "v": model.noise_table.v,
+        "record": model.training_record.table,
+    }
+    for name, variable in variables.items():
+        table = variable.value
+        copies = replicas.strategy.experimental_local_results(table)
+        handles = {id(copy.handle) for copy in copies}
+        inner = [inner for outer, inner in graph.captures if id(outer) in handles]
+        used = [sorted({op.type for op in handle.consumers()}) for handle in inner]
+        replicas.results[f"operations on {name}"] = np.array(used)
+    outputs = [tensor for op in graph.get_operations() for tensor in op.outputs]
+    long = [t.name for t in outputs if t.shape.rank and t.shape[0] == NUM_EXAMPLES]
+    replicas.results["long tensors"] = np.array(long)
+
+
+def global_batch(replicas: Replicas) -> None:
+    """`GlobalBatch` of the rows (1, 2), (3, 4), (5, 6), (7, 8), in parts."""
+    rows = np.arange(1.0, 9.0, dtype=np.float32).reshape(4, 2)
+    sizes = {2: (3, 1), 4: (2, 1, 1, 0)}[replicas.number]
+    strategy = replicas.strategy
+    parts = iter(np.split(rows, np.cumsum(sizes)[:-1]))
+    values = strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(next(parts))
+    )
+
+    def in_replica(values: tf.Tensor) -> dict[str, tf.Tensor]:
+        batch = GlobalBatch(tf.shape(values)[0])
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            mean = batch.mean(values)
+            loss = batch.share(mean[0] ** 2)
+        return {
+            "size": batch.size,
+            "mean": mean,
+            "loss": loss,
+            "gathered": batch.gather(values),
+            "gradient": tape.gradient(loss, values),
+        }
+
+    found = tf.function(lambda values: strategy.run(in_replica, args=(values,)))(values)
+    for name, value in found.items():
+        for replica, local in enumerate(strategy.experimental_local_results(value)):
+            replicas.results[f"global batch/{name} {replica}"] = local.numpy()
+
+
+def overflow(replicas: Replicas) -> None:
+    """A float16 network that overflows on one example, the first or the last."""
+    for place in (0, -1):
+        with replicas.scope():
+            policy = keras.DTypePolicy("mixed_float16")
+            options = {"dtype": policy, "kernel_initializer": "ones"}
+            backbone = keras.Sequential(
+                [keras.Input((3,)), layers.Dense(10, **options)]
+            )
+            model = SOPModel(backbone, 8, 10, dtype=policy)
+            optimizer = keras.optimizers.LossScaleOptimizer(
+                keras.optimizers.SGD(0.1), initial_scale=1024.0
+            )
+            model.compile(optimizer, metrics=["accuracy"])
+        x = np.ones((8, 3), np.float32)
+        x[place] = 3e4  # the sum of three is beyond float16
+        before = backbone.get_weights()[0]
+        data = {"label": np.zeros(8, np.int64), "index": np.arange(8)}
+        dataset = tf.data.Dataset.from_tensor_slices((x, data)).batch(8)
+        model.fit(dataset, shuffle=False, verbose=0)
+        copies = replicas.strategy.experimental_local_results(backbone.weights[0].value)
+        after = np.stack([copy.numpy() for copy in copies])
+        scale = keras.ops.convert_to_numpy(optimizer.dynamic_scale)
+        replicas.results[f"overflow at {place}/moved"] = np.abs(after - before).max()
+        replicas.results[f"overflow at {place}/scale"] = scale
+
+
+def refusals(replicas: Replicas) -> None:
+    """The messages about what cannot be had on several replicas."""
+
+    def message(action: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
+        try:
+            action(*args, **kwargs)
+        except ValueError as error:
+            return str(error)
+        return "not refused"
+
+    model = replicas.model()
+    outside = message(compile_model, model)
+    with replicas.scope():
+        compiled = message(compile_model, model, jit_compile=True)
+    replicas.add("refused", {"outside of the scope": outside, "jit_compile": compiled})
+
+
+def main(number: int, folder: Path) -> None:
+    replicas = Replicas(number)
+    variants(replicas)
+    host_table(replicas)
+    digits(replicas)
+    if number > 1:
+        global_batch(replicas)
+    if number < 4:
+        inputs(replicas)
+        every_method(replicas)
+        first_pass(replicas)
+        watching(replicas, folder)
+        saving(replicas, folder)
+    if number == 2:
+        dropout(replicas)
+        operations_on_tables(replicas)
+        refusals(replicas)
+        overflow(replicas)
+    np.savez(folder / f"{number}.npz", **replicas.results)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))

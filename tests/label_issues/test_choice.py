@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from sop_keras.label_issues.choice import label_issues
+
+QUALITY = np.array([0.6, 0.1, np.nan, 0.49, 0.5])
+
+
+def test_issues_are_those_below_one_half():
+    assert label_issues(QUALITY).tolist() == [False, True, False, True, False]
+
+
+@pytest.mark.parametrize(("how", "expected"), [
+    ({"num_issues": 0}, []),
+    ({"num_issues": 3}, [1, 3, 4]),
+    ({"num_issues": 5}, [0, 1, 3, 4]),  # NaN never is
+    ({"issue_rate": 0.2}, [1]),
+    ({"issue_rate": 0.0}, []),
+])  # fmt: skip
+def test_wanted_numbers_of_issues(how, expected):
+    assert np.flatnonzero(label_issues(QUALITY, **how)).tolist() == expected
+
+
+@pytest.mark.parametrize(("how", "message"), [
+    ({"num_issues": 6}, "at most 5, the number of examples"),
+    ({"num_issues": -1}, "at least 0. Received: num_issues=-1"),
+    ({"num_issues": 2.0}, "must be an integer"),
+    ({"issue_rate": 1.5}, r"in \[0, 1\]. Received: issue_rate=1.5"),
+    ({"issue_rate": float("nan")}, r"in \[0, 1\]"),
+    ({"num_issues": 1, "issue_rate": 0.1}, "give one"),
+])  # fmt: skip
+def test_bad_wishes(how, message):
+    with pytest.raises(ValueError, match=message):
+        label_issues(QUALITY, **how)

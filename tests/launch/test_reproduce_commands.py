@@ -1,0 +1,31 @@
+"""What reproduce.py would run, without running it."""
+
+import reproduce
+
+
+def test_all_commands_and_nothing_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--table=1", "--cells=cifar100_sym80", "--seeds=2", "--epochs", "2"]
+    assert reproduce.main([*arguments, "--dry_run"]) == 0
+    command = "python launch/train.py --flagfile="
+    assert capsys.readouterr().out.splitlines() == [
+        f"{command}cifar100_sym80.flags {method}--epochs 2 --seed={seed} "
+        f"--output_dir=runs/table1/{name}-seed{seed}"
+        for name, method in (
+            ("cifar100_sym80_ce", "--method=ce "),
+            ("cifar100_sym80", ""),
+        )
+        for seed in (0, 1)
+    ]
+    assert reproduce.main(["--table=5", "--seeds=1", "--dry_run"]) == 0
+    name = "cifar10_plus_sym50"
+    assert capsys.readouterr().out.splitlines() == [
+        f"{command}{name}.flags --method={method} --seed=0 "
+        f"--output_dir=runs/table5/{name}_{method}-seed0"
+        for method in ("ce", "sop", "sop_plus")
+    ]
+    # All of a table: 16 cells of 5 seeds; the two columns of WebVision are one run.
+    for table, count in ((1, 80), (2, 80), (3, 15), (4, 80), (5, 15)):
+        assert reproduce.main([f"--table={table}", "--dry_run"]) == 0
+        assert len(set(capsys.readouterr().out.splitlines())) == count
+    assert list(tmp_path.iterdir()) == []

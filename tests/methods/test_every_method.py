@@ -1,0 +1,174 @@
+"""What every method keeps: saved, resumed, in float16, on the host, label issues."""
+
+import graphs
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from sop_keras import NoisyLabelModel, methods
+from sop_keras.label_issues.find import COLUMNS
+
+N, D, K, BATCH = 24, 4, 3, 8  # three batches an epoch
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(N, D)).astype(np.float32)
+Y = RNG.integers(0, K, N)
+
+every_method = pytest.mark.parametrize("name", methods.names())
+
+
+def network(seed=1):
+    start = {"kernel_initializer": keras.initializers.GlorotUniform(seed)}
+    return keras.Sequential(
+        [
+            keras.Input((D,)),
+            layers.Dense(5, **start),
+            layers.BatchNormalization(),
+            layers.Dropout(0.3, seed=3),
+            layers.Dense(K, **start),
+        ]
+    )
+
+
+def method(name):
+    """With the default settings of a run."""
+    record = methods.record(name)
+    settings = record.settings()
+    return record.load()(**settings.arguments(Y, K, False))
+
+
+def compiled(name, **options):
+    one = method(name)
+    peer = network(2) if one.num_networks > 1 else None
+    model = NoisyLabelModel(network(), N, K, method=one, peer=peer, seed=6, **options)
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), metrics=["accuracy"])
+    return model
+
+
+def inputs(model):
+    return (X, 0.5 * X) if model.method.num_views > 1 else X
+
+
+def train(model, until, start=0):
+    return model.fit(
+        inputs(model),
+        Y,
+        batch_size=BATCH,
+        epochs=until,
+        initial_epoch=start,
+        shuffle=False,
+        verbose=0,
+    ).history
+
+
+def assert_same(found, expected):
+    pairs = [(found.variables, expected.variables)]
+    for one, other in zip(found.optimizers(), expected.optimizers(), strict=True):
+        pairs.append((one.variables, other.variables))
+    for ours, theirs in pairs:
+        for value, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(value.numpy(), other.numpy(), value.path)
+
+
+@every_method
+def test_saved_it_goes_on_to_the_last_bit(name, tmp_path):
+    model, other = compiled(name), compiled(name)
+    train(model, until=1)
+    model.save(tmp_path / "model.keras")
+    model.save_weights(tmp_path / "model.weights.h5")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    other.load_weights(tmp_path / "model.weights.h5")
+    histories = [train(one, until=3, start=1) for one in (model, loaded, other)]
+    assert histories[1] == histories[2] == histories[0]
+    assert_same(loaded, model)
+    assert_same(other, model)
+
+
+@every_method
+def test_its_config_makes_its_like(name):
+    model = compiled(name)
+    copy = NoisyLabelModel.from_config(model.get_config())
+    assert copy.method == model.method
+    assert copy.get_config() == model.get_config()
+
+
+@every_method
+def test_tables_in_the_hosts_memory_give_the_same_numbers(name):
+    model, other = compiled(name, table_device="cpu"), compiled(name)
+    assert train(model, until=2) == train(other, until=2)
+    assert_same(model, other)
+
+
+@every_method
+def test_a_step_touches_the_rows_of_its_batch_alone(name):
+    model = compiled(name)
+    view = tf.TensorSpec([None, D])
+    x = (view, view) if model.method.num_views > 1 else view
+    targets = dict.fromkeys(("label", "index"), tf.TensorSpec([None], tf.int64))
+    step = tf.function(model.train_step).get_concrete_function((x, targets))
+    for variable in model.tables.by_name().values():
+        used = graphs.operations_on(variable, step.graph)
+        assert used <= {"ResourceGather", "ResourceScatterUpdate"}, variable.path
+    tensors = [one for op in step.graph.get_operations() for one in op.outputs]
+    assert not any(one.shape.rank and one.shape[0] == N for one in tensors)
+
+
+@every_method
+def test_in_float16_its_tables_are_float32_and_its_numbers_finite(name):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = compiled(name)
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert all(one.dtype == "float32" for one in model.tables.by_name().values())
+    history = train(model, until=2)
+    assert np.isfinite(history["loss"]).all()
+    assert all(np.isfinite(one.numpy()).all() for one in model.weights)
+
+
+@every_method
+def test_examples_of_weight_0_do_not_train_the_network(name):
+    # Weights of 0 leave the networks where regularizers alone would move them.
+    model = compiled(name)
+    before = [one.numpy() for one in model.backbone.trainable_weights]
+    model.fit(inputs(model), Y, sample_weight=np.zeros(N), batch_size=BATCH, verbose=0)
+    if not model.method.loss_parts or "balance_loss" not in model.method.loss_parts:
+        for value, one in zip(before, model.backbone.trainable_weights, strict=True):
+            np.testing.assert_allclose(one.numpy(), value, atol=1e-7)
+
+
+@every_method
+def test_it_finds_label_issues_or_says_that_it_does_not(name):
+    model = compiled(name)
+    if not model.method.finds_label_issues:
+        with pytest.raises(ValueError, match="finds no wrong labels"):
+            model.label_issues(X, Y)
+        return
+    with pytest.raises(ValueError, match="has not been trained"):
+        model.label_issues(X, Y)
+    train(model, until=2)
+    issues = model.label_issues(X, Y)
+    assert tuple(issues.columns) == COLUMNS
+    assert issues["id"].tolist() == list(range(N))
+    assert issues["given_label"].tolist() == Y.tolist()
+    assert (issues["suggested_label"] != issues["given_label"]).all()
+    assert issues["label_quality"].between(0, 1).all()
+    assert np.isfinite(issues["noise_score"]).all()
+    other = Y.copy()
+    other[3] = (Y[3] + 1) % K
+    with pytest.raises(ValueError, match=r"under another label: the first is index 3"):
+        model.label_issues(X, other)
+
+
+@every_method
+def test_ids_and_labels_are_checked(name):
+    model = compiled(name)
+    for labels, ids, message in (
+        (Y, np.full(N, N), "Index 24 is outside"),
+        (np.full(N, K), np.arange(N), r"Label 3 is not in \[0, 3\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.fit(inputs(model), {"label": labels, "index": ids}, verbose=0)

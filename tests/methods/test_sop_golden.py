@@ -1,0 +1,129 @@
+"""The golden trajectories through `SOPModel.fit`, one fit over the thirty batches."""
+
+import golden
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sop_keras import SOPModel
+
+BOUND = 1e-5
+FILES = golden.names("paper_*", "ref_sop_*", "ref_bal_*", "ref_cons*")
+
+
+class Offset(keras.Model):
+    """The given logits plus a weight that starts at 0.
+
+    After a step of SGD with a rate of 1 it is minus the gradient of the logits.
+    """
+
+    def __init__(self, views):
+        super().__init__()
+        # Two views are one batch, the weak one first.
+        self.offset = self.add_weight(shape=(16 * views, 10), initializer="zeros")
+
+    def call(self, inputs):
+        return inputs + self.offset
+
+
+class Recorder(keras.callbacks.Callback):
+    """The tables, the offset and the metrics of every single call of the step."""
+
+    def __init__(self, model):
+        super().__init__()
+        table = model.noise_table
+        self.u, self.v = [table.u.numpy()], [table.v.numpy()]
+        self.offsets, self.logs = [], []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.u.append(self.model.noise_table.u.numpy())
+        self.v.append(self.model.noise_table.v.numpy())
+        self.logs.append(logs)
+        self.model.reset_metrics()
+        for weight in self.model.trainable_weights:
+            self.offsets.append(weight.numpy())
+            weight.assign(np.zeros_like(weight))
+
+
+def fit(file, backbone, **compile_arguments):
+    model = SOPModel(
+        backbone,
+        64,
+        10,
+        variant=file.variant,
+        consistency_weight=file.consistency_weight,
+        balance_weight=file.balance_weight,
+    )
+    model.noise_table.u.assign(file.u[0])
+    model.noise_table.v.assign(file.v[0])
+    model.compile(
+        optimizer=keras.optimizers.SGD(1.0),
+        u_optimizer=keras.optimizers.SGD(float(file["lr_u"])),
+        v_optimizer=keras.optimizers.SGD(float(file["lr_v"])),
+        **compile_arguments,
+    )
+    targets = {"label": file["y"][file["idx"]], "index": file["idx"]}
+    x = file.views if file.consistency_weight else file["logits"]
+    batches = tf.data.Dataset.from_tensor_slices((x, targets))
+    recorder = Recorder(model)
+    model.fit(batches, callbacks=[recorder], verbose=0)
+    return recorder
+
+
+def identity():
+    return keras.Sequential([keras.Input((10,)), keras.layers.Identity()])
+
+
+# Compilation is slow, and the mixed files meet every branch.
+@pytest.mark.parametrize(
+    ("name", "jit_compile"),
+    [(name, False) for name in FILES]
+    + [(name, True) for name in FILES if name.endswith("mixed")],
+)
+def test_tables_losses_and_gradients_of_every_step(name, jit_compile):
+    file = golden.load(name)
+    recorder = fit(file, Offset(len(file.views)), jit_compile=jit_compile)
+    losses = {
+        key: np.array([log[key] for log in recorder.logs]) for key in recorder.logs[0]
+    }
+    gradients = -np.stack(recorder.offsets)
+    if file.variant == "paper":
+        expected = {
+            "loss": (losses["loss"], file["loss"]),
+            "ce": (losses["ce_loss"], file["ce"].mean(axis=1)),
+            "mse": (losses["mse_loss"], file["mse"].mean(axis=1)),
+            "logits": (gradients, file["grad_logits_detached"]),
+        }
+        if file.consistency_weight:
+            consistency = losses["consistency_loss"], file["cons"].mean(axis=1)
+            expected["consistency"] = consistency
+            expected["balance"] = losses["balance_loss"], file["bal"]
+    else:  # their value counts L_MSE in
+        expected = {
+            "loss": (losses["loss"] + losses["mse_loss"], file["loss"]),
+            "logits": (gradients, file["grad_logits"]),
+        }
+    expected["u"] = np.stack(recorder.u), file.u
+    expected["v"] = np.stack(recorder.v), file.v
+    errors = {key: golden.error(*pair) for key, pair in expected.items()}
+    assert max(errors.values()) < BOUND, errors
+
+
+# The step is that of the files above: one view alone, and two with every loss.
+@pytest.mark.parametrize("name", ["paper_sop_batch_k10_p1", "ref_consbal_k10_mixed"])
+def test_a_backbone_without_weights(name):
+    file = golden.load(name)
+    recorder = fit(file, identity())
+    assert golden.error(np.stack(recorder.u), file.u) < BOUND
+    assert golden.error(np.stack(recorder.v), file.v) < BOUND
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_several_steps_in_one_execution(jit_compile):
+    # 7 does not divide 30: the last execution is a shorter one.
+    file = golden.load("paper_sop_batch_k10_p1")
+    recorder = fit(file, identity(), steps_per_execution=7, jit_compile=jit_compile)
+    seen = [0, 7, 14, 21, 28, 30]
+    assert golden.error(np.stack(recorder.u), file.u[seen]) < BOUND
+    assert golden.error(np.stack(recorder.v), file.v[seen]) < BOUND

@@ -1,0 +1,93 @@
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from sop_keras.methods.sop_scores import (
+    label_quality,
+    noise_norm,
+    not_begun,
+    score_labels,
+)
+
+
+def test_noise_norm_by_hand():
+    noise = np.array([[0.25, -0.09, -0.16], [0.0, 0.0, 0.0]], np.float32)
+    np.testing.assert_allclose(noise_norm(noise), [0.5, 0.0], rtol=1e-6)
+
+
+def test_quality_is_the_posterior_of_a_right_label():
+    # p_y = 0.2, ||s||_1 = 0.25: 0.2 / (0.2 + 0.5 * 0.8) = 1/3. Without noise the label
+    # is right, with full noise as likely as the network says; p_y = 1 leaves no other.
+    quality = label_quality(
+        np.log([0.2, 0.2, 0.2, 1.0]),
+        np.log([0.8, 0.8, 0.8, 1e-300]),
+        np.array([0.25, 0.0, 1.0, 1.0]),
+    )
+    np.testing.assert_allclose(quality, [1 / 3, 1.0, 0.2, 1.0], rtol=1e-12)
+
+
+def test_quality_in_exact_fractions():
+    rng = np.random.default_rng(0)
+    for p, s in zip(rng.integers(1, 999, 50), rng.integers(0, 2000, 50), strict=True):
+        given, length = Fraction(int(p), 1000), Fraction(int(s), 1000)
+        exact = given / (given + length * (1 - given))
+        found = label_quality(
+            np.array([math.log(p / 1000)]),
+            np.array([math.log(1 - p / 1000)]),
+            np.array([(s / 1000) ** 2]),
+        )
+        assert found[0] == pytest.approx(float(exact), rel=1e-9)
+
+
+def test_quality_is_usable_from_first_values_on():
+    # u starts at 1e-8. Rows that have grown tenfold are told from those that have not,
+    # with ranks that float32's 1 - 1e-16 = 1 would have lost in 1 - quality.
+    quality = label_quality(
+        np.log(np.full(2, 0.1)), np.log(np.full(2, 0.9)), np.array([1e-16, 1e-14])
+    )
+    assert (1 - quality)[1] > 0
+    scores = score_labels(
+        np.log(np.full((2, 2), 0.5)),
+        np.array([[1e-16, 0.0], [1e-14, 0.0]], np.float32),
+        np.array([0, 0]),
+    )
+    np.testing.assert_allclose(scores["noise_score"], [-16, -14], rtol=1e-6)
+
+
+def test_quality_of_hopeless_and_certain_labels_stays_in_range():
+    quality = label_quality(
+        np.array([-1e4, 0.0]), np.array([0.0, -1e4]), np.array([1.0, 0.0])
+    )
+    assert quality[0] == pytest.approx(0.0, abs=1e-300)
+    assert quality[1] == 1.0
+
+
+def test_columns_by_hand():
+    probs = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
+    noise = np.array([[0.4, -0.01, -0.09], [-0.1, 0.0, -0.1]], np.float32)
+    scores = score_labels(np.log(probs), noise, np.array([0, 2]))
+    # p_j sqrt|v_j| with v_j^2 = -s_j: 0.3 * 0.01^(1/4) = 0.0949 for class 1, 0.2 *
+    # 0.09^(1/4) = 0.1095 for class 2; then 0.1 * 0.1^(1/4) for class 0, 0 for class 1.
+    assert scores["suggested_label"].tolist() == [2, 0]
+    # ||s||_1 = 0.5 and 0.2: 0.5 / (0.5 + 0.5 sqrt 0.5), 0.8 / (0.8 + 0.2 sqrt 0.2).
+    expected = [1 / (1 + 0.5**0.5), 4 / (4 + 0.2**0.5)]
+    np.testing.assert_allclose(scores["label_quality"], expected, rtol=1e-6)
+    np.testing.assert_allclose(scores["noise_score"], np.log10([0.5, 0.2]), rtol=1e-6)
+
+
+def test_classes_of_probability_0_are_no_error():
+    log_probs = np.array([[0.0, -np.inf], [-np.inf, 0.0]])
+    noise = np.array([[0.5, -0.5], [0.5, -0.5]], np.float32)
+    scores = score_labels(log_probs, noise, np.array([0, 0]))
+    assert scores["label_quality"].tolist() == pytest.approx([1.0, 0.0], abs=1e-200)
+    assert scores["suggested_label"].tolist() == [1, 1]
+
+
+def test_u_and_v_that_have_not_grown_are_told_of():
+    assert not_begun(np.array([-16.0, np.nan, -1.9])) is None
+    message = not_begun(np.array([-16.0, np.nan, -8.0]))
+    assert "the largest ||s||_1 is 1e-08" in message
+    assert "Train longer, or raise init_std" in message
+    assert "hardly grown" in not_begun(np.array([np.nan]))
