@@ -45,7 +45,7 @@ from sop_keras.monitoring.noise_monitor import NoiseMonitor
 from sop_keras.training.progress import metric_values
 
 # Every pair of a variant, a method and a network is in one of these four.
-CASES_OF_FOUR = (
+CASES = (
     ("paper", "sop", "plain"),
     ("paper", "sop+", "normalized"),
     ("reference", "sop", "normalized"),
@@ -54,22 +54,13 @@ CASES_OF_FOUR = (
 
 
 def variants(replicas: Replicas) -> None:
-    """SOP and SOP+, both variants, with and without normalization.
-
-    On 4 replicas, `CASES_OF_FOUR`.
-    """
-    for variant in ("paper", "reference"):
-        for method, options in (("sop", {}), ("sop+", PLUS)):
-            for network in ("plain", "normalized"):
-                if (
-                    replicas.number == 4
-                    and (variant, method, network) not in CASES_OF_FOUR
-                ):
-                    continue
-                model = replicas.model(network != "plain", variant=variant, **options)
-                # A last batch of 1 leaves replicas without an example.
-                data = stream(33 if network == "plain" else 39, method == "sop+")
-                replicas.train(f"{variant} {method} {network}", model, data)
+    """SOP and SOP+, both variants, with and without normalization."""
+    for variant, method, network in CASES:
+        options = PLUS if method == "sop+" else {}
+        model = replicas.model(network != "plain", variant=variant, **options)
+        # A last batch of 1 leaves replicas without an example.
+        data = stream(33 if network == "plain" else 39, method == "sop+")
+        replicas.train(f"{variant} {method} {network}", model, data)
 
 
 def every_method(replicas: Replicas) -> None:

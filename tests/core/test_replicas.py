@@ -4,16 +4,10 @@ import re
 
 import numpy as np
 import pytest
-from replicas import CASES_OF_FOUR
+from replicas import CASES
 
 from sop_keras import methods
 
-CASES = [
-    f"{variant} {method} {network}"
-    for variant in ("paper", "reference")
-    for method in ("sop", "sop+")
-    for network in ("plain", "normalized")
-]
 SAVED = [".keras", ".h5"]
 # Rows of (1, 2), (3, 4), (5, 6), (7, 8), in the parts of 2 and of 4 replicas.
 SIZES = {2: (3, 1), 4: (2, 1, 1, 0)}
@@ -42,8 +36,11 @@ def assert_like_one_device(results, number, case):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "case"),
-    [(2, case) for case in (*CASES, "host table", "digits")]
-    + [(4, case) for case in (*map(" ".join, CASES_OF_FOUR), "host table", "digits")],
+    [
+        (number, case)
+        for number in (2, 4)
+        for case in (*map(" ".join, CASES), "host table", "digits")
+    ],
 )
 def test_replicas_train_like_one_device(results, number, case):
     assert_like_one_device(results, number, case)

@@ -18,7 +18,7 @@ from absl import flags
         ("--learning_rate=1", "'learning_rate'.*: the learning rate is --lr$"),
         ("--epoch=1", "'epoch'. Did you mean: epochs"),
         ("--method=elr_plus", "^flag --method=elr_plus: must be different ones of"),
-        ("--method=sop,elr", "^flag --method=sop,elr: must be different ones of"),
+        ("--method=sop,none", "^flag --method=sop,none: must be different ones of"),
         ("--final_lr=0.01", r"final_lr=0\.01: --final_lr is for --schedule=cosine"),
     ],
 )

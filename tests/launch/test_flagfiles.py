@@ -90,7 +90,7 @@ def test_a_loop_is_an_error_that_shows_it(tmp_path, monkeypatch):
         ("cifar10_sym40_ce", "Give cifar10_sym40.flags with --method=ce."),
         ("cifar10_sym40_sop_plus.flags", "Give cifar10_sym40.flags with --method=sop_"),
         ("cifar10_sim40", "Nearest: cifar10_sym40.flags, "),
-        ("flags/webvison.flags", "Nearest: webvision.flags."),
+        ("flags/webvison.flags", "Nearest: webvision.flags"),
         ("nope", f"nor in {flagfiles.FOLDER}, which has them all."),
         ("_ce", "which has them all."),
     ],
