@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -77,12 +78,15 @@ class ExampleTables(keras.layers.Layer):
         self.table_names = tuple(table.name for table in tables)
         for table in tables:
             setattr(self, table.name, self._add_table(table))
+            if table.std is None and table.initial:
+                self._fill(table, partial(ops.full, fill_value=table.initial))
         drawn = [table for table in tables if table.std is not None]
         if drawn:
             # One generator for all: a seed twice would give two tables equal draws.
             seeds = keras.random.SeedGenerator(seed)
             for table in drawn:
-                self._draw(table, seeds)
+                draws = partial(keras.random.normal, stddev=table.std, seed=seeds)
+                self._fill(table, draws)
         self.built = True
 
     def rows(self, ids: Any) -> dict[str, Any]:
@@ -166,21 +170,21 @@ class ExampleTables(keras.layers.Layer):
                 name=table.name,
                 shape=(self.num_examples, table.columns),
                 dtype="float32",
-                initializer=keras.initializers.Constant(table.initial),
+                # Others would need the table's memory twice: values are written after.
+                initializer="zeros",
                 trainable=False,
                 autocast=False,
             )
 
         return add() if self.device is None else sparse_variable.on_host(add)
 
-    def _draw(self, table: Table, seeds: keras.random.SeedGenerator) -> None:
+    def _fill(self, table: Table, values: Callable[[tuple[int, int]], Any]) -> None:
         variable = getattr(self, table.name)
         # In pieces: the usual initializer would need several times the table.
         for start in range(0, self.num_examples, _ROWS_AT_ONCE):
             stop = min(start + _ROWS_AT_ONCE, self.num_examples)
-            shape = (stop - start, table.columns)
-            draws = keras.random.normal(shape, stddev=table.std, seed=seeds)
-            sparse_variable.scatter(variable, ops.arange(start, stop), draws)
+            rows = values((stop - start, table.columns))
+            sparse_variable.scatter(variable, ops.arange(start, stop), rows)
 
 
 def first_positions(ids: Any) -> Any:
