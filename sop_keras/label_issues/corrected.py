@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from sop_keras.data.datasets.dataset import Examples
+from sop_keras.data.datasets.manifest_table import is_no_value, is_number
 from sop_keras.data.images.encoded_images import EncodedImages, ImageFiles
 from sop_keras.files.atomic import explained, replacing
 from sop_keras.label_issues.export import is_formula, pyarrow_for
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 ACTIONS = ("relabel", "drop")
 FORMATS = ("csv", "parquet")
 
-# What a manifest takes for a number: of classes with such names, none may have another.
-_NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?")
 _LINE_BREAK = re.compile(r"[\r\n]")
 
 _SUFFIXES = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"GI": ".gif", b"BM": ".bmp"}
@@ -173,10 +172,11 @@ def write_manifests(
     files of the same bytes.
 
     Labels are the classes' names where the manifest gives exactly these back: all
-    classes occur, and their names are distinct texts that are no numbers, without line
-    breaks, NUL or blanks around them; in CSV also none that a spreadsheet would run as
-    a formula, for an apostrophe in front would make it another class. Else they are the
-    classes' numbers. In CSV all texts are quoted.
+    classes occur, and their names are distinct texts that are neither numbers nor say
+    that there is no value (N/A), without line breaks, NUL or blanks around them; in CSV
+    also none that a spreadsheet would run as a formula, for an apostrophe in front
+    would make it another class. Else they are the classes' numbers. In CSV all texts
+    are quoted.
 
     An interrupted call leaves no training manifest: it is written last, in one step.
 
@@ -247,7 +247,8 @@ def _can_be_labels(
 
 
 def _can_be_label(name: str, table_format: str) -> bool:
-    if not _is_kept(name, table_format) or _NUMBER.fullmatch(name):
+    # Of classes with numbers for names, none may have another.
+    if not _is_kept(name, table_format) or is_number(name) or is_no_value(name):
         return False
     try:
         name.encode()

@@ -47,10 +47,14 @@ def test_one_folder_a_class_and_no_test_set(tmp_path):
         (("test",), "test", None),
         (("val",), "val", None),
         (("test", "val"), "test", "val"),
+        (("Test", "VALID"), "Test", "VALID"),
+        (("testing", "Validation"), "testing", "Validation"),
+        (("valid",), "valid", None),
     ],
 )
-def test_which_folder_is_what(folders, test, validation, tmp_path):
-    write(tmp_path, "train/cat/1.jpg", "train/ape/2.jpg", "train/dog/3.jpg")
+@pytest.mark.parametrize("train", ["train", "TRAIN", "Training"])
+def test_which_folder_is_what(folders, test, validation, train, tmp_path):
+    write(tmp_path, f"{train}/cat/1.jpg", f"{train}/ape/2.jpg", f"{train}/dog/3.jpg")
     for folder in folders:
         # In another order than in the training set, where dogs are class 2.
         write(tmp_path, f"{folder}/dog/{folder}.jpg", f"{folder}/ape/b{folder}.jpg")
@@ -58,8 +62,7 @@ def test_which_folder_is_what(folders, test, validation, tmp_path):
     assert dataset.class_names == ("ape", "cat", "dog")
     assert dataset.num_examples == 3
     assert contents(dataset.train) == [
-        b"train/ape/2.jpg",
-        *(b"train/cat/1.jpg", b"train/dog/3.jpg"),
+        f"{train}/{name}".encode() for name in ("ape/2.jpg", "cat/1.jpg", "dog/3.jpg")
     ]
     for name, part in ((test, dataset.test), (validation, dataset.validation)):
         if name is None:
@@ -72,6 +75,18 @@ def test_which_folder_is_what(folders, test, validation, tmp_path):
             assert part.labels.tolist() == [0, 2]
             assert part.ids.tolist() == [0, 1]
             assert part.image_shape == (48, 48, 3)
+
+
+def test_jpeg_files_of_all_endings(tmp_path):
+    names = ["1.jfif", "2.JFIF", "3.jpe", "4.pjpeg", "5.pjp"]
+    write(tmp_path, *(f"cat/{name}" for name in names))
+    found = load_image_folder(tmp_path).train.images.names.tolist()
+    assert found == [f"cat/{name}".encode() for name in names]
+
+
+def test_classes_in_train_may_be_called_like_splits(tmp_path):
+    write(tmp_path, "train/test/1.jpg", "train/Training/2.jpg", "train/valid/3.jpg")
+    assert load_image_folder(tmp_path).class_names == ("Training", "test", "valid")
 
 
 def test_files_that_are_no_images(tmp_path, caplog):
@@ -93,10 +108,10 @@ def test_a_warning_shows_a_few_files(tmp_path, caplog):
 
 
 def test_folders_beside_train(tmp_path, caplog):
-    write(tmp_path, "train/cat/1.jpg", "labels/1.txt", "valid/cat/2.jpg", "readme.txt")
+    write(tmp_path, "train/cat/1.jpg", "labels/1.txt", "vals/cat/2.jpg", "readme.txt")
     dataset = load_image_folder(tmp_path)
     assert dataset.test is None
-    assert "only test and val are read, not: labels, valid\n" in caplog.text
+    assert "only test and val are read, not: labels, vals\n" in caplog.text
 
 
 def test_names_that_are_not_text(tmp_path):
@@ -194,6 +209,18 @@ def test_no_such_folder(tmp_path):
         (
             ["test/cat/1.jpg", "val/cat/1.jpg"],
             "has test, val and no `train`. .*Name the",
+        ),
+        (
+            ["Validation/1.jpg", "cat/1.jpg"],
+            "has Validation and no `train`. .*move all",
+        ),
+        (
+            ["train/cat/1.jpg", "Training/cat/1.jpg"],
+            "2 folders for one split: Training",
+        ),
+        (
+            ["train/cat/1.jpg", "val/cat/1.jpg", "valid/cat/1.jpg"],
+            "2 folders for one split: val, valid. Which of them is `val`?",
         ),
         (["cat/1.jpg", "dog/a.txt"], r"has classes without images: dog\. Remove"),
         (

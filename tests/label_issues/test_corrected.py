@@ -195,6 +195,9 @@ def test_records_become_files_of_the_same_bytes(tmp_path):
         (CLASSES, (0, 1, 1, 0), ()),
         (("0", "1", "2"), (0, 1, 2, 0), ()),
         (("cat", "+3.", "eel"), (0, 1, 2, 0), ()),
+        # A manifest takes these for labels that are missing.
+        (("cat", "None", "eel"), (0, 1, 2, 0), ()),
+        (("cat", "n/a", "eel"), (0, 1, 2, 0), ()),
         (("cat", "cat", "eel"), (0, 1, 2, 0), ()),
         (("cat", "", "eel"), (0, 1, 2, 0), ()),
         (("cat", " dog", "eel"), (0, 1, 2, 0), ()),

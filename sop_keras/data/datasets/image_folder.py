@@ -16,8 +16,18 @@ from sop_keras.data.images.encoded_images import IMAGENET_MEAN, IMAGENET_STD, Im
 
 logger = logging.getLogger(__name__)
 
-_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+_ENDINGS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp"),  # what browsers save too
+    *(".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
+)
 _BYTE_ENDINGS = tuple(ending.encode() for ending in _ENDINGS)
+
+# What else people call the folder of a split; in any case.
+_SPLITS = {
+    "train": (b"train", b"training"),
+    "test": (b"test", b"testing"),
+    "val": (b"val", b"valid", b"validation"),
+}
 
 _NUM_SHOWN = 5
 
@@ -36,16 +46,18 @@ def load_image_folder(
         data_dir/test/<class>/**/*.jpg      the test set
         data_dir/val/<class>/**/*.jpg       the validation set
 
-    With only one of `test` and `val`, that one is the test set. Where there is no
-    folder `train`, the classes lie in `data_dir` itself, and there is no test set:
+    In any case (`Train`), and also called `training`, `testing`, `valid` and
+    `validation`. With only one of `test` and `val`, that one is the test set. Where
+    there is no folder `train`, the classes lie in `data_dir` itself, and there is no
+    test set:
 
         data_dir/<class>/**/*.jpg
 
     Classes are the folders' names, sorted by their bytes. Images are the files that end
-    in .jpg, .jpeg, .png, .bmp, .gif, .webp, .tif or .tiff, in any case, however deep
-    they lie. Links are followed, those that lead back up are not; no folder is visited
-    twice for one class. What begins with a dot is passed over, and other files are left
-    out with a warning.
+    in .jpg, .jpeg, .jpe, .jfif, .pjpeg, .pjp, .png, .bmp, .gif, .webp, .tif or .tiff,
+    in any case, however deep they lie. Links are followed, those that lead back up are
+    not; no folder is visited twice for one class. What begins with a dot is passed
+    over, and other files are left out with a warning.
 
     An id is the place of the image's path, from the folder of the classes on, among all
     of them sorted by their bytes. It is stable as long as the files are: **a file more
@@ -62,20 +74,21 @@ def load_image_folder(
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: if there are no class folders, one of the training set is empty, the
-            test set has a class more, there are images outside of class folders, or a
-            size is out of range.
+        ValueError: if there are no class folders, two folders of one split, one of the
+            training set is empty, the test set has a class more, there are images
+            outside of class folders, or a size is out of range.
     """
     root = Path(data_dir)
     if not root.is_dir():
         raise FileNotFoundError(
             f"There is no folder {root}. Give the folder of your images. {_LAYOUT}"
         )
-    splits = {}
-    if (root / "train").is_dir():
-        _check_beside_splits(root)
-        splits = {n: root / n for n in ("test", "val") if (root / n).is_dir()}
-        root = root / "train"
+    splits = _splits(root)
+    if "train" in splits:
+        _check_beside_splits(root, splits)
+        root = splits.pop("train")
+    elif splits:
+        _refuse_without_train(root, splits)
     files = _files_by_class(root)
     _check_training_files(root, files)
     classes = {name: label for label, name in enumerate(sorted(files))}
@@ -97,6 +110,27 @@ def load_image_folder(
         std=IMAGENET_STD,
         validation=validation if "test" in tests else None,
     )
+
+
+def _splits(root: Path) -> dict[str, Path]:
+    """The folders of splits that are there, by the split's own name.
+
+    Raises:
+        ValueError: if a split has two.
+    """
+    folders, _ = _entries(root)
+    found = {}
+    for split, names in _SPLITS.items():
+        of_split = sorted(name for name in folders if name.lower() in names)
+        if len(of_split) > 1:
+            raise ValueError(
+                f"{root} has {len(of_split)} folders for one split: "
+                f"{_listed(of_split)}. Which of them is `{split}`? Rename or remove "
+                "the others."
+            )
+        if of_split:
+            found[split] = root / os.fsdecode(of_split[0])
+    return found
 
 
 def _examples(
@@ -205,16 +239,27 @@ def _is_image(name: bytes) -> bool:
     return name.lower().endswith(_BYTE_ENDINGS)
 
 
-def _check_beside_splits(root: Path) -> None:
+def _check_beside_splits(root: Path, splits: dict[str, Path]) -> None:
     """Check what lies beside the folder `train`."""
     folders, files = _entries(root)
     _check_no_images(root, files)
-    if others := set(folders) - {b"train", b"test", b"val"}:
+    if others := set(folders) - {os.fsencode(path.name) for path in splits.values()}:
         logger.warning(
-            "%s has a folder train; beside it only test and val are read, not: %s",
+            "%s has a folder %s; beside it only test and val are read, not: %s",
             root,
+            splits["train"].name,
             _listed(others),
         )
+
+
+def _refuse_without_train(root: Path, splits: dict[str, Path]) -> NoReturn:
+    _check_no_images(root, _entries(root)[1])
+    names = _listed([os.fsencode(path.name) for path in splits.values()])
+    raise ValueError(
+        f"{root} has {names} and no `train`. {_LAYOUT} Name the folder of the training "
+        "classes `train`; if these are classes themselves, move all classes into a "
+        "folder `train`."
+    )
 
 
 def _check_no_images(folder: Path, files: list[bytes]) -> None:
@@ -229,11 +274,6 @@ def _check_no_images(folder: Path, files: list[bytes]) -> None:
 def _check_training_files(folder: Path, files: dict[bytes, list[bytes]]) -> None:
     if not files:
         raise ValueError(f"{folder} has no folders. {_LAYOUT}")
-    if splits := sorted({b"test", b"val"} & set(files)):
-        raise ValueError(
-            f"{folder} has {_listed(splits)} and no `train`. {_LAYOUT} Name the folder "
-            "of the training classes `train`."
-        )
     if empty := [name for name, paths in files.items() if not paths]:
         raise ValueError(
             f"{folder} has classes without images: {_listed(empty)}. Remove their "

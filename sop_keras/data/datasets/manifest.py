@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,15 +15,16 @@ from sop_keras.data.datasets.manifest_table import (
     Problems,
     Table,
     encoded,
-    integer,
+    is_number,
+    label_integer,
     read_table,
 )
 from sop_keras.data.images.encoded_images import IMAGENET_MEAN, IMAGENET_STD, ImageFiles
 
+logger = logging.getLogger(__name__)
+
 # A class is made for every integer up to the largest label.
 _MAX_CLASSES = 2**20
-
-_NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?")
 
 _NUM_SHOWN = 5
 
@@ -49,15 +50,19 @@ def load_manifest(
     first line names the columns. Blanks around a value and blank lines do not count,
     nor does a byte order mark.
 
-    Labels are all integers from 0, and the classes are `"0"` to the largest of the
-    training manifest, or to `num_classes - 1`. Or they are all names, and the classes
-    are those of the training manifest, sorted. `label` and `clean_label` have the same
-    classes, and so has the test manifest, whose examples are measured by `clean_label`
-    where it has that column.
+    Labels are all integers from 0 (`3.0` is 3), and the classes are `"0"` to the
+    largest of the training manifest, or to `num_classes - 1`. Codes most of whose
+    numbers up to the largest are none, such as 100023 and 100055, are refused without
+    `num_classes`. Or labels are all names, and the classes are those of the training
+    manifest, sorted; NaN, None, N/A, - and the like are no names. `label` and
+    `clean_label` have the same classes, and so has the test manifest, whose examples
+    are measured by `clean_label` where it has that column.
 
     Ids are unique integers in `[0, 2**31)`; the noise table has a row for every number
     up to the largest. Without the column `id` they are the numbers of the rows, from 0:
-    **a row more or less renumbers those below it**.
+    **a row more or less renumbers those below it**. Each row is an example of its own;
+    a warning tells of images that are listed again under another label, or in both
+    manifests.
 
     Args:
         manifest: the table of the training examples.
@@ -93,6 +98,7 @@ def load_manifest(
     if test_manifest is not None:
         table = read_table(Path(test_manifest))
         test = _examples(table, classes, data_dir, resize, image_size)
+        _warn_of_shared_images(table, train, test)
         if test.clean_labels is not None:
             test = test.with_labels(test.clean_labels)
     return Dataset(
@@ -116,7 +122,7 @@ class _Classes:
     def labels(self, texts: list[str]) -> np.ndarray:
         """The labels that are written so; -1 where there is no such class."""
         if self.are_numbers:
-            labels = np.array([integer(text) for text in texts], np.int64)
+            labels = np.array([label_integer(text) for text in texts], np.int64)
             return np.where(labels < len(self.names), labels, -1)
         label_of = {name: label for label, name in enumerate(self.names)}
         return np.array([label_of.get(text, -1) for text in texts], np.int64)
@@ -135,7 +141,7 @@ def _classes(table: Table, num_classes: int | None) -> _Classes:
     """The classes of the training examples."""
     _check_not_mixed(table)
     names = sorted({t for words in table.labels.values() for t in words.texts})
-    if not _NUMBER.fullmatch(names[0]):
+    if not is_number(names[0]):
         if num_classes not in (None, len(names)):
             raise ValueError(
                 f"{table.path} has the names of {len(names)} classes. Received: "
@@ -143,25 +149,54 @@ def _classes(table: Table, num_classes: int | None) -> _Classes:
             )
         return _Classes(names, are_numbers=False)
     if num_classes is None:
-        largest = max(0, *map(integer, names))
-        num_classes = min(largest + 1, _MAX_CLASSES)
+        found = sorted({label_integer(name) for name in names} - {-1})
+        num_classes = _num_classes(table, found)
     return _Classes([str(i) for i in range(num_classes)], are_numbers=True)
+
+
+def _num_classes(table: Table, found: list[int]) -> int:
+    """How many classes there are, of the integers that occur, ascending.
+
+    Raises:
+        ValueError: if they are codes, not numbers from 0.
+    """
+    count = max(found, default=0) + 1
+    num_missing = count - len(found)
+    if found and num_missing > len(found):
+        shown = ", ".join(map(str, found[:_NUM_SHOWN]))
+        meant = f" If all {count} are meant, pass num_classes={count}."
+        raise ValueError(
+            f"{table.path} has {len(found)} different labels, {shown}"
+            f"{', ...' * (len(found) > _NUM_SHOWN)}, and as integers they would make "
+            f"{count} classes, {num_missing} of them without an example. Of codes, use "
+            f"names as labels (such as class_{found[0]}), or number them from 0."
+            + meant
+            * (count <= _MAX_CLASSES)
+        )
+    if found and num_missing:
+        missing = np.setdiff1d(np.arange(count), found)
+        logger.warning(
+            "%s: %d of %d classes have no example, the first is class %d. Should the "
+            "labels not be the integers from 0 to %d?",
+            *(table.path, num_missing, count, missing[0], len(found) - 1),
+        )
+    return count
 
 
 def _check_not_mixed(table: Table) -> None:
     """Check that labels are all numbers or all names."""
-    is_number = {
-        column: np.array([bool(_NUMBER.fullmatch(t)) for t in words.texts])[words.codes]
+    are_numbers = {
+        column: np.array([is_number(text) for text in words.texts])[words.codes]
         for column, words in table.labels.items()
     }
-    share = np.mean(list(is_number.values()))
+    share = np.mean(list(are_numbers.values()))
     if share in (0, 1):
         return
     # The few are the odd ones out.
     odd_is_number = share <= 0.5
     odd, usual = ("number", "name") if odd_is_number else ("name", "number")
     problems = Problems(table.path)
-    for column, here in is_number.items():
+    for column, here in are_numbers.items():
         what = f"a {column} that is a {odd}, where others are {usual}s"
         problems.add(what, table.places[here == odd_is_number])
     problems.check()
@@ -190,9 +225,56 @@ def _examples(
             what = f"a {column} that is not {classes}, such as {text!r}"
             problems.add(what, table.places[wrong])
     problems.check()
-    return Examples(
+    examples = Examples(
         ids=table.ids,
         images=ImageFiles(folder, table.names, resize, image_size),
         labels=labels["label"],
         clean_labels=labels.get("clean_label"),
+    )
+    for column, values in labels.items():
+        _warn_of_two_labels(table, examples, column, values)
+    return examples
+
+
+def _warn_of_two_labels(
+    table: Table, examples: Examples, column: str, labels: np.ndarray
+) -> None:
+    """Say which images have several rows that do not agree.
+
+    They stay: several people may have labelled them.
+    """
+    _, image = np.unique(_image_paths(examples), return_inverse=True)
+    num_classes = labels.max() + 1
+    pairs = np.unique(image * num_classes + labels)
+    num_labels = np.bincount(pairs // num_classes)
+    (rows,) = np.nonzero(num_labels[image] > 1)
+    if len(rows):
+        logger.warning(
+            "%s: %d images are listed more than once, under another %s each time "
+            "(%s). One of the labels is wrong; each row stays an example of its own.",
+            *(table.path, (num_labels > 1).sum(), column, table.places_as_text(rows)),
+        )
+
+
+def _warn_of_shared_images(table: Table, train: Examples, test: Examples) -> None:
+    """Say which images are tested on although they are trained on."""
+    (rows,) = np.nonzero(np.isin(_image_paths(test), _image_paths(train)))
+    if len(rows):
+        logger.warning(
+            "%s: %d of its %d images are in the training manifest, too (%s): the test "
+            "accuracy counts what was learnt by heart.",
+            *(table.path, len(rows), len(test), table.places_as_text(rows)),
+        )
+
+
+def _image_paths(examples: Examples) -> np.ndarray:
+    """One text a file, however its path is written, as bytes."""
+    folder = os.fsencode(os.path.abspath(examples.images.folder))
+    paths = [os.path.join(folder, name) for name in examples.images.names.tolist()]
+    return np.array(
+        # As for a million paths, only where it changes something.
+        [
+            os.path.normpath(one) if b"./" in one or b"//" in one else one
+            for one in paths
+        ]
     )

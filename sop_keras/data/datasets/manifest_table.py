@@ -27,6 +27,15 @@ _OTHER_NAMES = {
 
 _MAX_ID = 2**31 - 1
 _INTEGER = re.compile("[0-9]{1,18}")
+# As spreadsheets, pandas and numpy.savetxt write the numbers of a column of floats.
+_NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*(e[-+]?[0-9]+)?)?", re.IGNORECASE)
+_MAX_FLOAT = 2.0**53
+
+# How tools write that there is no value, in small letters.
+_NO_VALUE = (
+    *("nan", "-nan", "none", "null", "nil", "n/a", "na", "nat", "<na>", "#n/a"),
+    *("#na", "-", "--", "?"),
+)
 
 # Rows that are Python objects at the same time; the rest is in arrays. With many more,
 # collecting garbage takes as long as reading.
@@ -64,6 +73,10 @@ class Table:
     labels: dict[str, Words]
     ids: np.ndarray
 
+    def places_as_text(self, rows: np.ndarray) -> str:
+        """Where some rows are, the first few of them."""
+        return _listed(self.path, self.places[rows].tolist())
+
 
 class Problems:
     """What is wrong with some rows, gathered so that one error has all of it.
@@ -86,14 +99,11 @@ class Problems:
         Raises:
             ValueError: if there are; with the first places of each, and their number.
         """
-        unit = "row" if _is_parquet(self._path) else "line"
-        reports = []
-        for what, places in self._places.items():
-            if places:
-                shown = ", ".join(map(str, places[:_NUM_SHOWN]))
-                more = len(places) - _NUM_SHOWN
-                shown += f" and {more} more" if more > 0 else ""
-                reports.append(f"\n  {what}: {unit}{'s'[: len(places) > 1]} {shown}")
+        reports = [
+            f"\n  {what}: {_listed(self._path, places)}"
+            for what, places in self._places.items()
+            if places
+        ]
         if reports:
             raise ValueError(
                 f"{self._path} cannot be used. Mend or remove:" + "".join(reports)
@@ -110,8 +120,8 @@ def read_table(path: Path) -> Table:
         FileNotFoundError: if there is no such file.
         ImportError: if it is Parquet and pyarrow is not installed.
         ValueError: if the file has no such format, a column is missing, there are no
-            rows, or some have no path, no label, or an id that is no integer in
-            `[0, 2**31)` or that of another row.
+            rows, or some have no path, no label (or NaN, None, N/A, ...), or an id that
+            is no integer in `[0, 2**31)` or that of another row.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -132,6 +142,35 @@ def encoded(text: str) -> bytes:
 def integer(text: str) -> int:
     """The integer that is written in digits alone; -1 for any other text."""
     return int(text) if _INTEGER.fullmatch(text) else -1
+
+
+def is_number(text: str) -> bool:
+    """Whether a label is a number, not a name."""
+    return bool(_NUMBER.fullmatch(text))
+
+
+def label_integer(text: str) -> int:
+    """As `integer`, and 3 for 3.0, as a column of floats has it."""
+    if not is_number(text):
+        return -1
+    if "." not in text:
+        return integer(text)
+    value = float(text)
+    is_whole = value.is_integer() and not text.startswith(("-", "+"))
+    return int(value) if is_whole and value < _MAX_FLOAT else -1
+
+
+def is_no_value(text: str) -> bool:
+    """Whether a label says that there is none, such as NaN or N/A."""
+    return text.lower() in _NO_VALUE
+
+
+def _listed(path: Path, places: list[int]) -> str:
+    unit = "row" if _is_parquet(path) else "line"
+    shown = ", ".join(map(str, places[:_NUM_SHOWN]))
+    more = len(places) - _NUM_SHOWN
+    shown += f" and {more} more" if more > 0 else ""
+    return f"{unit}{'s'[: len(places) > 1]} {shown}"
 
 
 def _is_parquet(path: Path) -> bool:
@@ -285,6 +324,12 @@ def _check_rows(table: Table, problems: Problems) -> None:
     for column, words in table.labels.items():
         is_empty = np.array([not text for text in words.texts], bool)
         problems.add(f"an empty {column}", places[is_empty[words.codes]])
+        is_none = np.array([is_no_value(text) for text in words.texts], bool)
+        (wrong,) = np.nonzero(is_none[words.codes])
+        if len(wrong):
+            text = words.texts[words.codes[wrong[0]]]
+            what = f"a {column} that is no value, such as {text!r} (rename it, if it "
+            problems.add(what + "is a class)", places[wrong])
     no_id = (table.ids < 0) | (table.ids > _MAX_ID)
     problems.add(f"an id that is not an integer from 0 to {_MAX_ID}", places[no_id])
     again = np.ones(len(places), bool)
