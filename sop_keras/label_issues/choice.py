@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
 from sop_keras.validation import check_fraction, check_integer
+
+logger = logging.getLogger(__name__)
 
 
 def label_issues(
@@ -16,7 +20,7 @@ def label_issues(
 
     Args:
         quality: `label_quality`, shape `(n,)`; NaN for what is not known, which is no
-            issue.
+            issue: a warning is logged where fewer are marked for it.
         num_issues: how many to take, from 0 to n. Defaults to `None`.
         issue_rate: the share to take, in [0, 1]. Defaults to `None`; with neither, the
             rule above decides.
@@ -37,9 +41,18 @@ def label_issues(
             f"`num_issues` must be at most {len(quality)}, the number of examples. "
             f"Received: num_issues={num_issues}."
         )
+    is_known = ~np.isnan(quality)
+    num_known = int(is_known.sum())
+    if num_issues > num_known:
+        wish = "num_issues" if issue_rate is None else f"issue_rate={issue_rate} of all"
+        logger.warning(
+            "%d labels are marked as issues, not %d (%s): nothing is known of "
+            "the other %d of %d examples, which were never trained on.",
+            *(num_known, num_issues, wish, len(quality) - num_known, len(quality)),
+        )
     chosen = np.zeros(len(quality), bool)
     chosen[np.argsort(quality, kind="stable")[:num_issues]] = True
-    return chosen & ~np.isnan(quality)
+    return chosen & is_known
 
 
 def check_choice(num_issues: int | None, issue_rate: float | None) -> None:

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 def cleanlab_inputs(
     model: TrainedModel, x: Any, y: Any = None, batch_size: int = 128
-) -> tuple[np.ndarray, np.ndarray]:
-    """The two arrays that the functions of cleanlab take.
+) -> tuple[np.ndarray, ...]:
+    """The two arrays that the functions of cleanlab take; of a stream, the ids too.
 
         labels, pred_probs = cleanlab_inputs(model, x_train, y_train)
         cleanlab.filter.find_label_issues(labels, pred_probs)
+
+        labels, pred_probs, ids = cleanlab_inputs(model, with_index(dataset).batch(128))
+        ids[cleanlab.filter.find_label_issues(labels, pred_probs)]
 
     cleanlab asks for predictions of networks that have not seen the label
     (cross-validation); these are of one that was trained on it, under SOP.
@@ -33,24 +36,28 @@ def cleanlab_inputs(
         batch_size: of the predictions, for arrays. Defaults to `128`.
 
     Returns:
-        `labels`, int64 `(n,)`: the given labels; and `pred_probs`, float32
-        `(n, num_classes)`: the network's probabilities, rows that sum to 1. Both in the
-        order of the data, which for arrays is that of the ids. Memory: these two, and a
+        `labels`, int64 `(n,)`: the given labels; `pred_probs`, float32
+        `(n, num_classes)`: the network's probabilities, rows that sum to 1; and of a
+        stream, whose order nobody else knows once it is shuffled, `ids`, int64 `(n,)`.
+        All in the order of the data, that of x and y for arrays. Memory: these, and a
         batch.
 
     Raises:
         ValueError: for data that `NoisyLabelModel.label_issues` refuses, and a network
             that gives NaN.
     """
-    given = np.empty(model.num_examples, np.int64)
+    given, all_ids = np.empty((2, model.num_examples), np.int64)
     probs = np.empty((model.num_examples, model.num_classes), np.float32)
     end = 0
     # No id comes twice, so that there is room for all.
     for outputs, labels, ids in model.looked_up(x, y, batch_size):
         start, end = end, end + len(ids)
         given[start:end] = labels
+        all_ids[start:end] = ids
         probs[start:end] = _probabilities(model.log_probs(outputs))
-    return given[:end], probs[:end]
+    found = given[:end], probs[:end]
+    # Arrays come with their labels, streams bring their own.
+    return found if y is not None else (*found, all_ids[:end])
 
 
 def datalab_issues(issues: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,7 @@ def write_label_issues(
     issues: pd.DataFrame,
     path: str | os.PathLike[str],
     class_names: Sequence[str] | None = None,
-    files: Sequence[str] | None = None,
+    files: Mapping[int, str] | Sequence[str] | None = None,
 ) -> None:
     """Write a table of label issues, the lowest quality first.
 
@@ -71,23 +71,24 @@ def write_label_issues(
         path: the file; it ends in .csv, .parquet or .json.
         class_names: one name a class, in label order, for the columns `given_class` and
             `suggested_class`. Defaults to `None`: without them.
-        files: one text a row of `issues`, in their order, for the column `file`.
-            Defaults to `None`: without it.
+        files: the text of each id, for the column `file`; or a list of them, the id
+            being the place, for a table that has all ids from 0 in their order, as
+            arrays give it. Defaults to `None`: without it.
 
     Raises:
-        ValueError: for another ending, a table that lacks columns, or names that are
-            not as many as there are classes or rows.
+        ValueError: for another ending, a table that lacks columns, class names that are
+            not as many as there are classes, files that lack an id, or a list of them
+            for a table that is sorted or a part.
         ImportError: for Parquet without pyarrow.
         OSError: if it cannot be written. What was there is as it was.
     """
     path = Path(path)
     write = _by_suffix(path, _WRITERS)
     _check_columns("`issues`", issues.columns)
-    _check_names(issues, class_names, files)
+    _check_names(issues, class_names)
     if write is _write_parquet:
         pyarrow_for(path)
-    # By place, whatever index a Series has.
-    texts = None if files is None else np.asarray(files, object)
+    texts = None if files is None else _files_of(issues["id"].to_numpy(), files)
     with replacing(path) as partial:
         write(_chunks(issues, class_names, texts), partial)
 
@@ -136,16 +137,34 @@ def _check_columns(what: str, found: Any) -> None:
         )
 
 
-def _check_names(
-    issues: pd.DataFrame,
-    class_names: Sequence[str] | None,
-    files: Sequence[str] | None,
-) -> None:
-    if files is not None and len(files) != len(issues):
+def _files_of(ids: np.ndarray, files: Mapping[int, str] | Sequence[str]) -> np.ndarray:
+    """The text of each id, as an array of objects."""
+    if isinstance(files, Mapping):
+        missing = [one for one in ids.tolist() if one not in files]
+        if missing:
+            raise ValueError(
+                f"`files` has no text for {len(missing)} of the {len(ids)} ids of "
+                f"`issues`; the first is {missing[0]}. Received: {len(files)} texts."
+            )
+        texts = np.empty(len(ids), object)
+        texts[:] = [files[one] for one in ids.tolist()]
+        return texts
+    mend = "Give them by id: files={id: file, ...}."
+    if len(files) != len(ids):
         raise ValueError(
             "`files` must have one text a row of `issues`. Received: "
-            f"{len(files)} texts for {len(issues)} rows."
+            f"{len(files)} texts for {len(ids)} rows. {mend}"
         )
+    if not np.array_equal(ids, np.arange(len(ids))):
+        raise ValueError(
+            "A list of `files` is one in the order of the data, but the rows of "
+            f"`issues` are sorted, or a part: their ids are not 0 to {len(ids) - 1} in "
+            f"order. Received: {', '.join(map(str, ids[:3].tolist()))}, ... {mend}"
+        )
+    return np.asarray(files, object)  # by place, whatever index a Series has
+
+
+def _check_names(issues: pd.DataFrame, class_names: Sequence[str] | None) -> None:
     if class_names is None or not len(issues):
         return
     labels = issues[["given_label", "suggested_label"]].to_numpy()

@@ -334,8 +334,8 @@ class Run:
 def _write_issues(path: Path, issues: pd.DataFrame, data: ExperimentData) -> None:
     images, files = data.train.images, None
     if isinstance(images, EncodedImages):
-        position_of = {one: place for place, one in enumerate(data.train.ids.tolist())}
-        files = [images.name(position_of[one]) for one in issues["id"].tolist()]
+        ids = data.train.ids.tolist()
+        files = {one: images.name(place) for place, one in enumerate(ids)}
     write_label_issues(issues, path, data.dataset.class_names, files)
 
 

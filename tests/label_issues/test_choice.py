@@ -21,6 +21,27 @@ def test_wanted_numbers_of_issues(how, expected):
     assert np.flatnonzero(label_issues(QUALITY, **how)).tolist() == expected
 
 
+@pytest.mark.parametrize(("how", "text"), [
+    ({"num_issues": 1400}, "1149 labels are marked as issues, not 1400 (num_issues)"),
+    ({"issue_rate": 0.9}, "1149 labels are marked as issues, not 1293 (issue_rate=0.9"),
+    ({"num_issues": 1149}, None),
+    ({"issue_rate": 0.5}, None),
+    ({}, None),
+])  # fmt: skip
+def test_fewer_are_marked_than_wished_for(how, text, caplog):
+    # 1,437 examples, 288 of them unknown: 1,149 can be marked. 0.9 of all are 1,293.
+    quality = np.linspace(0, 1, 1437)
+    quality[::5] = np.nan
+    found = label_issues(quality, **how)
+    assert not found[::5].any()
+    if text is None:
+        assert not caplog.text
+    else:
+        assert found.sum() == 1149
+        assert text in caplog.text
+        assert "of the other 288 of 1437 examples, which were never" in caplog.text
+
+
 @pytest.mark.parametrize(("how", "message"), [
     ({"num_issues": 6}, "at most 5, the number of examples"),
     ({"num_issues": -1}, "at least 0. Received: num_issues=-1"),

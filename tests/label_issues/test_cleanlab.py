@@ -46,8 +46,9 @@ def test_a_stream_of_one_hot_labels_in_its_own_order():
     batches = with_index(dataset).shuffle(3, seed=1).batch(2)
     order = np.concatenate([y["index"] for _, y in batches.as_numpy_iterator()])
     batches = with_index(dataset).shuffle(3, seed=1).batch(2)
-    labels, pred_probs = cleanlab_inputs(echo(), batches)
+    labels, pred_probs, ids = cleanlab_inputs(echo(), batches)
     assert sorted(order) == [0, 1, 2]
+    assert (ids.tolist(), ids.dtype) == (order.tolist(), np.int64)
     assert labels.tolist() == LABELS[order].tolist()
     expected = np.exp(LOGITS[order] - 7)
     np.testing.assert_allclose(pred_probs, expected, rtol=1e-5)

@@ -32,6 +32,11 @@ NEGATIVE = ISSUES.assign(suggested_label=[1, 2, -1, 2, 0])
 ORDER = [1, 3, 4, 0, 2]
 
 
+def files_of(texts):
+    """One text each of the ids of ISSUES."""
+    return dict(zip(ISSUES["id"], texts, strict=True))
+
+
 def rows_of(path):
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.reader(file))
@@ -52,7 +57,7 @@ def column(path, name):
 def test_round_trip_to_the_last_bit(suffix, rows_at_once, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "_ROWS_AT_ONCE", rows_at_once)
     path = tmp_path / f"issues{suffix}"
-    write_label_issues(ISSUES, path, CLASSES, files=list("abcde"))
+    write_label_issues(ISSUES, path, CLASSES, files=files_of("abcde"))
     expected = ISSUES.iloc[ORDER].reset_index(drop=True)
     pd.testing.assert_frame_equal(read_label_issues(path), expected, check_exact=True)
     assert column(path, "given_class") == ["dog", "cat", "dog", "cat", "eel"]
@@ -66,9 +71,34 @@ def test_names_in_series_are_taken_by_place(tmp_path):
     # By label, 0 would be the last one.
     files = pd.Series(list("abcde"), index=[4, 3, 2, 1, 0])
     classes = pd.Series(CLASSES, index=[2, 1, 0])
-    write_label_issues(ISSUES, path, classes, files)
+    # The ids of arrays are their places.
+    write_label_issues(ISSUES.assign(id=range(5)), path, classes, files)
     assert column(path, "file") == list("bdeac")
     assert column(path, "given_class") == ["dog", "cat", "dog", "cat", "eel"]
+
+
+def test_files_belong_to_ids_not_to_rows(tmp_path):
+    path = tmp_path / "issues.csv"
+    by_array = ISSUES.assign(id=range(5))
+    files = [f"{one}.jpg" for one in range(5)]
+    for table in (by_array, by_array.sort_values("label_quality"), by_array[3:]):
+        write_label_issues(table, path, files=dict(enumerate(files)))
+        ids = column(path, "id")
+        assert column(path, "file") == [f"{one}.jpg" for one in ids]
+    write_label_issues(by_array, path, files=files)
+    assert column(path, "file") == [f"{one}.jpg" for one in column(path, "id")]
+    # A list says nothing of which row is whose, once rows have moved or are missing.
+    for table, given in (
+        (by_array.sort_values("label_quality"), files),
+        (by_array[::-1], files),
+        (by_array[3:], files[3:]),
+        (ISSUES, files),
+    ):
+        with pytest.raises(ValueError, match=r"are sorted, or a part: .* files=\{id:"):
+            write_label_issues(table, path, files=given)
+    text = r"no text for 2 of the 5 ids of `issues`; the first is 3\. Received: 3 texts"
+    with pytest.raises(ValueError, match=text):
+        write_label_issues(by_array, path, files=dict(enumerate(files[:3])))
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -81,7 +111,7 @@ def test_no_rows_and_no_names(suffix, tmp_path):
 
 def test_columns_and_text_of_csv(tmp_path):
     path = tmp_path / "issues.csv"
-    write_label_issues(ISSUES.assign(more=1), path, CLASSES, files=["x"] * 5)
+    write_label_issues(ISSUES.assign(more=1), path, CLASSES, files=files_of("xxxxx"))
     header, first, *_ = path.read_text("utf-8").splitlines()
     names = [*COLUMNS[:3], "given_class", "suggested_class", *COLUMNS[3:], "file"]
     assert header == ",".join(f'"{name}"' for name in names)
@@ -144,7 +174,7 @@ HARMLESS += ["a; b=1", "a|b-1", "a,=1"]
     [*((text, f"'{text}") for text in FORMULAS), *INNER_FORMULAS.items()],
 )
 def test_formulas_are_neutralised_in_csv_alone(text, neutral, tmp_path):
-    classes, files = ("a", text, "c"), [text] * 5
+    classes, files = ("a", text, "c"), files_of([text] * 5)
     for suffix in SUFFIXES:
         path = tmp_path / f"issues{suffix}"
         write_label_issues(ISSUES, path, classes, files)
@@ -161,7 +191,7 @@ def test_formulas_are_neutralised_in_csv_alone(text, neutral, tmp_path):
 def test_other_texts_are_as_they_were(text, tmp_path):
     for suffix in SUFFIXES:
         path = tmp_path / f"issues{suffix}"
-        write_label_issues(ISSUES, path, CLASSES, [text] * 5)
+        write_label_issues(ISSUES, path, CLASSES, files_of([text] * 5))
         assert column(path, "file") == [text] * 5
 
 
@@ -179,7 +209,7 @@ def test_other_texts_are_as_they_were(text, tmp_path):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_names_do_not_break_the_file(text, written, suffix, tmp_path):
     path = tmp_path / f"issues{suffix}"
-    write_label_issues(ISSUES, path, ("a", "b", text), [text] * 5)
+    write_label_issues(ISSUES, path, ("a", "b", text), files_of([text] * 5))
     assert column(path, "file") == [written] * 5
     assert column(path, "given_class")[4] == written
     pd.testing.assert_frame_equal(
@@ -192,7 +222,7 @@ def test_the_old_file_stays_where_writing_fails(tmp_path):
     write_label_issues(ISSUES, path)
     before = path.read_bytes()
     with pytest.raises(AttributeError):
-        write_label_issues(ISSUES, path, files=[None] * 5)
+        write_label_issues(ISSUES, path, files=files_of([None] * 5))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -247,7 +277,7 @@ def test_files_that_are_not_there_or_cut_off(suffix, tmp_path):
     path = tmp_path / f"issues{suffix}"
     with pytest.raises(FileNotFoundError, match="no table of label issues"):
         read_label_issues(path)
-    write_label_issues(ISSUES, path, CLASSES, ["some file"] * 5)
+    write_label_issues(ISSUES, path, CLASSES, files_of(["some file"] * 5))
     content = path.read_bytes()
     # In the last row: after its id and in its last cell.
     for length in (0, content.rfind(b"2147483647") + 5, len(content) - 4):
