@@ -7,11 +7,17 @@ from typing import Any
 
 import keras
 
+_SQUASHING = {
+    "Softmax": keras.activations.softmax,
+    "Sigmoid": keras.activations.sigmoid,
+}
+"""Operations whose outputs are no logits."""
+
 
 def check_backbone(backbone: Any, num_classes: int, from_logits: bool) -> None:
     """Look at a backbone as far as it is built.
 
-    Warns where a softmax would be applied twice.
+    Warns where probabilities would be taken for logits, or logits for probabilities.
 
     Raises:
         ValueError: if it is no Keras model or layer, or of another output width.
@@ -25,8 +31,16 @@ def check_backbone(backbone: Any, num_classes: int, from_logits: bool) -> None:
         outputs = getattr(backbone, "outputs", None)
         if outputs is not None:  # a subclassed model's outputs show when it is called
             check_outputs(outputs[0] if len(outputs) == 1 else outputs, num_classes)
-    if from_logits and _last_operation(backbone) == "Softmax":
-        _warn_of_softmax()
+    last = _last_operation(backbone)
+    if last == "Dense" and not from_logits:
+        warnings.warn(
+            "The backbone ends in a Dense layer without an activation, but "
+            "from_logits=False takes its outputs for probabilities. Pass "
+            "from_logits=True, or add a softmax.",
+            stacklevel=3,
+        )
+    if from_logits and last in _SQUASHING:
+        _warn_of_squashing(last)
 
 
 def check_method(method: Any, kind: type) -> None:
@@ -76,15 +90,14 @@ def check_outputs(outputs: Any, num_classes: int) -> None:
 
 
 def warn_of_probabilities(backbone: Any, outputs: Any) -> None:
-    """Warn where logits are expected and a subclassed backbone's softmax made them.
+    """Warn where logits are expected and a subclassed backbone has squashed them.
 
     Other backbones were looked at by `check_backbone`. Eager tensors do not know what
     made them; in a graph this runs when it is traced, before the first update.
     """
-    operation = getattr(outputs, "op", None)
-    by_softmax = operation is not None and operation.type == "Softmax"
-    if by_softmax and _last_operation(backbone) != "Softmax":
-        _warn_of_softmax()
+    operation = getattr(getattr(outputs, "op", None), "type", None)
+    if operation in _SQUASHING and _last_operation(backbone) != operation:
+        _warn_of_squashing(operation)
 
 
 def _last_operation(backbone: Any) -> str | None:
@@ -97,15 +110,28 @@ def _last_operation(backbone: Any) -> str | None:
         if not steps:
             return None
         backbone = steps[-1]
-    if getattr(backbone, "activation", None) is keras.activations.softmax:
-        return "Softmax"
+    activation = getattr(backbone, "activation", None)
+    for name, function in _SQUASHING.items():
+        if activation is function:
+            return name
+    if isinstance(backbone, keras.layers.Dense) and activation is not None:
+        linear = activation is keras.activations.linear
+        return "Dense" if linear else getattr(activation, "__name__", None)
     return type(backbone).__name__
 
 
-def _warn_of_softmax() -> None:
+def _warn_of_squashing(operation: str) -> None:
+    if operation == "Softmax":
+        told = (
+            "takes its outputs, which are probabilities, for logits: the softmax would "
+            "be applied twice. Pass from_logits=False, or remove the softmax."
+        )
+    else:
+        told = (
+            "takes its outputs, which lie in [0, 1], for logits: no class could become "
+            "much likelier than another. Remove the sigmoid."
+        )
     warnings.warn(
-        "The backbone ends in a softmax, but from_logits=True takes its outputs, which "
-        "are probabilities, for logits: the softmax would be applied twice. Pass "
-        "from_logits=False, or remove the softmax.",
+        f"The backbone ends in a {operation.lower()}, but from_logits=True {told}",
         stacklevel=4,
     )

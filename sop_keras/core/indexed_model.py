@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import keras
@@ -70,7 +71,8 @@ class IndexedModel(DistributedModel):
             shuffle: as in Keras.
             class_weight: a dict of class to weight, for any kind of data.
             sample_weight: for arrays: a factor on each example's losses, shape `(n,)`,
-                finite and not negative.
+                finite and not negative. Of weight 0 an example is not trained on, and
+                its label stays unknown to `label_issues`; of a class, likewise.
             scan_data: for methods that look at all examples before an epoch, what they
                 look at: a stream of `(x, {"label": y, "index": i})`, each example
                 once, in one view, unaugmented. Defaults to `None`: the arrays that are
@@ -91,9 +93,10 @@ class IndexedModel(DistributedModel):
         hooks = self._epoch_callbacks(
             scan_data, *trained_on(x, y, validation_split), total_epochs or epochs
         )
-        with clear_data_errors():
+        with self._refusable():
             # Before the validation data: only a built model knows what inputs it takes.
-            x = self._distributed(self._build_for(x, y))
+            x = self._check_first_outputs(self._build_for(x, y), y)
+            x = self._distributed(x)
             if validation_data is not None:
                 x_val, *rest = self._training_data.for_evaluation(
                     *keras.utils.unpack_x_y_sample_weight(validation_data)
@@ -154,7 +157,8 @@ class IndexedModel(DistributedModel):
         )
         self._before_training(None)
         self._build_for(x, y)
-        return super().train_on_batch(x, y, sample_weight, return_dict=return_dict)
+        with self._refusable():
+            return super().train_on_batch(x, y, sample_weight, return_dict=return_dict)
 
     def test_on_batch(
         self,
@@ -190,6 +194,19 @@ class IndexedModel(DistributedModel):
         Args:
             x: the inputs, arrays or the symbolic tensors of an input pipeline.
             training: whether they are to be trained on.
+        """
+        return x
+
+    def _refusable(self) -> contextlib.AbstractContextManager[None]:
+        """Where data may be refused in training."""
+        return clear_data_errors()
+
+    def _check_first_outputs(self, x: Any, y: Any) -> Any:
+        """Look at what the built model gives for the first examples; gives x back.
+
+        Args:
+            x: arrays, or a stream.
+            y: for arrays, `{"label": labels, "index": ids}`; None for streams.
         """
         return x
 

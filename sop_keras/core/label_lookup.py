@@ -10,7 +10,7 @@ from keras import ops
 
 from sop_keras.core.lookup import lookup_batches
 from sop_keras.core.prediction import batch_predictor
-from sop_keras.core.probabilities import log_probabilities
+from sop_keras.core.probabilities import check_probabilities, log_probabilities
 from sop_keras.label_issues.find import find_label_issues
 
 if TYPE_CHECKING:
@@ -53,8 +53,9 @@ class LabelLookup:
             - `given_label_prob`, `suggested_label_prob`: the network's.
             - `is_label_issue`: bool.
 
-            An example that was in no training batch has NaN for quality and score. A
-            warning is logged where the method doubts its own scores.
+            An example that was never trained on (in no batch, or with the weight 0) has
+            NaN for quality and score. A warning is logged where the method doubts its
+            own scores, and where fewer than `num_issues` can be marked.
             Memory: about 200 bytes an example, and a batch.
 
         Raises:
@@ -87,12 +88,15 @@ class LabelLookup:
         """Logarithms of the probabilities in outputs, float32 `(n, num_classes)`.
 
         Raises:
-            ValueError: if an output is NaN or infinite.
+            ValueError: if an output is NaN or infinite, or no probability where the
+                network is said to give such (`from_logits=False`).
         """
         if not np.isfinite(outputs).all():
             raise ValueError(
                 "The network gives outputs that are NaN or infinite; nothing can be "
                 "said about labels. Did its training diverge?"
             )
+        if not self.from_logits:
+            check_probabilities(outputs)
         outputs = ops.cast(outputs, "float32")
         return ops.convert_to_numpy(log_probabilities(outputs, self.from_logits))

@@ -150,8 +150,9 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, MethodBatches):
                 part of that. What an epoch leaves over counts in the next one.
             loss: must be left out; the objective is the method's own.
             row_rates: learning rates in place of the method's, by table: a float, a
-                LearningRateSchedule or a plain `keras.optimizers.SGD`. Defaults to
-                `None`: the method's.
+                LearningRateSchedule or a plain `keras.optimizers.SGD`. Tables that are
+                not named keep the optimizer of an earlier `compile`, its step counter
+                included. Defaults to `None`: none is named; at first, the method's.
             **kwargs: `metrics`, `steps_per_execution`, `jit_compile` and whatever else
                 `keras.Model.compile` takes.
 
@@ -171,7 +172,9 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, MethodBatches):
                 f"{', '.join(rates) or 'no table'}. Received row_rates of: "
                 f"{', '.join(unknown)}"
             )
-        optimizers = row_optimizers({**rates, **(row_rates or {})})
+        earlier = {n: getattr(self, f"{n}_optimizer", None) for n in rates}
+        kept = {name: one for name, one in earlier.items() if one is not None}
+        optimizers = row_optimizers({**rates, **kept, **(row_rates or {})})
         check_distinct({"optimizer": optimizer, **optimizers})
         super().compile(optimizer=optimizer, **kwargs)
         for name, one in optimizers.items():
@@ -212,7 +215,7 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, MethodBatches):
     def test_step(self, data: Any) -> dict[str, Any]:
         """The network's plain cross entropy and metrics; rows play no part."""
         x, given_labels, _, sample_weight = unpack(data)
-        outputs = self(x, training=False)
+        outputs = self._checked_outputs(self(x, training=False))
         losses = self.method.evaluation_loss(
             ops.cast(outputs, "float32"),
             given_labels,
@@ -273,7 +276,7 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, MethodBatches):
         if self._mixes:  # and trains on more examples, it may be
             count = ops.shape(given.labels)[0]
             predictions, probs = predictions[:count], probs[:count]
-        said = record_rows(predictions, probs, given.labels)
+        said = record_rows(predictions, probs, given.labels, given.weights)
         ids = whole.gather(given.ids)
         *gathered, said = whole.gather_together(*steps.values(), said)
         if steps:
@@ -290,7 +293,7 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, MethodBatches):
             )
             for optimizer in optimizers.values():
                 optimizer.iterations.assign_add(1)
-        self.training_record.write(ids, said)
+        self.training_record.write(ids, said, all_say=given.weights is None)
         if not self.method.loss_sees_updated_rows:
             return rows
         return self.tables.rows(given.ids)

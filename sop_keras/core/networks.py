@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -9,9 +11,12 @@ import numpy as np
 from keras import ops
 
 from sop_keras.core import arguments
+from sop_keras.core.data_errors import DataError
 from sop_keras.core.global_batch import GlobalBatch
 from sop_keras.core.gradient_norms import global_norm, unscaled
 from sop_keras.core.indexed_model import IndexedModel
+from sop_keras.core.probabilities import check_probabilities
+from sop_keras.core.training_data import first_inputs
 from sop_keras.core.views import join_views
 
 
@@ -23,6 +28,8 @@ class Networks(IndexedModel):
         peer: the second one; None where there is one alone.
     """
 
+    from_logits: bool
+    training_record: Any
     peer: keras.layers.Layer | None = None
     peer_optimizer: Any = None
 
@@ -110,10 +117,48 @@ class Networks(IndexedModel):
             outputs = called(joined, training=True)
             if self.from_logits:
                 arguments.warn_of_probabilities(network, outputs)
-            outputs = ops.cast(outputs, "float32")
+            outputs = ops.cast(
+                self._checked_outputs(outputs, self._num_batches() == 0), "float32"
+            )
             split = [outputs] if len(views) == 1 else ops.split(outputs, len(views))
             found.append(tuple(split))
         return found
+
+    def _checked_outputs(self, outputs: Any, is_wanted: Any = True) -> Any:
+        """A network's outputs, checked where they are taken for probabilities."""
+        # XLA compiles no texts, and would drop the assertion: `_check_first_outputs`.
+        if self.from_logits or self.jit_compile:
+            return outputs
+        return check_probabilities(outputs, is_wanted)
+
+    def _check_first_outputs(self, x: Any, y: Any) -> Any:
+        # Of data sets, the first step checks its batch: to read one here would count
+        # as a pass over the data.
+        if self.from_logits or int(self._num_batches()):
+            return x
+        inputs, x = first_inputs(x, y)
+        if inputs is not None:
+            for network in self.networks():
+                check_probabilities(network(self._one_view(inputs), training=False))
+        return x
+
+    @contextlib.contextmanager
+    def _refusable(self) -> Iterator[None]:
+        """Have a first step that was refused leave the counters of steps at 0.
+
+        They need no outputs, so that TensorFlow may have moved them by then.
+        """
+        is_first = not self.from_logits and int(self._num_batches()) == 0
+        try:
+            with super()._refusable():
+                yield
+        except DataError:
+            if is_first and self.training_record.is_empty():
+                for optimizer in self.optimizers():
+                    getattr(optimizer, "inner_optimizer", optimizer).iterations.assign(
+                        0
+                    )
+            raise
 
     def _with_regularization(self, loss: Any) -> Any:
         """The loss and the networks' own: those of regularizers and activities."""

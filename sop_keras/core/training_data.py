@@ -223,6 +223,26 @@ def peek(x: Any, y: Any) -> tuple[Any, Any, Any]:
     return keras.tree.map_structure(spec, inputs), spec(labels), x
 
 
+def first_inputs(x: Any, y: Any, count: int = 32) -> tuple[Any, Any]:
+    """The first inputs, and x again; None where a look would count as a pass.
+
+    Args:
+        x: what `for_fit` returned as x.
+        y: what it returned as y.
+        count: how many, of arrays. Defaults to `32`.
+    """
+    if y is not None:
+        leaves = keras.tree.flatten(x)
+        if not all(isinstance(leaf, (np.ndarray, tf.Tensor)) for leaf in leaves):
+            return None, x
+        return keras.tree.map_structure(lambda array: array[:count], x), x
+    if isinstance(x, keras.utils.PyDataset):
+        return unpack(x[0])[0], x
+    if inspect.isgenerator(x) and (batch := next(x, None)) is not None:
+        return unpack(batch)[0], _chain([batch], x)
+    return None, x
+
+
 class _CheckedPyDataset(keras.utils.PyDataset):
     """A PyDataset whose batches pass through a check."""
 

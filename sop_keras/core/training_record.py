@@ -22,6 +22,7 @@ class TrainingRecord(keras.layers.Layer):
     Training computes it anyway: what is kept here costs O(batch_size) a step and no
     pass over the data. It is the prediction of the training network (dropout, batch
     statistics) for the augmented view (the weak one of two), before the batch's step.
+    Where an example has the weight 0, the batch says nothing of it.
 
     Args:
         num_examples: the number of rows, N.
@@ -30,7 +31,7 @@ class TrainingRecord(keras.layers.Layer):
     Attributes:
         table: float32 variable, shape `(num_examples, 3)`: the predicted class, the
             probability of the given label, and that label; -1 in all of them for an
-            example that has never been in a batch.
+            example that has never been trained on: in no batch, or with the weight 0.
     """
 
     def __init__(self, num_examples: int, device: str | None = None, **kwargs: Any):
@@ -55,22 +56,33 @@ class TrainingRecord(keras.layers.Layer):
         self.table = add() if self.device is None else sparse_variable.on_host(add)
         self.built = True
 
-    def write(self, indices: Any, rows: Any) -> None:
+    def write(self, indices: Any, rows: Any, all_say: bool = True) -> None:
         """Write what was said of a whole batch.
 
-        Of equal ids, the first counts. A probability that is not finite is written as
-        0: the network may recover from it, and a NaN would stay.
+        Of equal ids, the first counts that says something. A probability that is not
+        finite is written as 0: the network may recover from it, and a NaN would stay.
 
         Args:
             indices: ids, shape `(n,)`, all in `[0, num_examples)`.
-            rows: float32, shape `(n, 3)`, as those of `table`.
+            rows: float32, shape `(n, 3)`, as those of `table`; -1 where nothing is said
+                of an example, whose row stays as it is.
+            all_say: whether no row is -1, which saves a look at the table. Defaults to
+                `True`.
         """
         rows = ops.where(ops.isfinite(rows), rows, 0.0)
         # Equal ids must write equal rows: nothing says which is written last.
         groups = first_positions(indices)
-        places = ops.arange(ops.shape(indices)[0])
-        first = -ops.segment_max(-places, groups, num_segments=ops.shape(indices)[0])
+        count = ops.shape(indices)[0]
+        places = ops.arange(count)
+        if not all_say:
+            places = ops.where(rows[:, 0] == _NEVER, places + count, places)
+        first = -ops.segment_max(-places, groups, num_segments=count)
+        if not all_say:
+            first = first % count
         rows = ops.take(rows, ops.take(first, groups), axis=0)
+        if not all_say:
+            old = sparse_variable.gather(self.table, indices)
+            rows = ops.where(rows[:, :1] == _NEVER, old, rows)
         sparse_variable.scatter(self.table, indices, rows)
 
     def read(self, indices: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -92,11 +104,11 @@ class TrainingRecord(keras.layers.Layer):
         return (trained_on != _NEVER) & (trained_on != labels)
 
     def is_written(self, indices: Any) -> np.ndarray:
-        """Which of the examples have ever been in a batch, shape `(n,)`, bool."""
+        """Which of the examples have ever been trained on, shape `(n,)`, bool."""
         return self.read(indices)[0] != _NEVER
 
     def is_empty(self) -> bool:
-        """Whether no example has ever been in a batch."""
+        """Whether no example has ever been trained on."""
         stops = range(_ROWS_AT_ONCE, self.num_examples + _ROWS_AT_ONCE, _ROWS_AT_ONCE)
         return not any(
             self.is_written(
@@ -122,17 +134,20 @@ class TrainingRecord(keras.layers.Layer):
         }
 
 
-def record_rows(predictions: Any, probs: Any, labels: Any) -> Any:
+def record_rows(predictions: Any, probs: Any, labels: Any, weights: Any = None) -> Any:
     """What is recorded of each example: rows for `TrainingRecord.write`.
 
     Args:
         predictions: onehot(argmax f), shape `(n, num_classes)`.
         probs: the network's probabilities, of the same shape.
         labels: one-hot given labels, likewise.
+        weights: of the examples, shape `(n, 1)`: -1 is recorded where one is 0, of
+            which nothing is learnt. Defaults to `None`: none is 0.
 
     Returns:
         float32, shape `(n, 3)`.
     """
     classes = ops.argmax(predictions, axis=-1), ops.argmax(labels, axis=-1)
     predicted, given = (ops.cast(one, "float32") for one in classes)
-    return ops.stack([predicted, ops.sum(probs * labels, axis=-1), given], axis=-1)
+    rows = ops.stack([predicted, ops.sum(probs * labels, axis=-1), given], axis=-1)
+    return rows if weights is None else ops.where(weights > 0, rows, _NEVER)

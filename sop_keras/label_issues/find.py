@@ -118,8 +118,9 @@ class LabelScores:
         num_unknown = int(np.isnan(columns["label_quality"]).sum())
         if num_unknown:
             logger.warning(
-                "%d of %d examples have never been in a training batch: nothing is "
-                "known of their labels (label_quality and noise_score are NaN).",
+                "%d of %d examples have never been in a training batch, or with the "
+                "weight 0 alone: nothing is known of their labels (label_quality and "
+                "noise_score are NaN).",
                 *(num_unknown, len(columns["id"])),
             )
         doubt = self._model.method.doubt(columns["noise_score"])

@@ -160,8 +160,8 @@ class SOPModel(NoisyLabelModel):
         optimizer: Any = "rmsprop",
         loss: None = None,
         *,
-        u_optimizer: Any = 10.0,
-        v_optimizer: Any = 10.0,
+        u_optimizer: Any = None,
+        v_optimizer: Any = None,
         **kwargs: Any,
     ) -> None:
         """Configure training, as `NoisyLabelModel.compile`.
@@ -170,15 +170,17 @@ class SOPModel(NoisyLabelModel):
             optimizer: of the backbone, any Keras optimizer.
             loss: must be left out; the objective is SOP's own.
             u_optimizer: of u: plain `keras.optimizers.SGD`, a float or a
-                LearningRateSchedule (which mean SGD). Defaults to `10.0` (alpha_u).
-            v_optimizer: of v, likewise. Defaults to `10.0` (alpha_v).
+                LearningRateSchedule (which mean SGD). Defaults to `None`: that of the
+                last `compile`, and `10.0` (alpha_u) in the first.
+            v_optimizer: of v, likewise.
             **kwargs: as of `keras.Model.compile`.
 
         Raises:
             ValueError: for a loss, a row optimizer that would sweep the table, a
                 strategy that is not the model's, or XLA where it cannot be had.
         """
-        rates = {"u": u_optimizer, "v": v_optimizer}
+        given = {"u": u_optimizer, "v": v_optimizer}
+        rates = {name: one for name, one in given.items() if one is not None}
         super().compile(optimizer, loss, row_rates=rates, **kwargs)
 
     def estimate_noise(self, indices: Any, labels: Any) -> np.ndarray:

@@ -97,6 +97,22 @@ class MonitoredExamples:
                 f"model. Received: {len(self.class_names)}."
             )
 
+    def check_record(self, model: NoisyLabelModel) -> None:
+        """Check that the labels are those that the model was trained on so far.
+
+        Raises:
+            ValueError: if one is another, as in another order of the examples.
+        """
+        is_other = model.training_record.other_label(self.ids, self.labels)
+        if is_other.any():
+            first = is_other.argmax()
+            raise ValueError(
+                f"{is_other.sum()} of the {len(self.labels)} `labels` are not those "
+                f"that `fit` trains on: the first is {self.labels[first]}, for the "
+                f"index {self.ids[first]}. All that is shown would be wrong. Pass the "
+                "labels of `fit`, in the same order, or with their `ids`."
+            )
+
     def images_at(self, positions: np.ndarray) -> np.ndarray:
         """Their images at `positions`, uint8 of shape `(k, h, w, 1 or 3)`.
 

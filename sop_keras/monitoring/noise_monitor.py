@@ -81,7 +81,8 @@ class NoiseMonitor(keras.callbacks.Callback):
     Raises:
         ValueError: for lengths that differ, and images that are out of range (of a
             function, once it is called); before training, for a model whose
-            method finds no wrong labels, and ids or labels that are out of its range.
+            method finds no wrong labels, and ids or labels that are out of its range;
+            after the first batch or an epoch, for labels that are not those of `fit`.
         ImportError: without Pillow, or scikit-learn where clean labels are given.
         OutputError: where something cannot be written.
 
@@ -130,6 +131,7 @@ class NoiseMonitor(keras.callbacks.Callback):
         self._num_suspicious = num_suspicious
         self._epochs = epochs
         self._logs: Any = None
+        self._awaits_batch = False
         if write_logs:
             self._logs = Scalars(self._folder)
 
@@ -146,6 +148,23 @@ class NoiseMonitor(keras.callbacks.Callback):
         self._examples.check(model)
         super().set_model(model)
 
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """See whether the first batch alone will be in the training record."""
+        model: Any = self.model
+        self._awaits_batch = model.training_record.is_empty()
+
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        """Check the labels of a new model as soon as some are known.
+
+        Those of an earlier training may be corrected in this one: they are checked once
+        the epoch has passed over them.
+        """
+        if self._awaits_batch:
+            self._awaits_batch = False
+            self._examples.check_record(self.model)
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Look at the table once, and write; later callbacks find the scalars in logs.
 
@@ -157,8 +176,13 @@ class NoiseMonitor(keras.callbacks.Callback):
         logs.update(look.figures)
 
     def look(self) -> Look:
-        """Look at the table once, and write nothing."""
+        """Look at the table once, and write nothing.
+
+        Raises:
+            ValueError: for labels that are not those of `fit`.
+        """
         examples = self._examples
+        examples.check_record(self.model)
         scan = scan_tables(self.model, examples.labels, examples.ids)
         figures = {**noise_figures(scan), **self._rates()}
         if examples.clean_labels is not None:

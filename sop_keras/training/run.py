@@ -111,8 +111,9 @@ class Run:
     def train(self, verbose: Any = "auto", flags: str = "") -> dict[str, Any]:
         """Train to the end, or give the result of a complete run.
 
-        In the main thread, SIGTERM stops it after the batch under way, or the
-        evaluation, with a checkpoint.
+        The data are read for that too, and a complete run on others is refused. In the
+        main thread, SIGTERM stops it after the batch under way, or the evaluation, with
+        a checkpoint.
 
         Args:
             verbose: as in Keras' `fit`.
@@ -122,18 +123,39 @@ class Run:
             The content of `result.json`.
 
         Raises:
+            RunFolderError: if the folder holds a run on other data.
             Preempted: after a SIGTERM.
             DivergenceError: if the loss or a weight becomes NaN or infinite.
             OutputError: if something cannot be written. The last checkpoint is intact.
             TooManyBadImagesError: if more images cannot be used than `files` allows.
         """
         if (result := self.result) is not None:
-            self._own.check_tables()
+            self._check_complete()
             logger.info("%s is complete; nothing to train.", self.folder)
             self.checkpoints.remove()  # a kill may have come between the two
             return result
         with self._output_errors(), Preemption() as preemption:
             return self._train(preemption, verbose, flags)
+
+    def _check_complete(self) -> None:
+        """Check that a complete run is not taken for one on the data as they are now.
+
+        Results can be shown without the data: where these are gone, a warning says so.
+
+        Raises:
+            RunFolderError: if labels, files or examples are others.
+        """
+        self._own.check_tables()
+        try:
+            data = load_data(self.experiment, self.files)
+        except (OSError, ImportError) as error:
+            logger.warning(
+                "%s is complete; whether its data are still those that it was trained "
+                "on cannot be seen: %s",
+                *(self.folder, error),
+            )
+            return
+        self._own.check_data(data)
 
     def _train(
         self, preemption: Preemption, verbose: Any, flags: str

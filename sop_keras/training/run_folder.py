@@ -110,7 +110,7 @@ class RunFolder:
         _ = self.result  # damaged: better said now than after hours of training
 
     def check_data(self, data: ExperimentData) -> None:
-        """Check that an interrupted run goes on with the data that it began with.
+        """Check that the data are those that a run in the folder began with.
 
         Raises:
             RunFolderError: for other data.

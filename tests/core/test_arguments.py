@@ -48,6 +48,12 @@ def test_a_softmax_before_the_softmax_is_warned_of(backbone):
         arguments.check_backbone(backbone, 3, from_logits=False)
 
 
+def test_a_sigmoid_gives_no_logits():
+    backbone = keras.Sequential([layers.Dense(3, activation="sigmoid")])
+    with pytest.warns(UserWarning, match=r"ends in a sigmoid, .*Remove the sigmoid"):
+        arguments.check_backbone(backbone, 3, from_logits=True)
+
+
 def test_a_subclassed_backbone_is_looked_at_when_it_is_traced():
     def trace(backbone):
         @tf.function

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from sop_keras import SOPModel
-from sop_keras.core.training_record import TrainingRecord
+from sop_keras.core.training_record import TrainingRecord, record_rows
 
 
 def test_what_is_written_is_read():
@@ -29,6 +29,25 @@ def test_of_equal_ids_the_first_counts(jit_compile):
     predictions, probs = record.read(np.array([0, 2]))
     assert predictions.tolist() == [5, 4]
     np.testing.assert_allclose(probs, [0.2, 0.1])
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_of_weight_0_nothing_is_recorded(jit_compile):
+    record = TrainingRecord(5)
+    record.write(tf.constant([1, 4]), tf.constant([[8, 0.8, 1], [9, 0.9, 1]]))
+    # Ids 1 and 2 have weight 0; id 0 in the first of two places, id 4 in the second.
+    ids = tf.constant([1, 0, 4, 2, 0, 4], tf.int64)
+    weights = tf.constant([[0.0], [0.0], [0.5], [0.0], [1e-9], [0.0]])
+    classes, probs = tf.eye(6), tf.linspace([0.1] * 6, [0.6] * 6, 6)
+    rows = record_rows(classes, probs, tf.roll(classes, 1, axis=1), weights)
+    write = tf.function(record.write, jit_compile=jit_compile)
+    write(ids, rows, all_say=False)
+    # The rows of places 4 and 2: predicted 4 and 2, labelled 5 and 3.
+    np.testing.assert_allclose(
+        record.table.numpy(),
+        [[4, 0.5, 5], [8, 0.8, 1], [-1] * 3, [-1] * 3, [2, 0.3, 3]],
+        rtol=1e-6,
+    )
 
 
 def test_a_probability_that_is_not_finite_is_written_as_0():

@@ -143,6 +143,7 @@ def test_examples_of_weight_0_do_not_train_the_network(name, monkeypatch):
     for values, net in zip(before, model.networks(), strict=True):
         for value, weight in zip(values, net.trainable_weights, strict=True):
             np.testing.assert_allclose(weight.numpy(), value, atol=1e-7)
+    assert model.training_record.is_empty()
 
 
 @every_method

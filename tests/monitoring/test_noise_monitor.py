@@ -43,6 +43,48 @@ def test_the_scalars_of_an_epoch(tmp_path):
     assert lefts == pytest.approx([-3, -2.4, -1.4, -0.4])
 
 
+def test_labels_are_those_that_were_trained_on(tmp_path):
+    # The record has labels 0, 1, 2 of ids 5, 0, 3, and nothing of id 2. In the order of
+    # ids 0, 2, 3, 5 the labels are 1, 0, 2, 0: as given, 0 and 1 stand at 0 and 2, and
+    # of 2 nothing is known, so that one is seen to be wrong.
+    monitor = NoiseMonitor(tmp_path, LABELS, ids=np.sort(IDS))
+    text = r"1 of the 4 `labels` are not .* the first is 0, for the index 0\. .* `ids`"
+    with pytest.raises(ValueError, match=text):
+        at_the_end_of_an_epoch(monitor, set_by_hand(tiny_model()))
+    assert not list(tmp_path.iterdir())
+
+
+def test_labels_in_another_order_end_training_after_the_first_batch(tmp_path):
+    model, seen = tiny_model(), []
+    # Shuffled, as a file's rows may be: no label is at its place.
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    monitor = NoiseMonitor(tmp_path, np.roll(labels, 1))
+    counter = keras.callbacks.LambdaCallback(
+        on_train_batch_begin=lambda batch, logs: seen.append(batch)
+    )
+    x = np.zeros((6, 2), "float32")
+    options = {"batch_size": 2, "verbose": 0}
+    with pytest.raises(ValueError, match="2 of the 6 `labels` are not those that"):
+        model.fit(x, labels, callbacks=[counter, monitor], **options)
+    assert seen == [0]
+    # Corrected labels of a trained model are those of the epoch that is over.
+    corrected = np.array([1, 2, 0, 1, 2, 0])
+    monitor = NoiseMonitor(tmp_path, corrected)
+    model.fit(x, corrected, callbacks=[monitor], **options)
+
+
+def test_examples_of_weight_0_are_not_known(tmp_path):
+    model = tiny_model()
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    monitor = NoiseMonitor(tmp_path, labels)
+    x, weights = np.zeros((6, 2), "float32"), np.array([1, 0, 1, 1, 0, 1.0])
+    model.fit(x, labels, sample_weight=weights, callbacks=[monitor], verbose=0)
+    scan = monitor.look().scan
+    assert scan.is_known.tolist() == [True, False, True, True, False, True]
+    assert np.isnan(scan.quality).tolist() == [False, True, False, False, True, False]
+    assert scan.likely_labels[[1, 4]].tolist() == [1, 1]
+
+
 def test_one_hot_labels_without_anything_else(tmp_path):
     model = set_by_hand(tiny_model())
     labels = np.eye(3)[[1, 0, 0, 2, 0, 0]]
@@ -160,7 +202,9 @@ def test_training_is_the_same_with_it(tmp_path):
             fit(model, monitor, epochs=2)
         return [variable.numpy() for variable in model.variables]
 
-    with_it = trained(NoiseMonitor(tmp_path, np.zeros(6, int), images=IMAGES[[0] * 6]))
+    with_it = trained(
+        NoiseMonitor(tmp_path, [0, 1, 2, 0, 1, 2], images=IMAGES[[0] * 6])
+    )
     for one, other in zip(trained(), with_it, strict=True):
         np.testing.assert_array_equal(one, other)
 

@@ -1,6 +1,7 @@
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,9 +15,10 @@ from sop_keras.data.datasets.digits import load_digits
 from sop_keras.data.images.bad_images import TooManyBadImagesError
 from sop_keras.methods import sop_rates
 from sop_keras.training.checkpoint import CheckpointError, Checkpoints
+from sop_keras.training.experiment_data import load_data
 from sop_keras.training.progress import Progress
 from sop_keras.training.run import Run
-from sop_keras.training.run_folder import RunFolderError
+from sop_keras.training.run_folder import RunFolder, RunFolderError
 from sop_keras.training.terminate_on_nan import DivergenceError
 
 
@@ -247,6 +249,34 @@ def own_experiment():
         resize=8,
         image_size=8,
         batch_size=4,
+    )
+
+
+def test_a_complete_run_on_data_that_have_changed_says_so(tmp_path, caplog):
+    files, experiment = own_data(tmp_path, 12), own_experiment()
+    table, folder = Path(files.manifest), tmp_path / "run"
+    rows = table.read_text()
+    own = RunFolder(folder, experiment, files)
+    own.begin(load_data(experiment, files))
+    own.write_result({"num_train": 12})
+    Image.open(tmp_path / "0.png").save(tmp_path / "other.png")
+    # Label 0 of 2.png becomes 1; another file; a row less; a label that is none.
+    for changed, text in (
+        (rows.replace("2.png,0", "2.png,1"), "other data .other labels"),
+        (rows.replace("\n0.png", "\nother.png"), "other data .other file names"),
+        (rows.replace("11.png,1", ""), "other data .*train: 12 there, 11 now"),
+        (rows.replace("2.png,0", "2.png,NaN"), "no value, such as 'NaN'.*: line 4"),
+    ):
+        table.write_text(changed)
+        with pytest.raises(ValueError, match=text):
+            Run(experiment, folder, files).train(verbose=0)
+    table.write_text(rows)
+    assert Run(experiment, folder, files).train(verbose=0) == {"num_train": 12}
+    assert "cannot be seen" not in caplog.text
+    table.unlink()  # results can be shown all the same
+    assert Run(experiment, folder, files).train(verbose=0) == {"num_train": 12}
+    assert (
+        "still those that it was trained on cannot be seen: There is no" in caplog.text
     )
 
 

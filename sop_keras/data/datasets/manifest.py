@@ -6,6 +6,7 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -269,8 +270,9 @@ def _warn_of_shared_images(table: Table, train: Examples, test: Examples) -> Non
 
 def _image_paths(examples: Examples) -> np.ndarray:
     """One text a file, however its path is written, as bytes."""
-    folder = os.fsencode(os.path.abspath(examples.images.folder))
-    paths = [os.path.join(folder, name) for name in examples.images.names.tolist()]
+    images = cast(ImageFiles, examples.images)
+    folder = os.fsencode(os.path.abspath(images.folder))
+    paths = [os.path.join(folder, name) for name in images.names.tolist()]
     return np.array(
         # As for a million paths, only where it changes something.
         [

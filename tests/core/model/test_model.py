@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sop_keras import SOPModel
+from sop_keras import NoisyLabelModel, SOPModel, methods
 from sop_keras.core.example_tables import ExampleTables
 
 D, K, N = 4, 3, 50
@@ -128,6 +128,28 @@ def test_compile_takes_numbers_schedules_and_sgd():
     assert float(model.v_optimizer.learning_rate) == 100.0
 
 
+def test_compile_again_keeps_the_rates_that_it_is_not_given():
+    model = SOPModel(backbone(), N, K)
+    schedule = keras.optimizers.schedules.CosineDecay(1.0, 10)
+    model.compile("sgd", u_optimizer=schedule, v_optimizer=3.0)
+    model.fit(np.zeros((N, D)), np.zeros(N, int), batch_size=10, verbose=0)
+    u_optimizer = model.u_optimizer
+    model.compile(keras.optimizers.SGD(1e-3), metrics=["accuracy"])
+    assert model.u_optimizer is u_optimizer
+    # After 5 of 10 steps: (1 + cos(pi / 2)) / 2.
+    assert float(model.u_optimizer.learning_rate) == pytest.approx(0.5)
+    assert float(model.v_optimizer.learning_rate) == 3.0
+    model.compile("sgd", v_optimizer=7.0)
+    assert model.u_optimizer is u_optimizer
+    assert float(model.v_optimizer.learning_rate) == 7.0
+    # A method of the general model, likewise.
+    general = NoisyLabelModel(backbone(), N, K, methods.SOP(u_learning_rate=2.0))
+    general.compile("sgd", row_rates={"v": 5.0})
+    general.compile("adam")
+    rates = {n: float(o.learning_rate) for n, o in general.row_optimizers().items()}
+    assert rates == {"u": 2.0, "v": 5.0}
+
+
 def test_compile_refuses_what_would_be_ignored():
     model = SOPModel(backbone(), N, K)
     for arguments in ({"loss": "mse"}, {"loss_weights": [1.0]}):
@@ -189,7 +211,9 @@ def test_a_training_step_reads_and_writes_rows_of_the_table_and_nothing_else(
         used = graphs.operations_on(variable, step.graph)
         assert used == {"ResourceGather", "ResourceScatterUpdate"}
     record = model.training_record.table
-    assert graphs.operations_on(record, step.graph) == {"ResourceScatterUpdate"}
+    # With weights, of which one may be 0, a row that stays is read.
+    used = graphs.operations_on(record, step.graph)
+    assert used == {"ResourceGather", "ResourceScatterUpdate"}
     # And no tensor of the table's length comes about by another way.
     outputs = [tensor for op in step.graph.get_operations() for tensor in op.outputs]
     assert not any(tensor.shape.rank and tensor.shape[0] == N for tensor in outputs)
