@@ -126,6 +126,24 @@ def test_examples_never_trained_on_are_not_known(caplog):
     assert "1 of 4 examples have never been in a training batch" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "weights",
+    [{"sample_weight": np.array([1, 0.5, 0, 1])}, {"class_weight": {1: 0.0}}],
+)
+def test_examples_of_weight_0_are_not_known(weights, caplog):
+    model = make_model(trained=False)
+    model.compile("sgd")
+    # Label 1 is that of the third example alone.
+    model.fit(PIXELS, LABELS, verbose=0, **weights)
+    issues = model.label_issues(PIXELS, LABELS, num_issues=4)
+    unknown = [False, False, True, False]
+    assert np.isnan(issues["label_quality"]).tolist() == unknown
+    assert np.isnan(issues["noise_score"]).tolist() == unknown
+    assert (~issues["is_label_issue"]).tolist() == unknown
+    assert "1 of 4 examples have never been in a training batch, or with" in caplog.text
+    assert "3 labels are marked as issues, not 4" in caplog.text
+
+
 def test_labels_that_were_not_trained_on():
     with pytest.raises(ValueError, match=r"2 of 4 examples.*index 2, whose label is 2"):
         make_model().label_issues(PIXELS, LABELS[[0, 1, 3, 2]])
