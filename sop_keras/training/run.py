@@ -140,7 +140,8 @@ class Run:
     def _check_complete(self) -> None:
         """Check that a complete run is not taken for one on the data as they are now.
 
-        Results can be shown without the data: where these are gone, a warning says so.
+        Results can be shown without the data: where these cannot be read, because they
+        are gone, say, a warning has the reason.
 
         Raises:
             RunFolderError: if labels, files or examples are others.
@@ -148,7 +149,7 @@ class Run:
         self._own.check_tables()
         try:
             data = load_data(self.experiment, self.files)
-        except (OSError, ImportError) as error:
+        except (OSError, ImportError, ValueError) as error:
             logger.warning(
                 "%s is complete; whether its data are still those that it was trained "
                 "on cannot be seen: %s",
