@@ -82,12 +82,9 @@ def todo(
 def run(args: argparse.Namespace, cells: list[Cell]) -> None:
     """Train what is left, until there is nothing or no time left."""
     import keras
-    import tensorflow as tf
     from safety_arms import FIXED, FixedModel, figures, make_model
     from safety_data import cell_data, load_pool
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
     start = time.monotonic()
     folders = {
         "cifar10": args.data_dir,
@@ -109,7 +106,7 @@ def run(args: argparse.Namespace, cells: list[Cell]) -> None:
             else:
                 model = make_model(cell, arm, data, seed)
             made = time.process_time() - begun
-            row = figures(cell, arm, model, data, seed)
+            row = figures(cell, model, data, seed)
             row |= {"cell": cell.name, "seed": seed, "arm": arm}
             append(args.file, row | {"seconds": row["seconds"] + made})
         # Else the graphs of all cells stay in memory.
@@ -126,6 +123,14 @@ def chosen_cells(args: argparse.Namespace) -> list[Cell]:
         close = close_cells(read_rows(args.file))
         cells = [cell for cell in cells if cell.name in close]
     return cells
+
+
+def take_one_core() -> None:
+    """Small steps gain nothing by a second one, and another process can have it."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def main() -> None:
@@ -163,6 +168,7 @@ def main() -> None:
     if unknown := set(args.arms) - set(ARMS):
         sys.exit(f"error: no such arms: {', '.join(sorted(unknown))}")
     args.seeds = [int(seed) for seed in args.seeds.split(",")]
+    take_one_core()
     run(args, cells)
 
 

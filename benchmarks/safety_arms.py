@@ -155,7 +155,7 @@ class Heard(logging.Handler):
 
 
 def figures(
-    cell: Cell, arm: str, model: NoisyLabelModel, data: CellData, seed: int
+    cell: Cell, model: NoisyLabelModel, data: CellData, seed: int
 ) -> dict[str, object]:
     """Train, test, and look for wrong labels.
 
@@ -179,7 +179,7 @@ def figures(
             epochs=cell.epochs,
             verbose=0,
         )
-        quality, is_issue = _judged(arm, model, data, heard)
+        quality, is_issue = _judged(model, data, heard)
     predicted = _outputs(model, data.x_test).argmax(axis=-1)
     is_right = predicted == data.test_labels
     recalls = [
@@ -203,10 +203,10 @@ def figures(
 
 
 def _judged(
-    arm: str, model: NoisyLabelModel, data: CellData, heard: Heard
+    model: NoisyLabelModel, data: CellData, heard: Heard
 ) -> tuple[np.ndarray, np.ndarray]:
     """The quality of each label, and which are issues."""
-    if arm == CROSS_ENTROPY:
+    if not model.method.finds_label_issues:
         log_probs = keras.ops.log_softmax(_outputs(model, data.x_train))
         quality = np.array(log_probs)[np.arange(len(data.labels)), data.labels]
         return quality, np.zeros(len(quality), bool)

@@ -115,13 +115,14 @@ def cell_results(rows: Iterable[Row], distrust: str = "") -> list[CellResult]:
 def bars(results: list[CellResult]) -> list[Bar]:
     """All bars, for at least one cell."""
     clean = [one for one in results if one.wrong == 0]
-    noisy = [one for one in results if one.wrong >= _NOISY and one.fixed]
+    noisy = [one for one in results if one.wrong >= _NOISY]
+    has_fixed = noisy and set(_common_arms(noisy)) - {CROSS_ENTROPY, AUTO}
     found = [_as_accurate(results), _flagged(clean), *_warned(results)]
     for figure, unit, margin in (
         ("accuracy", "accuracy", LESS_ACCURATE),
         ("auroc", "AUROC of label_quality", WORSE_AUROC),
     ):
-        if noisy:
+        if has_fixed:
             found += [
                 _near_best(noisy, figure, unit, margin),
                 _near_best_of_each(noisy, figure, unit, margin),
@@ -140,7 +141,7 @@ def close_cells(rows: Iterable[Row]) -> set[str]:
     }
 
 
-def markdown(rows: Iterable[Row], distrust: str = "") -> str:
+def markdown(rows: list[Row], distrust: str = "") -> str:
     """The report: a table of the bars, the cells that miss them, means of all arms."""
     results = cell_results(rows, distrust)
     if not results:
