@@ -27,6 +27,7 @@ from sop_keras.label_issues.detection import auroc
 # step where epochs have many; in short epochs they save nothing.
 _STEPS_AT_ONCE = 32
 _IMAGES_AT_ONCE = 2_000
+_ISSUE = 0.5  # of label_quality, below which a label is marked
 
 
 class Rates(NamedTuple):
@@ -163,7 +164,8 @@ def figures(
         `accuracy`, `balanced_accuracy`, `last_recall` (of the class that an imbalance
         makes rare) on clean test labels; `wrong`, the share of wrong labels;
         `least_right`, the share of right ones among those of the class with least; of
-        wrong ones `found_wrong`, of right ones `flagged_right`, those marked as issues;
+        wrong ones `found_wrong`, of right ones `flagged_right`, those whose quality is
+        below 1/2, which makes them issues unless a warning withholds that;
         `auroc` of `label_quality` (cross entropy: of the given label's probability);
         `seconds` of processors; `warnings`. Shares in [0, 1], None where 0 / 0.
     """
@@ -217,7 +219,10 @@ def _judged(
     except ValueError as error:  # the training diverged, and it says so
         heard.texts.append(str(error))
         return np.full(len(data.labels), math.nan), np.zeros(len(data.labels), bool)
-    return issues["label_quality"].to_numpy(), issues["is_label_issue"].to_numpy()
+    quality = issues["label_quality"].to_numpy()
+    # Not `is_label_issue`: where the library warns it may mark nothing, and a setting
+    # that is no good would look harmless.
+    return quality, quality < _ISSUE
 
 
 def _outputs(model: NoisyLabelModel, x: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ import logging
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import safety
 import safety_arms
@@ -14,6 +15,7 @@ from safety_data import cell_data, load_pool
 from safety_report import CROSS_ENTROPY, read_rows
 
 from sop_keras import SOPModel
+from sop_keras.methods import SOP
 
 CLEAN = Cell(("sgd", 0.02), ("none", 0.0), 2, ALL, 200, 2, 1, "linear")
 NOISY = dataclasses.replace(CLEAN, noise=("symmetric", 0.4))
@@ -89,6 +91,34 @@ def test_settings():
     # growth 2.8125 = 2 alpha_u (K - 1) / B of K = 2; 18 alpha_v / B.
     assert (u, v, init_std) == (281, 31.2, 1e-2)
     assert FIXED["gentle"](CLEAN) == pytest.approx((28.1, 3.12, 1e-2))
+
+
+class Judged:
+    """A model that marks nothing, because it doubts itself, or has diverged."""
+
+    method = SOP()
+
+    def __init__(self, quality):
+        self.quality = quality
+
+    def label_issues(self, x, y, batch_size):
+        if self.quality is None:
+            raise ValueError("The network gives outputs that are NaN")
+        return pd.DataFrame({"label_quality": self.quality, "is_label_issue": False})
+
+
+def test_a_doubted_setting_is_not_harmless(cache):
+    data = cell_data(NOISY, 0, load_pool("digits", cache, {}))
+    _, is_issue = safety_arms._judged(Judged([0.2, 0.5, np.nan]), data, Heard())
+    assert is_issue.tolist() == [True, False, False]
+
+
+def test_a_training_that_diverged(cache):
+    data = cell_data(NOISY, 0, load_pool("digits", cache, {}))
+    heard = Heard()
+    quality, is_issue = safety_arms._judged(Judged(None), data, heard)
+    assert (np.isnan(quality).all(), is_issue.any()) == (True, False)
+    assert heard.texts == ["The network gives outputs that are NaN"]
 
 
 def test_warnings_are_heard():
