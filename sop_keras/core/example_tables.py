@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from sop_keras.core import sparse_variable
+from sop_keras.randomness.keyed_tensors import normal_tensor
 
 _ROWS_AT_ONCE = 65_536
 
@@ -29,12 +30,15 @@ class Table:
         std: rows start as draws from N(0, std^2). Defaults to `None`: they
             all start as `initial`.
         initial: a number. Defaults to `0.0`.
+        neutral: what every entry of a row is whose label a person has confirmed: a row
+            that holds nothing against its label. Defaults to `0.0`.
     """
 
     name: str
     columns: int
     std: float | None = None
     initial: float = 0.0
+    neutral: float = 0.0
 
 
 class ExampleTables(keras.layers.Layer):
@@ -76,6 +80,8 @@ class ExampleTables(keras.layers.Layer):
         self.num_examples = num_examples
         self.device = device
         self.table_names = tuple(table.name for table in tables)
+        self._kinds = tuple(tables)
+        self._seed = 0  # of draws by id
         for table in tables:
             setattr(self, table.name, self._add_table(table))
             if table.std is None and table.initial:
@@ -84,6 +90,9 @@ class ExampleTables(keras.layers.Layer):
         if drawn:
             # One generator for all: a seed twice would give two tables equal draws.
             seeds = keras.random.SeedGenerator(seed)
+            if seed is None:  # a draw of Keras' global seed, where the state starts
+                seed = ops.convert_to_numpy(seeds.state)[0]
+            self._seed = int(seed) % 2**64
             for table in drawn:
                 draws = partial(keras.random.normal, stddev=table.std, seed=seeds)
                 self._fill(table, draws)
@@ -96,6 +105,39 @@ class ExampleTables(keras.layers.Layer):
             for name, variable in self.by_name().items()
         }
 
+    def first_rows(self, ids: Any) -> dict[str, Any]:
+        """Fresh first values for rows, `(n, columns)` of each table, by name.
+
+        Those that are drawn hang on the seed, the table and the id alone: whenever, in
+        whatever batch and on whichever replica they are drawn, they are the same.
+
+        Args:
+            ids: integers, shape `(n,)`.
+        """
+        ids = ops.cast(ids, "int64")
+        return {table.name: self._first_values(table, ids) for table in self._kinds}
+
+    def neutral_rows(self, num_rows: int) -> dict[str, np.ndarray]:
+        """Rows that hold nothing against their labels, as `first_rows`."""
+        return {
+            table.name: np.full((num_rows, table.columns), table.neutral, np.float32)
+            for table in self._kinds
+        }
+
+    def grow(self, num_examples: int) -> None:
+        """Keep all rows, and give further ones their first values.
+
+        Args:
+            num_examples: the new number of rows, larger than the old one.
+        """
+        start, self.num_examples = self.num_examples, num_examples
+        for table in self._kinds:
+            sparse_variable.enlarge(self, table.name, partial(self._add_table, table))
+        for first in range(start, num_examples, _ROWS_AT_ONCE):
+            ids = np.arange(first, min(first + _ROWS_AT_ONCE, num_examples))
+            for name, rows in self.first_rows(ids).items():
+                self.write(name, ids, rows)
+
     def by_name(self) -> dict[str, keras.Variable]:
         """The variables by their names, in their order."""
         return {name: getattr(self, name) for name in self.table_names}
@@ -106,6 +148,7 @@ class ExampleTables(keras.layers.Layer):
         brought: Rows,
         updated: Callable[[Rows, Rows], Rows],
         average: bool = False,
+        kept: Any = None,
     ) -> None:
         """Change the rows of a batch.
 
@@ -123,6 +166,7 @@ class ExampleTables(keras.layers.Layer):
                 tables that it does not name stay.
             average: whether equal ids are averaged, not summed; their rows then stay as
                 they are where nothing was brought. Defaults to `False`.
+            kept: whose rows stay as they are, bool `(n, 1)`. Defaults to `None`: none.
         """
         is_finite = _are_finite(brought)
         brought = {name: ops.where(is_finite, b, 0.0) for name, b in brought.items()}
@@ -135,6 +179,8 @@ class ExampleTables(keras.layers.Layer):
         new = updated(old, brought)
         if average:
             new = {name: ops.where(count > 0, r, old[name]) for name, r in new.items()}
+        if kept is not None:
+            new = {name: ops.where(kept, old[name], r) for name, r in new.items()}
         for name, rows in new.items():
             sparse_variable.scatter(self.by_name()[name], ids, rows)
 
@@ -177,6 +223,13 @@ class ExampleTables(keras.layers.Layer):
             )
 
         return add() if self.device is None else sparse_variable.on_host(add)
+
+    def _first_values(self, table: Table, ids: Any) -> Any:
+        if table.std is None:
+            return ops.full((ops.shape(ids)[0], table.columns), table.initial)
+        columns = ops.arange(table.columns, dtype="int64")
+        use = f"rows of {table.name}"
+        return table.std * normal_tensor(self._seed, use, ids[:, None], columns)
 
     def _fill(self, table: Table, values: Callable[[tuple[int, int]], Any]) -> None:
         variable = getattr(self, table.name)

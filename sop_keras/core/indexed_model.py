@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from sop_keras.core.data_errors import clear_data_errors
 from sop_keras.core.distributed_model import DistributedModel
-from sop_keras.core.training_data import TrainingData, fixed_order
+from sop_keras.core.label_changes import check_changed_labels
+from sop_keras.core.training_data import TrainingData, fixed_order, is_stream
 
 
 class IndexedModel(DistributedModel):
@@ -49,6 +51,7 @@ class IndexedModel(DistributedModel):
         sample_weight: Any = None,
         scan_data: Any = None,
         total_epochs: int | None = None,
+        changed_labels: str = "refuse",
         **kwargs: Any,
     ) -> keras.callbacks.History:
         """`keras.Model.fit`, on data whose examples have ids.
@@ -79,16 +82,26 @@ class IndexedModel(DistributedModel):
                 trained on; a stream must be given.
             total_epochs: of the whole training, for schedules by epoch, where this
                 call does a part of it. Defaults to `None`: `epochs`.
+            changed_labels: what to do about an example that comes with another label
+                than it was trained on under: `"refuse"` it, `"reset"` its rows, as
+                `reset_examples` does, before it is trained on, or `"keep"` them as they
+                are. Defaults to `"refuse"`.
             **kwargs: as in Keras.
 
         Raises:
             ValueError: for data that cannot be trained on: ids or labels out of range,
-                soft labels, a missing index, more examples than `num_examples`, ...
+                soft labels, a missing index, more examples than `num_examples`, another
+                label than before, an id that comes with two labels, ...
                 Arrays are checked before the first step, the batches of a stream each
                 before the step that would use it.
         """
+        check_changed_labels(changed_labels)
         x, y, sample_weight = self._training_data.for_fit(
-            x, y, sample_weight, class_weight
+            x,
+            y,
+            sample_weight,
+            class_weight,
+            self._stream_check(changed_labels) if is_stream(x) else None,
         )
         hooks = self._epoch_callbacks(
             scan_data, *trained_on(x, y, validation_split), total_epochs or epochs
@@ -102,6 +115,7 @@ class IndexedModel(DistributedModel):
                     *keras.utils.unpack_x_y_sample_weight(validation_data)
                 )
                 validation_data = (self._distributed(x_val), *rest)
+            self._settle_changed(changed_labels, trained_on(x, y, validation_split)[1])
             self._before_training(y and y["label"], validation_split)
             return super().fit(
                 x,
@@ -151,10 +165,16 @@ class IndexedModel(DistributedModel):
         class_weight: Any = None,
         return_dict: bool = False,
     ) -> Any:
-        """`keras.Model.train_on_batch`, with `y = {"label": labels, "index": ids}`."""
+        """`keras.Model.train_on_batch`, with `y = {"label": labels, "index": ids}`.
+
+        Raises:
+            ValueError: as `fit`; of examples whose labels changed, until
+                `reset_examples`.
+        """
         x, y, sample_weight = self._training_data.for_batch(
             x, y, sample_weight, class_weight
         )
+        self._settle_changed("refuse", y)
         self._before_training(None)
         self._build_for(x, y)
         with self._refusable():
@@ -209,6 +229,25 @@ class IndexedModel(DistributedModel):
             y: for arrays, `{"label": labels, "index": ids}`; None for streams.
         """
         return x
+
+    def _stream_check(self, changed_labels: str) -> Callable[[Any, Any], Any] | None:
+        """What checks the labels of a stream's ids, batch by batch, before its step.
+
+        Args:
+            changed_labels: as of `fit`.
+
+        Returns:
+            Takes checked ids and labels and gives the ids back; None for no check.
+        """
+        return None
+
+    def _settle_changed(self, changed_labels: str, y: Any) -> None:
+        """Deal with examples whose labels changed, as the last before training.
+
+        Args:
+            changed_labels: as of `fit`.
+            y: what is trained on, `{"label": labels, "index": ids}`; None for streams.
+        """
 
     def _before_training(self, labels: Any, validation_split: float = 0.0) -> None:
         """Look at all labels before they are trained on, None where they are unknown.

@@ -54,8 +54,9 @@ class LabelLookup:
             - `is_label_issue`: bool.
 
             An example that was never trained on (in no batch, or with the weight 0) has
-            NaN for quality and score. A warning is logged where the method doubts its
-            own scores, and where fewer than `num_issues` can be marked.
+            NaN for quality and score. One that `trust` was called for has quality 1 and
+            no score (NaN), and is never an issue. A warning is logged where the method
+            doubts its own scores, and where fewer than `num_issues` can be marked.
             Memory: about 200 bytes an example, and a batch.
 
         Raises:

@@ -14,6 +14,7 @@ from keras import ops
 from sop_keras.core import arguments
 from sop_keras.core.after_data import after_data
 from sop_keras.core.epoch_hooks import EpochHooks
+from sop_keras.core.example_rows import ExampleRows
 from sop_keras.core.example_tables import Rows
 from sop_keras.core.global_batch import GlobalBatch
 from sop_keras.core.label_lookup import LabelLookup
@@ -28,7 +29,7 @@ from sop_keras.validation import check_integer
 
 
 @keras.saving.register_keras_serializable(package="sop_keras")
-class NoisyLabelModel(LabelLookup, SavedSeeds, MethodBatches):
+class NoisyLabelModel(LabelLookup, SavedSeeds, ExampleRows, MethodBatches):
     """Trains a classifier on wrongly labelled data by any method, as a Keras model.
 
     Beside the backbone, every training example may own small variables, the rows of the
@@ -195,6 +196,8 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, MethodBatches):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step of the method on the networks and on the rows of the batch."""
         given, whole = self._unpacked(data)
+        if self._resets_changed:
+            self._reset_changed(given, whole)
         rows: Rows = self.tables.rows(given.ids)
         batch, whole = self._mixed(given, rows, whole)
         with tf.GradientTape(persistent=len(self.networks()) > 1) as tape:
@@ -290,6 +293,7 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, MethodBatches):
                 brought,
                 lambda old, brought: self.method.updated_rows(old, brought, rates),
                 average=self.method.averages_equal_ids,
+                kept=self.training_record.is_trusted(ids),
             )
             for optimizer in optimizers.values():
                 optimizer.iterations.assign_add(1)

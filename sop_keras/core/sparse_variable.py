@@ -12,6 +12,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+_ROWS_AT_ONCE = 65_536
+
 
 def gather(variable: keras.Variable, indices: Any) -> tf.Tensor:
     """The rows at `indices`, of this replica's copy of the variable.
@@ -60,6 +62,32 @@ def scatter(variable: keras.Variable, indices: Any, rows: Any) -> None:
         scatter_copies(tf.distribute.get_strategy(), indices, rows)
     else:
         replica.merge_call(scatter_copies, args=(indices, rows))
+
+
+def enlarge(
+    layer: keras.layers.Layer, name: str, make: Callable[[], keras.Variable]
+) -> None:
+    """Put a longer variable in the place of one of a layer's, with the old rows first.
+
+    A variable's shape is fixed. What was compiled with the old one must be made anew.
+
+    Args:
+        layer: whose variable it is. It is the last of its variables afterwards.
+        name: the attribute.
+        make: adds the longer one to the layer.
+    """
+    old = getattr(layer, name)
+    layer._untrack_variable(old)
+    # A built layer takes no further variables otherwise, as in Keras' own layers.
+    was_locked = layer._tracker.locked
+    layer._tracker.unlock()
+    new = make()
+    setattr(layer, name, new)
+    if was_locked:
+        layer._tracker.lock()
+    for start in range(0, old.shape[0], _ROWS_AT_ONCE):
+        places = tf.range(start, min(start + _ROWS_AT_ONCE, old.shape[0]))
+        scatter(new, places, gather(old, places))
 
 
 def on_host(make: Callable[[], keras.Variable]) -> keras.Variable:

@@ -52,6 +52,7 @@ class TrainingData:
         y: Any = None,
         sample_weight: Any = None,
         class_weight: Mapping[int, float] | None = None,
+        check_ids: Callable[[Any, Any], Any] | None = None,
     ) -> tuple[Any, Any, Any]:
         """Check `fit`'s data and give every example its id: arrays, their position.
 
@@ -62,6 +63,8 @@ class TrainingData:
             sample_weight: one weight an example; None for streams.
             class_weight: becomes sample weights, since Keras refuses it where y is a
                 dict.
+            check_ids: takes the checked ids and labels of a batch, and gives the ids
+                back, or raises a `DataError`. Defaults to `None`.
 
         Returns:
             `(x, y, sample_weight)` for Keras' own `fit`.
@@ -72,7 +75,9 @@ class TrainingData:
         table = None
         if class_weight is not None:
             table = label_checks.class_weight_table(class_weight, self.num_classes)
-        check = functools.partial(self._check_training_batch, class_weights=table)
+        check = functools.partial(
+            self._check_training_batch, class_weights=table, check_ids=check_ids
+        )
         if is_stream(x):
             return _check_stream(x, y, sample_weight, check)
         _check_arrays(x, y)
@@ -136,6 +141,7 @@ class TrainingData:
         self,
         batch: Any,
         class_weights: np.ndarray | None,
+        check_ids: Callable[[Any, Any], Any] | None = None,
         may_be_empty: bool = False,
         training: bool = True,
     ) -> tuple[Any, ...]:
@@ -151,6 +157,10 @@ class TrainingData:
                 )
             sample_weight = label_checks.weights_of_classes(labels, class_weights)
         x = self._check_inputs(x, training)
+        if check_ids is not None:
+            # First: as many of each as of the other, and what is refused is not noted.
+            labels = label_checks.check_sizes(labels, indices, may_be_empty)
+            indices = check_ids(indices, labels)
         return _pack(x, labels, indices, sample_weight, may_be_empty)
 
     def _check_evaluation_batch(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import keras
@@ -11,7 +13,10 @@ from keras import ops
 from sop_keras.core import sparse_variable
 from sop_keras.core.example_tables import first_positions
 
-_NEVER = -1.0
+UNKNOWN = -1
+"""In place of a label: the example has never been trained on."""
+
+_NEVER = float(UNKNOWN)
 _ROWS_AT_ONCE = 1_048_576
 
 
@@ -32,6 +37,8 @@ class TrainingRecord(keras.layers.Layer):
         table: float32 variable, shape `(num_examples, 3)`: the predicted class, the
             probability of the given label, and that label; -1 in all of them for an
             example that has never been trained on: in no batch, or with the weight 0.
+        trusted: float32 variable, shape `(num_examples, 1)`: 1 where a person has
+            confirmed the label, otherwise 0.
     """
 
     def __init__(self, num_examples: int, device: str | None = None, **kwargs: Any):
@@ -41,20 +48,20 @@ class TrainingRecord(keras.layers.Layer):
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
-        """Create the table."""
-
-        def add() -> keras.Variable:
-            return self.add_weight(
-                name="table",
-                shape=(self.num_examples, 3),
-                dtype="float32",
-                initializer=keras.initializers.Constant(_NEVER),
-                trainable=False,
-                autocast=False,
-            )
-
-        self.table = add() if self.device is None else sparse_variable.on_host(add)
+        """Create the variables."""
+        self.table = self._add("table", 3, _NEVER)
+        self.trusted = self._add("trusted", 1, 0.0)
         self.built = True
+
+    def grow(self, num_examples: int) -> None:
+        """Keep all rows, and add further ones with nothing in them.
+
+        Args:
+            num_examples: the new number of rows, larger than the old one.
+        """
+        self.num_examples = num_examples
+        sparse_variable.enlarge(self, "table", partial(self._add, "table", 3, _NEVER))
+        sparse_variable.enlarge(self, "trusted", partial(self._add, "trusted", 1, 0.0))
 
     def write(self, indices: Any, rows: Any, all_say: bool = True) -> None:
         """Write what was said of a whole batch.
@@ -100,8 +107,53 @@ class TrainingRecord(keras.layers.Layer):
             indices: their ids, shape `(n,)`.
             labels: the labels to compare with, integers `(n,)`.
         """
-        trained_on = self._rows(indices)[:, 2]
-        return (trained_on != _NEVER) & (trained_on != labels)
+        trained_on = self.labels(indices)
+        return (trained_on != UNKNOWN) & (trained_on != labels)
+
+    def labels(self, indices: Any) -> np.ndarray:
+        """The labels that examples were last trained on under, int32 `(n,)`.
+
+        `UNKNOWN` where there is nothing yet.
+        """
+        return self._rows(indices)[:, 2].astype(np.int32)
+
+    def all_labels(self) -> np.ndarray:
+        """As `labels`, of all examples, `(num_examples,)`."""
+        return np.concatenate([self.labels(ids) for ids in self._all_ids()])
+
+    def is_changed(self, indices: Any, labels: Any) -> Any:
+        """As `other_label`, in a step: a tensor of bool, `(n,)`."""
+        given = sparse_variable.gather(self.table, indices)[:, 2]
+        is_other = given != ops.cast(labels, "float32")
+        return ops.logical_and(given != _NEVER, is_other)
+
+    def is_trusted(self, indices: Any) -> Any:
+        """Whose labels a person has confirmed, a tensor of bool, `(n, 1)`."""
+        return sparse_variable.gather(self.trusted, indices) > 0.5
+
+    def trust(self, indices: np.ndarray, trusted: bool = True) -> None:
+        """Write that a person has confirmed labels, or (False) that none has.
+
+        Args:
+            indices: their ids, shape `(n,)`, none twice.
+            trusted: which of the two. Defaults to `True`.
+        """
+        rows = np.full((len(indices), 1), trusted, np.float32)
+        sparse_variable.scatter(
+            self.trusted, *map(ops.convert_to_tensor, (indices, rows))
+        )
+
+    def forget(self, indices: np.ndarray) -> None:
+        """Empty the rows of examples: as if they had never been trained on.
+
+        Args:
+            indices: their ids, shape `(n,)`, none twice.
+        """
+        rows = np.full((len(indices), 3), _NEVER, np.float32)
+        sparse_variable.scatter(
+            self.table, *map(ops.convert_to_tensor, (indices, rows))
+        )
+        self.trust(indices, False)
 
     def is_written(self, indices: Any) -> np.ndarray:
         """Which of the examples have ever been trained on, shape `(n,)`, bool."""
@@ -109,21 +161,36 @@ class TrainingRecord(keras.layers.Layer):
 
     def is_empty(self) -> bool:
         """Whether no example has ever been trained on."""
-        stops = range(_ROWS_AT_ONCE, self.num_examples + _ROWS_AT_ONCE, _ROWS_AT_ONCE)
-        return not any(
-            self.is_written(
-                np.arange(stop - _ROWS_AT_ONCE, min(stop, self.num_examples))
-            ).any()
-            for stop in stops
-        )
+        return not any(self.is_written(ids).any() for ids in self._all_ids())
+
+    def _all_ids(self) -> Iterator[np.ndarray]:
+        for start in range(0, self.num_examples, _ROWS_AT_ONCE):
+            yield np.arange(start, min(start + _ROWS_AT_ONCE, self.num_examples))
+
+    def _add(self, name: str, columns: int, value: float) -> keras.Variable:
+        def add() -> keras.Variable:
+            return self.add_weight(
+                name=name,
+                shape=(self.num_examples, columns),
+                dtype="float32",
+                initializer=keras.initializers.Constant(value),
+                trainable=False,
+                autocast=False,
+            )
+
+        return add() if self.device is None else sparse_variable.on_host(add)
 
     def _rows(self, indices: Any) -> np.ndarray:
         return ops.convert_to_numpy(sparse_variable.gather(self.table, indices))
 
     def load_own_variables(self, store: Any) -> None:
-        """Load the table; what was saved before there was one leaves it empty."""
-        if len(store.keys()):
-            super().load_own_variables(store)
+        """Load the variables; what was saved before there were any leaves them."""
+        saved = {name: store[name] for name in store.keys()}  # noqa: SIM118
+        if not saved:
+            return
+        if len(saved) == 1:  # before labels could be trusted
+            saved["1"] = np.zeros(self.trusted.shape, np.float32)
+        super().load_own_variables(saved)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""

@@ -112,7 +112,8 @@ class LabelScores:
             name: np.concatenate([piece[name] for piece in self._columns])
             for name in self._columns[0]
         }
-        columns["is_label_issue"] = label_issues(
+        is_trusted = columns.pop("is_trusted")
+        columns["is_label_issue"] = ~is_trusted & label_issues(
             columns["label_quality"], num_issues, issue_rate
         )
         num_unknown = int(np.isnan(columns["label_quality"]).sum())
@@ -157,6 +158,11 @@ class LabelScores:
         is_known = model.training_record.is_written(ids)
         for name in ("label_quality", "noise_score"):
             columns[name] = np.where(is_known, columns[name], np.nan)
+        is_trusted = np.asarray(model.training_record.is_trusted(ids))[:, 0]
+        columns["is_trusted"] = is_trusted
+        columns["label_quality"] = np.where(is_trusted, 1.0, columns["label_quality"])
+        # Its rows are kept neutral: they say nothing.
+        columns["noise_score"] = np.where(is_trusted, np.nan, columns["noise_score"])
         self._columns.append(columns)
 
 

@@ -39,4 +39,6 @@ def scan_tables(
         rows = model.tables.rows(ids[chunk])
         rows = {name: ops.convert_to_numpy(values) for name, values in rows.items()}
         scan.add(chunk, rows, *model.training_record.read(ids[chunk]))
+        is_trusted = model.training_record.is_trusted(ids[chunk])
+        scan.quality[chunk][ops.convert_to_numpy(is_trusted)[:, 0]] = 1.0
     return scan

@@ -103,3 +103,28 @@ def uniform_tensor(seed: SupportsIndex, stream: str, *keys: Any) -> tf.Tensor:
     bits = random_bits_tensor(seed, stream, *keys)
     # float32 holds 24 bits exactly: the product is never rounded up to 1.
     return tf.cast(_shift_right(bits, 40), tf.float32) * 2.0**-24
+
+
+def normal_tensor(seed: SupportsIndex, stream: str, *keys: Any) -> tf.Tensor:
+    """A draw from N(0, 1) for each key, by the transform of Box and Muller.
+
+    Args:
+        seed: as for `random_bits_tensor`.
+        stream: as for `random_bits_tensor`.
+        *keys: as for `random_bits_tensor`.
+
+    Returns:
+        float32 tensor, values in [-5.8, 5.8].
+
+    Raises:
+        ValueError: as for `random_bits_tensor`.
+    """
+    # In float64, because the last digits of logarithms and cosines depend on where in a
+    # tensor a number is.
+    radius, angle = (
+        tf.cast(uniform_tensor(seed, f"{stream}: {part}", *keys), tf.float64)
+        for part in ("radius", "angle")
+    )
+    # In (0, 1]: the logarithm of 0 is no number.
+    length = tf.sqrt(-2.0 * tf.math.log(1.0 - radius))
+    return tf.cast(length * tf.cos(2.0 * np.pi * angle), tf.float32)

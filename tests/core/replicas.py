@@ -21,6 +21,7 @@ from mixer import Mixer
 from replica_models import (
     BATCH_SIZE,
     EPOCHS,
+    NUM_CLASSES,
     NUM_EXAMPLES,
     PLUS,
     Replicas,
@@ -224,6 +225,22 @@ def saving(replicas: Replicas, folder: Path) -> None:
         replicas.add_state(f"{file.suffix} continued", model)
 
 
+def owners(replicas: Replicas) -> None:
+    """Labels of which a person corrects some and confirms others, and new examples."""
+    model = replicas.model()
+    weak, _, ids, labels, _ = examples(33)
+    model.fit(stream(33, pairs=False), shuffle=False, verbose=0)
+    model.trust([1, 4])
+    model.reset_examples([0])
+    model.grow(NUM_EXAMPLES + 5)
+    corrected = (labels + (ids % 3 == 1)) % NUM_CLASSES
+    data = tf.data.Dataset.from_tensor_slices(
+        (weak, {"label": corrected, "index": ids + 5 * (ids > 20)})
+    )
+    options = {"changed_labels": "reset", "epochs": 2}
+    replicas.train("owners", model, data.batch(BATCH_SIZE), **options)
+
+
 def dropout(replicas: Replicas) -> None:
     """A network with random numbers of its own."""
     model = replicas.model(rate=0.5)
@@ -343,6 +360,7 @@ def main(number: int, folder: Path) -> None:
         inputs(replicas)
         every_method(replicas)
         first_pass(replicas)
+        owners(replicas)
         watching(replicas, folder)
         saving(replicas, folder)
     if number == 2:

@@ -192,3 +192,62 @@ def test_rows_are_written_as_they_are_in_one_table_alone():
     expected[ids] = values
     np.testing.assert_array_equal(tables.kept.numpy()[:, 0], expected)
     assert not tables.other.numpy().any()
+
+
+def test_fresh_first_values_are_draws_that_hang_on_seed_table_and_id():
+    tables = tables_of(40_000, 3, init_std=0.5, seed=7)
+    ids = np.arange(40_000)
+    found = {name: np.asarray(rows) for name, rows in tables.first_rows(ids).items()}
+    draws = np.concatenate([found["u"], found["v"]], axis=1)
+    # N(0, 0.5^2), 160,000 draws: mean and standard deviation within 5 standard errors;
+    # 4.55% of a normal distribution is further than two deviations from its mean.
+    assert abs(draws.mean()) < 5 * 0.5 / 160_000**0.5
+    assert abs(draws.std() - 0.5) < 5 * 0.5 / 320_000**0.5
+    assert abs((np.abs(draws) > 1.0).mean() - 0.0455) < 5 * (0.0455 / 160_000) ** 0.5
+    assert np.abs(np.corrcoef(draws, rowvar=False) - np.eye(4)).max() < 0.03
+    np.testing.assert_array_equal(
+        tables.first_rows(np.array([9, 3]))["v"], found["v"][[9, 3]]
+    )
+    other = tables_of(40_000, 3, init_std=0.5, seed=8).first_rows(ids)
+    assert abs(np.corrcoef(np.ravel(other["v"]), found["v"].ravel())[0, 1]) < 0.02
+
+
+def test_fresh_first_values_without_a_seed_are_those_of_keras_seed():
+    def fresh():
+        keras.utils.set_random_seed(3)
+        return np.asarray(tables_of(5, 2).first_rows(np.arange(5))["v"])
+
+    np.testing.assert_array_equal(fresh(), fresh())
+    assert not np.array_equal(fresh(), tables_of(5, 2).first_rows(np.arange(5))["v"])
+
+
+def test_first_and_neutral_rows_that_are_not_drawn():
+    tables = ExampleTables([Table("kept", 2, initial=0.25, neutral=1.0)], 3)
+    assert np.asarray(tables.first_rows([1, 2])["kept"]).tolist() == [[0.25, 0.25]] * 2
+    assert tables.neutral_rows(1)["kept"].tolist() == [[1.0, 1.0]]
+
+
+def test_rows_that_are_kept_stay_whatever_is_brought():
+    tables = ExampleTables([Table("target", 1, initial=0.5)], 3)
+    tables.update(
+        np.array([0, 2]),
+        {"target": np.float32([[1.0], [1.0]])},
+        lambda old, new: {"target": old["target"] + new["target"]},
+        kept=np.array([[False], [True]]),
+    )
+    assert tables.target.numpy().tolist() == [[1.5], [0.5], [0.5]]
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_grown_tables_are_in_their_order_and_on_their_device(device):
+    tables = tables_of(70_000, 2, init_std=0.5, seed=1, device=device)
+    before = {name: one.numpy() for name, one in tables.by_name().items()}
+    tables.grow(140_000)  # in several pieces, old and new
+    assert [one.path for one in tables.variables] == [
+        f"{tables.name}/u",
+        f"{tables.name}/v",
+    ]
+    fresh = tables.first_rows(np.arange(70_000, 140_000))
+    for name, one in tables.by_name().items():
+        np.testing.assert_array_equal(one.numpy()[:70_000], before[name])
+        np.testing.assert_array_equal(one.numpy()[70_000:], fresh[name])

@@ -67,6 +67,16 @@ def test_training_starts_in_the_first_pass_over_the_data(results):
 
 
 @pytest.mark.slow
+def test_rows_follow_their_examples_on_two_as_on_one(results):
+    assert_like_one_device(results, 2, "owners")
+    u, trusted = (results[2][f"owners/state/{name}"] for name in ("u 0", "record 1"))
+    assert u.shape == (2, 28, 1)
+    assert (trusted.sum(axis=(1, 2)) == 2).all()
+    assert (u[:, [1, 4]] == 0).all()
+    assert (u[:, 23:] != 0).all()
+
+
+@pytest.mark.slow
 def test_watched_alike(results):
     # Of several, none knows the norm of the network's whole gradient.
     one = dict(results[1])
@@ -83,7 +93,7 @@ def test_what_is_compared(results):
     # A kernel, 4 of BatchNormalization, a kernel and a bias, an SGD's steps and rate;
     # of the network's, also a momentum for each of its 5 trainable ones.
     sizes = {"network": 7, "optimizer": 7, "u_optimizer": 2, "v_optimizer": 2}
-    for group, size in {**sizes, "u": 1, "v": 1, "record": 1}.items():
+    for group, size in {**sizes, "u": 1, "v": 1, "record": 2}.items():
         assert sum(f"/{group} " in name for name in state) == size
     assert {name.split("/")[1] for name in values_of(two, "reference sop+ plain")} == {
         "state",
@@ -124,7 +134,7 @@ def test_a_table_in_the_hosts_memory_is_one_for_all(results, number):
 def test_saved_and_loaded_with_the_strategy_and_without(results, number, kind):
     found = results[number]
     names = [name for name in found if name.startswith(f"{kind} saved/")]
-    assert len(names) == 21
+    assert len(names) == 22
     for name in names:
         for scope in ("with the strategy", "without", "with it again"):
             loaded = found[name.replace("saved", f"loaded {scope}")]

@@ -62,6 +62,22 @@ def test_what_was_saved_before_there_was_a_record_leaves_it_empty():
     assert record.is_empty()
 
 
+def test_what_was_saved_before_labels_could_be_trusted_trusts_none():
+    record = TrainingRecord(2)
+    record.trust(np.array([1]))
+    record.load_own_variables({"0": np.float32([[2, 0.5, 1], [-1, -1, -1]])})
+    assert record.labels([0, 1]).tolist() == [1, -1]
+    assert record.trusted.numpy().tolist() == [[0.0], [0.0]]
+
+
+def test_all_labels_are_read_in_pieces(monkeypatch):
+    monkeypatch.setattr("sop_keras.core.training_record._ROWS_AT_ONCE", 2)
+    record = TrainingRecord(5)
+    record.write(tf.constant([4, 2]), tf.constant([[0, 0.5, 3], [0, 0.5, 1.0]]))
+    assert record.all_labels().tolist() == [-1, -1, 1, -1, 3]
+    assert not record.is_empty()
+
+
 @pytest.mark.parametrize("device", [None, "cpu"])
 def test_training_writes_what_the_network_said_before_the_step(device):
     # Logits are the inputs: softmax(log 1, log 3) = 1/4, 3/4 whatever the step does.

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from sop_keras.randomness.keyed import random_bits, random_integers
 from sop_keras.randomness.keyed_tensors import (
+    normal_tensor,
     random_bits_tensor,
     random_integers_tensor,
     uniform_tensor,
@@ -111,3 +112,16 @@ def test_bad_arguments_are_refused():
         random_bits_tensor(0, "crop", -1)
     with pytest.raises(ValueError, match="`bound` must be an integer"):
         random_integers_tensor(0, 0, "crop", 1)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_normal_draws_are_box_and_mullers_of_two_uniform_numbers(jit_compile):
+    def uniform(part):
+        return (random_bits(5, f"rows: {part}", IDS) >> np.uint64(40)) / 2.0**24
+
+    draw = tf.function(
+        lambda ids: normal_tensor(5, "rows", ids), jit_compile=jit_compile
+    )
+    radius, angle = uniform("radius"), uniform("angle")
+    expected = np.sqrt(-2 * np.log(1 - radius)) * np.cos(2 * np.pi * angle)
+    np.testing.assert_allclose(draw(tf.constant(IDS)), expected, rtol=1e-6, atol=1e-7)
