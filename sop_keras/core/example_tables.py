@@ -29,16 +29,15 @@ class Table:
         columns: the length of a row, at least 1.
         std: rows start as draws from N(0, std^2). Defaults to `None`: they
             all start as `initial`.
-        initial: a number. Defaults to `0.0`.
-        neutral: what every entry of a row is whose label a person has confirmed: a row
-            that holds nothing against its label. Defaults to `0.0`.
+        initial: a number, at which a row holds nothing against its label: rows whose
+            labels a person has confirmed are kept there, drawn ones too. Defaults to
+            `0.0`.
     """
 
     name: str
     columns: int
     std: float | None = None
     initial: float = 0.0
-    neutral: float = 0.0
 
 
 class ExampleTables(keras.layers.Layer):
@@ -120,7 +119,7 @@ class ExampleTables(keras.layers.Layer):
     def neutral_rows(self, num_rows: int) -> dict[str, np.ndarray]:
         """Rows that hold nothing against their labels, as `first_rows`."""
         return {
-            table.name: np.full((num_rows, table.columns), table.neutral, np.float32)
+            table.name: np.full((num_rows, table.columns), table.initial, np.float32)
             for table in self._kinds
         }
 
@@ -226,7 +225,8 @@ class ExampleTables(keras.layers.Layer):
 
     def _first_values(self, table: Table, ids: Any) -> Any:
         if table.std is None:
-            return ops.full((ops.shape(ids)[0], table.columns), table.initial)
+            shape = ops.shape(ids)[0], table.columns
+            return ops.full(shape, table.initial, dtype="float32")
         columns = ops.arange(table.columns, dtype="int64")
         use = f"rows of {table.name}"
         return table.std * normal_tensor(self._seed, use, ids[:, None], columns)

@@ -222,9 +222,14 @@ def test_fresh_first_values_without_a_seed_are_those_of_keras_seed():
 
 
 def test_first_and_neutral_rows_that_are_not_drawn():
-    tables = ExampleTables([Table("kept", 2, initial=0.25, neutral=1.0)], 3)
-    assert np.asarray(tables.first_rows([1, 2])["kept"]).tolist() == [[0.25, 0.25]] * 2
-    assert tables.neutral_rows(1)["kept"].tolist() == [[1.0, 1.0]]
+    tables = ExampleTables([Table("kept", 2, initial=0.25)], 3)
+    first_rows = tf.function(  # of batches of any size
+        tables.first_rows, input_signature=[tf.TensorSpec([None], tf.int64)]
+    )
+    for found in (tables.first_rows([1, 2]), first_rows(tf.constant([1, 2], tf.int64))):
+        assert np.asarray(found["kept"]).tolist() == [[0.25, 0.25]] * 2
+    assert tables.neutral_rows(1)["kept"].tolist() == [[0.25, 0.25]]
+    assert tables_of(2, 2).neutral_rows(1)["v"].tolist() == [[0.0, 0.0]]
 
 
 def test_rows_that_are_kept_stay_whatever_is_brought():

@@ -86,6 +86,18 @@ def test_fit_agrees_with_a_loop_in_float64():
     assert {"first_loss", "second_loss", "accuracy"} <= history.keys()
 
 
+def test_a_look_leaves_the_rows_of_trusted_labels_alone():
+    model = sieve()
+    model.trust([0, N - 1])
+    fit(model)
+    # Of the others, each network is trained on half after the first epoch.
+    kept, visits = model.tables.kept.numpy(), model.tables.visits.numpy()
+    assert kept[[0, N - 1]].tolist() == [[1, 1], [1, 1]]
+    assert kept[1:-1].min() == 0
+    assert visits[[0, N - 1]].tolist() == [[0], [0]]
+    assert visits[1:-1].min() == EPOCHS
+
+
 @pytest.mark.parametrize("kind", ["weights", "file"])
 def test_stopped_inside_an_epoch_it_goes_on_to_the_same_end(kind, tmp_path):
     class Stop(keras.callbacks.Callback):

@@ -70,3 +70,12 @@ def test_probabilities_of_0_and_1_give_finite_qualities(model):
         model.training_record.table.assign(record)
     assert quality[0] == pytest.approx(0, abs=1e-30)
     assert quality[1] == pytest.approx(1)
+
+
+def test_trusted_labels_are_no_issues():
+    model = set_by_hand(tiny_model())
+    model.training_record.trust(IDS[[0, 3]])
+    scan = scan_tables(model, LABELS, IDS, 3)
+    assert scan.quality.tolist() == [1.0, *scan.quality[1:3], 1.0]
+    np.testing.assert_allclose(scan.quality[1:3], QUALITY[1:3], rtol=1e-6)
+    assert not scan.is_issue.any()
