@@ -116,14 +116,13 @@ class EpochHooks(keras.callbacks.Callback):
             rows=rows,
             state={n: ops.convert_to_numpy(one) for n, one in model.shared.items()},
         )
-        is_trusted = ops.convert_to_numpy(model.training_record.is_trusted(all_ids))
-        is_trusted = is_trusted[:, 0]
         for name, values in model.method.before_epoch(look).items():
             if name in model.shared:
                 model.shared[name].assign(values)
             else:
-                rows = np.asarray(values)[~is_trusted]
-                model.tables.write(name, all_ids[~is_trusted], rows)
+                model.tables.write(name, all_ids, values)
+        is_trusted = ops.convert_to_numpy(model.training_record.is_trusted(all_ids))
+        model.trust(all_ids[is_trusted[:, 0]])  # whatever the look wrote there
 
 
 def _scalar(model: Any, name: str, value: float, dtype: str) -> keras.Variable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -104,12 +105,15 @@ class ExampleRows(IndexedModel):
     def _distinct(self, ids: Any) -> np.ndarray:
         return np.unique(check_indices(ids, self.num_examples))
 
-    def _stream_check(self, changed_labels: str) -> Callable[[Any, Any], Any] | None:
+    def _stream_check(
+        self, changed_labels: str
+    ) -> tuple[Callable[[Any, Any], Any] | None, list[keras.callbacks.Callback]]:
         if changed_labels == "keep":
-            return None
+            return None, []
         if changed_labels == "reset":
-            return label_changes.one_label_each
-        return label_changes.KnownLabels(self.training_record.all_labels()).checked
+            return label_changes.one_label_each, []
+        known = label_changes.KnownLabels(self.training_record)
+        return known.checked, [known]
 
     def _settle_changed(self, changed_labels: str, y: Any) -> None:
         self._reset_in_steps(y is None and changed_labels == "reset")

@@ -96,14 +96,13 @@ class IndexedModel(DistributedModel):
                 before the step that would use it.
         """
         check_changed_labels(changed_labels)
-        x, y, sample_weight = self._training_data.for_fit(
-            x,
-            y,
-            sample_weight,
-            class_weight,
-            self._stream_check(changed_labels) if is_stream(x) else None,
+        check_ids, watchers = (
+            self._stream_check(changed_labels) if is_stream(x) else (None, [])
         )
-        hooks = self._epoch_callbacks(
+        x, y, sample_weight = self._training_data.for_fit(
+            x, y, sample_weight, class_weight, check_ids
+        )
+        hooks = watchers + self._epoch_callbacks(
             scan_data, *trained_on(x, y, validation_split), total_epochs or epochs
         )
         with self._refusable():
@@ -230,16 +229,19 @@ class IndexedModel(DistributedModel):
         """
         return x
 
-    def _stream_check(self, changed_labels: str) -> Callable[[Any, Any], Any] | None:
+    def _stream_check(
+        self, changed_labels: str
+    ) -> tuple[Callable[[Any, Any], Any] | None, list[keras.callbacks.Callback]]:
         """What checks the labels of a stream's ids, batch by batch, before its step.
 
         Args:
             changed_labels: as of `fit`.
 
         Returns:
-            Takes checked ids and labels and gives the ids back; None for no check.
+            What takes checked ids and labels and gives the ids back, None for no
+            check; and what is to be called at epochs.
         """
-        return None
+        return None, []
 
     def _settle_changed(self, changed_labels: str, y: Any) -> None:
         """Deal with examples whose labels changed, as the last before training.

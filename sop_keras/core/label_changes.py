@@ -8,15 +8,33 @@ was true of the old ones. Neither is seen in a loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from sop_keras.core.data_errors import ASSERTION_MARK, DataError
-from sop_keras.core.training_record import UNKNOWN
+from sop_keras.core.training_record import UNKNOWN, TrainingRecord
 from sop_keras.validation import check_choice_of
+
+_CHANGED = (
+    "{} of {} examples come with another label than they were trained on under: the "
+    "first is index {}, whose label was {} and is {} now. An example owns its rows of "
+    "the tables, and they know of the label that it had. If the examples are others, "
+    'or in another order than before, pass ids: y={"label": labels, "index": ids}. If '
+    'labels were corrected, fit(..., changed_labels="reset") draws the rows of these '
+    "examples anew, and so does reset_examples(ids). If labels change on purpose, such "
+    'as noise that is drawn anew every epoch, fit(..., changed_labels="keep") trains '
+    "on with the rows as they are."
+)
+_TWO_LABELS = (
+    "An index comes with two labels at once, {} times in {} examples: the first is "
+    "index {}, with the labels {} and {}. An index is one example, whose rows of the "
+    "tables know of one label. Give every example an index of its own, or each one "
+    "label."
+)
 
 CHANGED_LABELS = ("refuse", "reset", "keep")
 """What `fit` does about examples that come with another label than before."""
@@ -31,19 +49,26 @@ def check_changed_labels(choice: Any) -> None:
     check_choice_of("changed_labels", choice, CHANGED_LABELS)
 
 
-class KnownLabels:
-    """Sees to it that ids of a stream keep their labels: 4 bytes an example.
+class KnownLabels(keras.callbacks.Callback):
+    """Sees to it that ids of a stream keep their labels: 8 bytes an example.
 
-    It knows them on the host, so that a batch is checked before its step, whatever the
-    input pipeline has read ahead.
+    Batches are checked before their step, whatever the input pipeline has read ahead:
+    those of a tf.data.Dataset against the labels from before `fit`, others against all
+    that came. After each epoch it looks at what was trained on in it.
+
+    Functions of Python have no place in a tf.data pipeline: one that still runs when
+    Python ends can keep the process from ending.
 
     Args:
-        labels: what examples were last trained on under, `(num_examples,)`, `UNKNOWN`
-            where they were not; taken over, and kept up to date.
+        record: the model's.
     """
 
-    def __init__(self, labels: np.ndarray):
-        self._labels = labels
+    def __init__(self, record: TrainingRecord):
+        super().__init__()
+        self._record = record
+        self._labels = record.all_labels()
+        with tf.device("CPU:0"):
+            self._before = tf.constant(self._labels)
 
     def checked(self, ids: Any, labels: Any) -> Any:
         """The ids of a batch, if they come with the labels that are known of them.
@@ -55,19 +80,29 @@ class KnownLabels:
         Raises:
             ValueError: if one comes with another label.
         """
-        return _on_host(self._check, ids, labels)
-
-    def _check(self, ids: np.ndarray, labels: np.ndarray) -> None:
+        if tf.is_symbolic_tensor(ids):
+            known = tf.cast(tf.gather(self._before, ids), tf.int64)
+            return _checked_tensors(ids, _classes(labels), known)
         labels = class_of(labels)
         refuse_changed(ids, labels, self._labels[ids])
+        refuse_two_labels(ids, labels)
         self._labels[ids] = labels
-        if (self._labels[ids] != labels).any():  # costs less than to sort
-            refuse_two_labels(ids, labels)
+        return ids
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Compare what was trained on with what was known before."""
+        labels = self._record.all_labels()
+        ids = np.flatnonzero(labels != UNKNOWN)
+        refuse_changed(ids, labels[ids], self._labels[ids])
+        self._labels = labels
 
 
 def one_label_each(ids: Any, labels: Any) -> Any:
     """As `KnownLabels.checked`, where nothing is known but the batch."""
-    return _on_host(_refuse_two_labels_of, ids, labels)
+    if tf.is_symbolic_tensor(ids):
+        return _checked_tensors(ids, _classes(labels), None)
+    refuse_two_labels(ids, class_of(labels))
+    return ids
 
 
 def class_of(labels: np.ndarray) -> np.ndarray:
@@ -92,18 +127,8 @@ def refuse_changed(ids: np.ndarray, labels: np.ndarray, known: np.ndarray) -> No
     if not is_changed.any():
         return
     first = is_changed.argmax()
-    raise DataError(
-        f"{is_changed.sum()} of {len(ids)} examples come with another label than they "
-        f"were trained on under: the first is index {ids[first]}, whose label was "
-        f"{known[first]} and is {labels[first]} now. An example owns its rows of the "
-        "tables, and they know of the label that it had. If the examples are others, "
-        "or in another order than before, pass ids: "
-        'y={"label": labels, "index": ids}. If labels were corrected, '
-        'fit(..., changed_labels="reset") draws the rows of these examples anew, and '
-        "so does reset_examples(ids). If labels change on purpose, such as noise that "
-        'is drawn anew every epoch, fit(..., changed_labels="keep") trains on with the '
-        "rows as they are."
-    )
+    figures = is_changed.sum(), len(ids), ids[first], known[first], labels[first]
+    raise DataError(_filled(_CHANGED, figures))
 
 
 def refuse_two_labels(ids: np.ndarray, labels: np.ndarray) -> None:
@@ -122,36 +147,49 @@ def refuse_two_labels(ids: np.ndarray, labels: np.ndarray) -> None:
     if not is_bad.any():
         return
     first = is_bad.argmax()
-    raise DataError(
-        f"{len(np.unique(ids[1:][is_bad]))} indices come with two labels at once: the "
-        f"first is index {ids[first]}, with the labels {labels[first]} and "
-        f"{labels[first + 1]}. An index is one example, whose rows of the tables know "
-        "of one label. Give every example an index of its own, or each one label."
+    figures = is_bad.sum(), len(ids), ids[first], labels[first], labels[first + 1]
+    raise DataError(_filled(_TWO_LABELS, figures))
+
+
+def _filled(text: str, figures: Iterable[Any]) -> str:
+    """As `tf.strings.format`, which knows no other place than `{}`."""
+    for figure in figures:
+        text = text.replace("{}", str(figure), 1)
+    return text
+
+
+def _classes(labels: Any) -> Any:
+    if len(labels.shape) == 2:
+        labels = tf.argmax(labels, axis=-1)
+    return tf.cast(labels, tf.int64)
+
+
+def _checked_tensors(ids: Any, labels: Any, known: Any) -> Any:
+    """As `refuse_changed` and `refuse_two_labels`, in an input pipeline."""
+    order = tf.argsort(ids, stable=True)
+    sorted_ids, sorted_labels = tf.gather(ids, order), tf.gather(labels, order)
+    is_bad = (sorted_ids[1:] == sorted_ids[:-1]) & (
+        sorted_labels[1:] != sorted_labels[:-1]
     )
-
-
-def _refuse_two_labels_of(ids: np.ndarray, labels: np.ndarray) -> None:
-    refuse_two_labels(ids, class_of(labels))
-
-
-def _on_host(
-    check: Callable[[np.ndarray, np.ndarray], None], ids: Any, labels: Any
-) -> Any:
-    """The ids, once a check of arrays has passed them."""
-    if not tf.is_symbolic_tensor(ids):
-        check(ids, labels)
-        return ids
-
-    def refused(ids: np.ndarray, labels: np.ndarray) -> str:
-        try:
-            check(ids, labels)
-        except DataError as error:  # TensorFlow would log one with its stack
-            return str(error)
-        return ""
-
-    # As a function without state: op determinism would otherwise take the user's
-    # prefetching out of the pipeline.
-    text = tf.numpy_function(refused, [ids, labels], tf.string, stateful=False)
-    accepted = tf.debugging.Assert(tf.equal(text, ""), [ASSERTION_MARK, text])
-    with tf.control_dependencies([accepted]):
+    checks = [
+        _assertion(
+            is_bad, _TWO_LABELS, sorted_ids, sorted_labels[:-1], sorted_labels[1:]
+        )
+    ]
+    if known is not None:
+        is_changed = (known != UNKNOWN) & (known != labels)
+        checks.append(_assertion(is_changed, _CHANGED, ids, known, labels))
+    with tf.control_dependencies(checks):
         return tf.identity(ids)
+
+
+def _assertion(is_bad: Any, text: str, ids: Any, *labels: Any) -> Any:
+    def describe() -> Any:
+        first = tf.argmax(is_bad)
+        figures = tf.reduce_sum(tf.cast(is_bad, tf.int64)), tf.size(ids)
+        places = (one[first] for one in (ids, *labels))
+        return tf.strings.format(text, (*figures, *places))
+
+    any_bad = tf.reduce_any(is_bad)
+    found = tf.cond(any_bad, describe, lambda: tf.constant(""))
+    return tf.debugging.Assert(~any_bad, [ASSERTION_MARK, found])

@@ -157,11 +157,7 @@ class TrainingData:
                 )
             sample_weight = label_checks.weights_of_classes(labels, class_weights)
         x = self._check_inputs(x, training)
-        if check_ids is not None:
-            # First: as many of each as of the other, and what is refused is not noted.
-            labels = label_checks.check_sizes(labels, indices, may_be_empty)
-            indices = check_ids(indices, labels)
-        return _pack(x, labels, indices, sample_weight, may_be_empty)
+        return _pack(x, labels, indices, sample_weight, may_be_empty, check_ids)
 
     def _check_evaluation_batch(
         self, batch: Any, may_be_empty: bool = False
@@ -350,13 +346,20 @@ def _check_structure(y: Any) -> None:
 
 
 def _pack(
-    x: Any, labels: Any, indices: Any, sample_weight: Any, may_be_empty: bool
+    x: Any,
+    labels: Any,
+    indices: Any,
+    sample_weight: Any,
+    may_be_empty: bool,
+    check_ids: Callable[[Any, Any], Any] | None = None,
 ) -> tuple[Any, ...]:
     """Like Keras' own, for checked arrays; None is left out, as PyDatasets need."""
     if sample_weight is not None:
         sample_weight = label_checks.check_sample_weight(sample_weight)
     others = (indices, sample_weight, x)
     labels = label_checks.check_sizes(labels, others, may_be_empty)
+    if check_ids is not None:  # now that there are as many ids as labels
+        indices = check_ids(indices, labels)
     y = labels if indices is None else {"label": labels, "index": indices}
     return (x, y) if sample_weight is None else (x, y, sample_weight)
 

@@ -127,7 +127,7 @@ def test_labels_drawn_anew_every_epoch_are_refused_unless_asked_for():
     stream = tf.data.Dataset.from_generator(noisy, output_signature=spec).batch(3)
     stream = stream.apply(tf.data.experimental.assert_cardinality(2))
     model = model_of()
-    with pytest.raises(ValueError, match="3 of 3 examples"):
+    with pytest.raises(ValueError, match="6 of 6 examples"):
         model.fit(stream, epochs=2, verbose=0)
     model.fit(stream, epochs=2, changed_labels="keep", verbose=0)
 
