@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from sop_keras import methods
+from sop_keras.files.text_encoding import check_not_utf16
 
 FOLDER = Path(__file__).resolve().parent / "flags"
 DEFAULT = "digits.flags"
@@ -114,6 +115,7 @@ def read(path: Path, including: tuple[Path, ...] = ()) -> list[str]:
             "lines out."
         )
     flags = []
+    check_not_utf16(path)
     for line in path.read_text(encoding="utf-8").splitlines():
         line = line.strip()
         if not line or line.startswith(("#", "//")):

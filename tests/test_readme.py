@@ -113,6 +113,10 @@ def test_the_python_blocks_in_one_go(tmp_path):
     accuracies = re.findall(r"val_accuracy: ([\d.]+)", of_keras)
     assert float(accuracies[-1]) >= 0.85
     assert "consistency_loss" in of_keras
+    # 40% of the labels that it is scored by are redrawn: 0.64 of them are right.
+    found = re.search(r"cross_val_score: ([\d.]+) (.*)", of_keras)
+    assert 0.35 <= float(found[1]) <= 0.7
+    assert found[2] == "{'model_kwargs': {'learning_rate': 0.1}}"
     # What the comment beside it says.
     rates = re.search(r"^print\(rates\)  # (.*)$", KERAS, flags=re.M)
     assert f"{rates[1]}\n" in of_keras

@@ -81,6 +81,13 @@ def check_outputs(outputs: Any, num_classes: int) -> None:
         ValueError: if it is another one.
     """
     shapes = keras.tree.map_structure(lambda tensor: tuple(tensor.shape), outputs)
+    if hasattr(outputs, "shape") and shapes[1:] in ((), (1,)):
+        raise ValueError(
+            f"The backbone has one output, of shape {shapes}; expected one for each "
+            f"class, (batch_size, {num_classes}). What a sigmoid says of two classes "
+            "takes two outputs for two classes here: Dense(2) without an activation, "
+            "num_classes=2 and labels 0 and 1."
+        )
     if not hasattr(outputs, "shape") or shapes[1:] != (num_classes,):
         raise ValueError(
             f"The backbone's outputs have the shape {shapes}; expected (batch_size, "

@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from sop_keras.core import sparse_variable
+from sop_keras.core.saved_rows import SavedRows
 from sop_keras.randomness.keyed_tensors import normal_tensor
 
 _ROWS_AT_ONCE = 65_536
@@ -40,7 +41,7 @@ class Table:
     initial: float = 0.0
 
 
-class ExampleTables(keras.layers.Layer):
+class ExampleTables(SavedRows):
     """A method's tables, changed a few rows at a time.
 
     A step touches the rows of its batch alone: O(batch_size x columns) in time and
@@ -84,7 +85,8 @@ class ExampleTables(keras.layers.Layer):
         for table in tables:
             setattr(self, table.name, self._add_table(table))
             if table.std is None and table.initial:
-                self._fill(table, partial(ops.full, fill_value=table.initial))
+                filled = partial(ops.full, fill_value=table.initial, dtype="float32")
+                self._fill(table, filled)
         drawn = [table for table in tables if table.std is not None]
         if drawn:
             # One generator for all: a seed twice would give two tables equal draws.
@@ -93,7 +95,9 @@ class ExampleTables(keras.layers.Layer):
                 seed = ops.convert_to_numpy(seeds.state)[0]
             self._seed = int(seed) % 2**64
             for table in drawn:
-                draws = partial(keras.random.normal, stddev=table.std, seed=seeds)
+                draws = partial(
+                    keras.random.normal, stddev=table.std, dtype="float32", seed=seeds
+                )
                 self._fill(table, draws)
         self.built = True
 
@@ -237,7 +241,9 @@ class ExampleTables(keras.layers.Layer):
         for start in range(0, self.num_examples, _ROWS_AT_ONCE):
             stop = min(start + _ROWS_AT_ONCE, self.num_examples)
             rows = values((stop - start, table.columns))
-            sparse_variable.scatter(variable, ops.arange(start, stop), rows)
+            sparse_variable.scatter(
+                variable, ops.arange(start, stop, dtype="int32"), rows
+            )
 
 
 def first_positions(ids: Any) -> Any:

@@ -84,11 +84,14 @@ class GlobalBatch:
 
         Parts come in the order of the replicas.
         """
-        places = ops.arange(ops.cast(self._part_size, "int32"))
+        places = ops.arange(ops.cast(self._part_size, "int32"), dtype="int32")
         if self.num_replicas == 1:
             return places
         sizes = self.gather(ops.cast(ops.reshape(self._part_size, (1,)), "int32"))
-        before = ops.arange(self.num_replicas) < self._context.replica_id_in_sync_group
+        before = (
+            ops.arange(self.num_replicas, dtype="int32")
+            < self._context.replica_id_in_sync_group
+        )
         return places + ops.sum(ops.where(before, sizes, 0))
 
     def gather_together(self, *values: Any) -> tuple[Any, ...]:

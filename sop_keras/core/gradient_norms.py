@@ -18,7 +18,7 @@ def global_norm(gradients: Iterable[Any]) -> Any:
     # Those of an embedding come as slices, of which equal rows must be added first.
     dense = [tf.convert_to_tensor(g) for g in gradients if g is not None]
     squares = [ops.sum(ops.square(ops.cast(g, "float32"))) for g in dense]
-    return ops.sqrt(sum(squares, start=ops.zeros(())))
+    return ops.sqrt(sum(squares, start=ops.zeros((), "float32")))
 
 
 def unscaled(norm: Any, optimizer: Any) -> Any:
@@ -28,4 +28,4 @@ def unscaled(norm: Any, optimizer: Any) -> Any:
         norm: of the gradients of the scaled loss.
         optimizer: a Keras optimizer.
     """
-    return norm / optimizer.scale_loss(ops.ones(()))
+    return norm / optimizer.scale_loss(ops.ones((), "float32"))

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+from keras import ops
 
 from sop_keras.core.data_errors import clear_data_errors
 from sop_keras.core.distributed_model import DistributedModel
 from sop_keras.core.label_changes import check_changed_labels
-from sop_keras.core.training_data import TrainingData, fixed_order, is_stream
+from sop_keras.core.sparse_inputs import as_tensors, in_row_order
+from sop_keras.core.training_data import TrainingData, fixed_order, is_stream, unpack
 
 
 class IndexedModel(DistributedModel):
@@ -62,7 +64,8 @@ class IndexedModel(DistributedModel):
                 `(x, {"label": y, "index": i}[, sample_weight])`; see `with_index`. Or a
                 function that gives, for a `tf.distribute.InputContext`, a
                 tf.data.Dataset of the batches of its replicas, in turn; Keras cannot
-                count them: let it repeat without end, and give `steps_per_epoch`.
+                count them: let it repeat without end, and give `steps_per_epoch`. Or a
+                PyTorch DataLoader, a Grain data set or DataLoader of such batches.
             y: for arrays: labels, integers `(n,)` or one-hot `(n, num_classes)`, or
                 `{"label": labels, "index": ids}`.
             batch_size: as in Keras.
@@ -72,7 +75,9 @@ class IndexedModel(DistributedModel):
             validation_split: as in Keras.
             validation_data: plain `(x, y[, sample_weight])`, or a stream of it.
             shuffle: as in Keras.
-            class_weight: a dict of class to weight, for any kind of data.
+            class_weight: a dict of class to weight, or an array `(num_classes,)`, for
+                any kind of data; for arrays also `"balanced"`, which weights each class
+                by n / (K n_c), n_c of the n labels trained on being of it.
             sample_weight: for arrays: a factor on each example's losses, shape `(n,)`,
                 finite and not negative. Of weight 0 an example is not trained on, and
                 its label stays unknown to `label_issues`; of a class, likewise.
@@ -97,10 +102,10 @@ class IndexedModel(DistributedModel):
         """
         check_changed_labels(changed_labels)
         check_ids, watchers = (
-            self._stream_check(changed_labels) if is_stream(x) else (None, [])
+            self._stream_check(changed_labels) if y is None else (None, [])
         )
         x, y, sample_weight = self._training_data.for_fit(
-            x, y, sample_weight, class_weight, check_ids
+            x, y, sample_weight, class_weight, validation_split, check_ids
         )
         hooks = watchers + self._epoch_callbacks(
             scan_data, *trained_on(x, y, validation_split), total_epochs or epochs
@@ -156,6 +161,13 @@ class IndexedModel(DistributedModel):
                 **kwargs,
             )
 
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """`keras.Model.predict`, of inputs that are looked at before."""
+        if not is_stream(x):
+            # Of an error within a call, Keras would show all inputs.
+            x = in_row_order(self._check_inputs(x, False))
+        return super().predict(x, *args, **kwargs)
+
     def train_on_batch(
         self,
         x: Any,
@@ -176,6 +188,7 @@ class IndexedModel(DistributedModel):
         self._settle_changed("refuse", y)
         self._before_training(None)
         self._build_for(x, y)
+        x = as_tensors(x)
         with self._refusable():
             return super().train_on_batch(x, y, sample_weight, return_dict=return_dict)
 
@@ -188,7 +201,32 @@ class IndexedModel(DistributedModel):
     ) -> Any:
         """`keras.Model.test_on_batch` on plain `(x, y)`."""
         x, y, sample_weight = self._training_data.for_evaluation(x, y, sample_weight)
+        x = as_tensors(x)
         return super().test_on_batch(x, y, sample_weight, return_dict=return_dict)
+
+    def compile(self, optimizer: Any = "rmsprop", **kwargs: Any) -> None:
+        """As `DistributedModel.compile`."""
+        self._metrics_take_one_hot: bool | None = None
+        super().compile(optimizer=optimizer, **kwargs)
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """The metrics of compile(), on labels of the form that they first came in.
+
+        Keras chooses what `"accuracy"` means by the first labels: of others, integers
+        after one-hot rows, it would give a wrong number.
+        """
+        x, labels, _, sample_weight = unpack((x, y, sample_weight))
+        is_one_hot = len(labels.shape) == 2 and labels.shape[1] == self.num_classes
+        if self._metrics_take_one_hot is None:
+            self._metrics_take_one_hot = is_one_hot
+        if is_one_hot and not self._metrics_take_one_hot:
+            labels = ops.argmax(labels, axis=-1)
+        elif not is_one_hot and self._metrics_take_one_hot:
+            integers = ops.cast(ops.reshape(labels, (-1,)), "int32")
+            labels = ops.one_hot(integers, self.num_classes, dtype="float32")
+        return super().compute_metrics(x, labels, y_pred, sample_weight)
 
     def indexed_data(self, x: Any, y: Any = None) -> tuple[Any, Any]:
         """Check data that are to be looked at by id, not trained on.

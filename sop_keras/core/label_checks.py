@@ -8,7 +8,7 @@ whatever NumPy can read) as well as the symbolic tensors of `tf.data.Dataset.map
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -23,6 +23,11 @@ INDEX_HELP = (
 )
 LABEL_HELP = (
     "Labels are integers in [0, num_classes), or one-hot rows of num_classes entries."
+)
+TEXT_HELP = (
+    "Number the classes: names, labels = np.unique(y, return_inverse=True); label i "
+    "then is the class names[i]. The labels of other data must be numbered alike: "
+    "np.searchsorted(names, y_test)."
 )
 SOFT_HELP = (
     "Every row of one-hot labels must hold a single 1 and zeros; soft labels have no "
@@ -64,6 +69,8 @@ def check_labels(labels: Any, num_classes: int) -> Any:
         ValueError: for NaN, fractions, labels out of range, soft labels, other shapes.
     """
     labels = _array(labels)
+    if _is_text(labels):
+        raise DataError(f"Labels are text. {TEXT_HELP}")
     if _dtype(labels).kind not in "iufb":
         raise DataError(
             f"Labels of dtype {_dtype(labels).name} are not numbers. {LABEL_HELP}"
@@ -160,31 +167,6 @@ def check_sizes(labels: Any, others: Any, may_be_empty: bool = False) -> Any:
         return tf.identity(labels)
 
 
-def class_weight_table(
-    class_weight: Mapping[int, float], num_classes: int
-) -> np.ndarray:
-    """`class_weight` as float32, shape `(num_classes,)`; 1 where a class is not named.
-
-    Raises:
-        ValueError: for a key that is no class, or a weight that is negative or not
-            finite.
-    """
-    table = np.ones(num_classes, dtype=np.float32)
-    for key, weight in class_weight.items():
-        if key not in range(num_classes):
-            raise ValueError(
-                f"`class_weight` has the key {key!r}, which is no class of "
-                f"[0, {num_classes})."
-            )
-        if not np.isfinite(weight) or weight < 0:
-            raise ValueError(
-                f"`class_weight[{key}]` must be finite and non-negative. "
-                f"Received: {weight}"
-            )
-        table[int(key)] = weight
-    return table
-
-
 def weights_of_classes(labels: Any, table: np.ndarray) -> Any:
     """The class weight of every (checked) label, shape `(n,)`."""
     xp = _module(labels)
@@ -195,6 +177,15 @@ def weights_of_classes(labels: Any, table: np.ndarray) -> Any:
 
 def _array(values: Any) -> Any:
     return values if tf.is_symbolic_tensor(values) else np.asarray(values)
+
+
+def _is_text(values: Any) -> bool:
+    kind = _dtype(values).kind
+    if kind != "O":
+        return kind in "US"
+    if tf.is_symbolic_tensor(values):
+        return True  # what tf.string is as a NumPy dtype
+    return any(isinstance(value, (str, bytes)) for value in values.ravel())
 
 
 def _module(values: Any) -> Any:

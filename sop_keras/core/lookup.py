@@ -11,8 +11,11 @@ import tensorflow as tf
 
 from sop_keras.core.data_errors import DataError, clear_data_errors
 from sop_keras.core.label_checks import check_indices
+from sop_keras.core.sparse_inputs import SparseRows, as_tensors, is_scipy_sparse
 from sop_keras.core.training_data import unpack
 from sop_keras.validation import check_integer
+
+_SLICED = (np.ndarray, tf.Tensor, tf.RaggedTensor)
 
 if TYPE_CHECKING:
     from sop_keras.core.indexed_model import IndexedModel
@@ -85,14 +88,24 @@ def _batches(
 ) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
     x, y = model.indexed_data(x, y)
     if y is not None:
+        x = keras.tree.map_structure(_by_rows, x)
         for start in range(0, len(y["index"]), batch_size):
             part = slice(start, start + batch_size)
             inputs = keras.tree.map_structure(lambda a, part=part: a[part], x)
-            yield inputs, _integers(y["label"][part]), y["index"][part]
+            yield as_tensors(inputs), _integers(y["label"][part]), y["index"][part]
         return
     for batch in _elements(x):
         inputs, labels, ids, _ = unpack(batch)
-        yield inputs, _integers(np.asarray(labels)), np.asarray(ids)
+        yield as_tensors(inputs), _integers(np.asarray(labels)), np.asarray(ids)
+
+
+def _by_rows(array: Any) -> Any:
+    """What `fit` takes as an array, so that its rows can be sliced."""
+    if isinstance(array, tf.SparseTensor):
+        return SparseRows(array)
+    if isinstance(array, _SLICED) or is_scipy_sparse(array):
+        return array
+    return np.asarray(array)  # a table of pandas is no input of a network
 
 
 def _integers(labels: np.ndarray) -> np.ndarray:

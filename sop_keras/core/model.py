@@ -16,11 +16,13 @@ from sop_keras.core.after_data import after_data
 from sop_keras.core.epoch_hooks import EpochHooks
 from sop_keras.core.example_rows import ExampleRows
 from sop_keras.core.example_tables import Rows
+from sop_keras.core.export_network import export_network
 from sop_keras.core.global_batch import GlobalBatch
 from sop_keras.core.label_lookup import LabelLookup
 from sop_keras.core.method import Batch, Method, mean_loss
 from sop_keras.core.method_batches import MethodBatches, column
 from sop_keras.core.row_optimizer import check_distinct, row_optimizers
+from sop_keras.core.saved_rows import LoadsRows
 from sop_keras.core.saved_seeds import SavedSeeds
 from sop_keras.core.training_data import unpack
 from sop_keras.core.training_record import TrainingRecord, record_rows
@@ -29,7 +31,7 @@ from sop_keras.validation import check_integer
 
 
 @keras.saving.register_keras_serializable(package="sop_keras")
-class NoisyLabelModel(LabelLookup, SavedSeeds, ExampleRows, MethodBatches):
+class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBatches):
     """Trains a classifier on wrongly labelled data by any method, as a Keras model.
 
     Beside the backbone, every training example may own small variables, the rows of the
@@ -178,6 +180,8 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, ExampleRows, MethodBatches):
         optimizers = row_optimizers({**rates, **kept, **(row_rates or {})})
         check_distinct({"optimizer": optimizer, **optimizers})
         super().compile(optimizer=optimizer, **kwargs)
+        # Nothing of Keras' calls it, but keras.wrappers ask whether there is one.
+        self.loss = self.method.loss
         for name, one in optimizers.items():
             setattr(self, f"{name}_optimizer", one)
         self._build_optimizer()
@@ -229,6 +233,21 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, ExampleRows, MethodBatches):
         self._track_loss(loss, ops.shape(losses)[0])
         logs = self.compute_metrics(x, given_labels, outputs, sample_weight)
         return {name: value for name, value in logs.items() if name not in self._parts}
+
+    def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """`keras.Model.export` of the backbone: what serves gives what `predict` gives.
+
+        The rows of the training examples are not in the file.
+
+        Args:
+            filepath: as in Keras.
+            *args: as in Keras: `format`, `verbose`, `input_signature`.
+            **kwargs: likewise.
+
+        Raises:
+            ValueError: as in Keras, for a backbone that is not built.
+        """
+        export_network(self.backbone, filepath, *args, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
@@ -287,7 +306,11 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, ExampleRows, MethodBatches):
             optimizers = self.row_optimizers()
             for name in optimizers:
                 self._track_norm(f"{name}_gradient_norm", [brought[name]])
-            rates = {name: one.learning_rate for name, one in optimizers.items()}
+            # A rate is of keras.config.floatx(), as rows never are.
+            rates = {
+                name: ops.cast(one.learning_rate, "float32")
+                for name, one in optimizers.items()
+            }
             self.tables.update(
                 ids,
                 brought,

@@ -12,7 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from sop_keras.core import label_checks
+from sop_keras.core.class_weights import class_weight_table
 from sop_keras.core.data_errors import DataError
+from sop_keras.core.loaders import as_dataset
+from sop_keras.core.sparse_inputs import in_row_order
+from sop_keras.core.views import check_stacked
 
 MISSING_INDEX = (
     "Training data need the index of every example, the row that it owns in the noise "
@@ -51,7 +55,8 @@ class TrainingData:
         x: Any,
         y: Any = None,
         sample_weight: Any = None,
-        class_weight: Mapping[int, float] | None = None,
+        class_weight: Any = None,
+        validation_split: float = 0.0,
         check_ids: Callable[[Any, Any], Any] | None = None,
     ) -> tuple[Any, Any, Any]:
         """Check `fit`'s data and give every example its id: arrays, their position.
@@ -61,8 +66,9 @@ class TrainingData:
                 `(x, {"label": y, "index": i}[, sample_weight])`.
             y: labels, or `{"label": labels, "index": ids}`; None for streams.
             sample_weight: one weight an example; None for streams.
-            class_weight: becomes sample weights, since Keras refuses it where y is a
-                dict.
+            class_weight: as of `class_weight_table`; becomes sample weights, since
+                Keras refuses it where y is a dict.
+            validation_split: of arrays, the share at the end that is not trained on.
             check_ids: takes the checked ids and labels of a batch, and gives the ids
                 back, or raises a `DataError`. Defaults to `None`.
 
@@ -72,15 +78,16 @@ class TrainingData:
         Raises:
             ValueError: for whatever cannot be trained on.
         """
-        table = None
+        x, table = as_dataset(x, y, needs_ids=True), None
         if class_weight is not None:
-            table = label_checks.class_weight_table(class_weight, self.num_classes)
+            labels = _labels_trained_on(x, y, validation_split)
+            table = class_weight_table(class_weight, self.num_classes, labels)
         check = functools.partial(
             self._check_training_batch, class_weights=table, check_ids=check_ids
         )
         if is_stream(x):
             return _check_stream(x, y, sample_weight, check)
-        _check_arrays(x, y)
+        x = _checked_arrays(x, y)
         if not isinstance(y, Mapping):
             labels = label_checks.check_labels(y, self.num_classes)
             if len(labels) > self.num_examples:
@@ -96,19 +103,23 @@ class TrainingData:
         x: Any,
         y: Any,
         sample_weight: Any = None,
-        class_weight: Mapping[int, float] | None = None,
+        class_weight: Any = None,
     ) -> tuple[Any, Any, Any]:
         """Check one batch, which must bring its ids: its positions would mislead."""
         _check_structure(y)
+        if class_weight is not None:  # without labels: those of a batch are not all
+            table = class_weight_table(class_weight, self.num_classes)
+            class_weight = dict(enumerate(table))
         return self.for_fit(x, y, sample_weight, class_weight)
 
     def for_evaluation(
         self, x: Any, y: Any = None, sample_weight: Any = None
     ) -> tuple[Any, Any, Any]:
         """Check plain `(x, y)` data; ids are not needed, and left out."""
+        x = as_dataset(x, y, needs_ids=False)
         if is_stream(x):
             return _check_stream(x, y, sample_weight, self._check_evaluation_batch)
-        _check_arrays(x, y)
+        x = _checked_arrays(x, y)
         batch = self._check_evaluation_batch((x, y, sample_weight))
         return keras.utils.unpack_x_y_sample_weight(batch)
 
@@ -121,9 +132,10 @@ class TrainingData:
         check = functools.partial(
             self._check_training_batch, class_weights=None, training=False
         )
+        x = as_dataset(x, y, needs_ids=True)
         if is_stream(x):
             return _check_stream(x, y, None, check)[:2]
-        _check_arrays(x, y)
+        x = _checked_arrays(x, y)
         if not isinstance(y, Mapping):
             labels = label_checks.check_labels(y, self.num_classes)
             label_checks.check_sizes(labels, x)
@@ -321,17 +333,34 @@ def _checked_dataset(
     return x.map(check_element)
 
 
-def _check_arrays(x: Any, y: Any) -> None:
+def _checked_arrays(x: Any, y: Any) -> Any:
     if y is None:
         raise ValueError(
             "`y` is missing. Pass arrays (x, y), or a tf.data.Dataset, "
             "keras.utils.PyDataset or generator of batches. Received: x of type "
             f"{type(x).__name__}."
         )
+    check_stacked(x, _count(y))
     if any(isinstance(leaf, (int, float, str)) for leaf in keras.tree.flatten(x)):
         raise ValueError(
             "`x` holds plain Python values. Pass arrays: numpy.asarray(x)."
         )
+    return in_row_order(x)
+
+
+def _count(y: Any) -> int | None:
+    """How many labels there are; None where y has none, as later checks say."""
+    labels: Any = y.get("label") if isinstance(y, Mapping) else y
+    shape = labels.shape if hasattr(labels, "shape") else np.shape(labels)
+    return shape[0] if len(shape) else None
+
+
+def _labels_trained_on(x: Any, y: Any, validation_split: float) -> Any:
+    """The labels of arrays; None where they are not known in advance."""
+    if is_stream(x) or y is None:
+        return None
+    labels = np.asarray(y["label"] if isinstance(y, Mapping) else y)
+    return labels[: int(len(labels) * (1.0 - validation_split))]  # as Keras splits
 
 
 def _check_structure(y: Any) -> None:

@@ -12,6 +12,7 @@ from keras import ops
 
 from sop_keras.core import sparse_variable
 from sop_keras.core.example_tables import first_positions
+from sop_keras.core.saved_rows import SavedRows
 
 UNKNOWN = -1
 """In place of a label: the example has never been trained on."""
@@ -21,7 +22,7 @@ _ROWS_AT_ONCE = 1_048_576
 
 
 @keras.saving.register_keras_serializable(package="sop_keras")
-class TrainingRecord(keras.layers.Layer):
+class TrainingRecord(SavedRows):
     """The prediction for each training example in the last batch that it was in.
 
     Training computes it anyway: what is kept here costs O(batch_size) a step and no
@@ -80,7 +81,7 @@ class TrainingRecord(keras.layers.Layer):
         # Equal ids must write equal rows: nothing says which is written last.
         groups = first_positions(indices)
         count = ops.shape(indices)[0]
-        places = ops.arange(count)
+        places = ops.arange(count, dtype="int32")
         if not all_say:
             places = ops.where(rows[:, 0] == _NEVER, places + count, places)
         first = -ops.segment_max(-places, groups, num_segments=count)
@@ -186,7 +187,7 @@ class TrainingRecord(keras.layers.Layer):
     def load_own_variables(self, store: Any) -> None:
         """Load the variables; what was saved before there were any leaves them."""
         saved = {name: store[name] for name in store.keys()}  # noqa: SIM118
-        if not saved:
+        if not saved and self.refusal is None:
             return
         if len(saved) == 1:  # before labels could be trusted
             saved["1"] = np.zeros(self.trusted.shape, np.float32)

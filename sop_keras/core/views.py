@@ -18,9 +18,14 @@ PAIR_HELP = (
     "fit((weak_images, strong_images), y), or of a data set with ids "
     "dataset.map(lambda x, y: ((weak(x), strong(x)), y))."
 )
+_STACK_HELP = (
+    "Make one array of them, (num_examples, ...): np.stack(x); images must be of one "
+    "size first."
+)
 # What layers raise for inputs that they cannot take.
 _MISFITS = (AttributeError, TypeError, ValueError, tf.errors.InvalidArgumentError)
 _TEXT = ("string", "object")
+_NUM_SHOWN = 4
 
 
 def join_views(views: tuple[Any, ...]) -> Any:
@@ -127,6 +132,8 @@ def _check_against(x: Any, backbone: Any, more_help: str = "") -> None:
         shared = x.keys() & expected.keys()
         x, expected = ({key: one[key] for key in shared} for one in (x, expected))
     if count_inputs(x) != count_inputs(expected):
+        if count_inputs(expected) == 1:
+            check_stacked(x)
         text = f"The backbone takes {_describe(expected)}. Received: {_describe(x)}."
         raise DataError(f"{text} {more_help}".rstrip())
     # As in Keras: without such a specification, a Sequential, sizes may vary.
@@ -135,6 +142,11 @@ def _check_against(x: Any, backbone: Any, more_help: str = "") -> None:
     for array, spec in pairs:
         if not hasattr(array, "shape"):
             continue
+        if _holds_arrays(array):
+            raise DataError(
+                f"The inputs are {len(array)} arrays in one of dtype object. "
+                f"{_STACK_HELP}"
+            )
         # Keras casts numbers to numbers.
         if (_dtype(array) in _TEXT) != (_dtype(spec) in _TEXT):
             mend = "Turn text into numbers first: decode images, look words up."
@@ -146,6 +158,42 @@ def _check_against(x: Any, backbone: Any, more_help: str = "") -> None:
             f"The backbone takes {_describe(spec)}. Received: {_describe(array)}. "
             f"{mend}"
         )
+
+
+def check_stacked(x: Any, num_examples: int | None = None) -> None:
+    """Check that x is not a list of the examples themselves, an array each.
+
+    Args:
+        x: what should be arrays of all examples.
+        num_examples: how many there are. Defaults to `None`: not known; then all lists
+            of more than two entries that look alike are refused.
+
+    Raises:
+        ValueError: for such a list.
+    """
+    if not isinstance(x, (tuple, list)) or len(x) < 2:
+        return
+    # Pillow's images have the second alone.
+    protocols = ("__array__", "__array_interface__")
+    arrays = [one for one in x if any(hasattr(one, name) for name in protocols)]
+    shapes = sorted({np.shape(one) for one in arrays}, key=str)
+    if num_examples is None:
+        is_list = len(x) > 2 and len(arrays) == len(x)
+    else:
+        lengths = {shape[:1] for shape in shapes}
+        is_list = len(x) == num_examples and lengths != {(num_examples,)}
+    if not (is_list and len(arrays) == len(x)):
+        return
+    of_shape = f"of shape {shapes[0]}" if len(shapes) == 1 else "of several shapes"
+    raise DataError(f"`x` is a list of {len(x)} arrays {of_shape}. {_STACK_HELP}")
+
+
+def _holds_arrays(array: Any) -> bool:
+    """Whether it is an array, or a column of a table, of arrays of one example each."""
+    if _dtype(array) != "object" or tf.is_symbolic_tensor(array):
+        return False
+    values = np.asarray(array)
+    return values.ndim == 1 and len(values) > 0 and np.ndim(values[0]) > 0
 
 
 def _fits(shape: Any, expected: Any, compare_sizes: bool) -> bool:
@@ -193,5 +241,8 @@ def _describe(structure: Any) -> str:
             return type(array).__name__
         return f"{_dtype(array)} {tuple(array.shape)}"
 
+    if isinstance(structure, (tuple, list)) and len(structure) > _NUM_SHOWN:
+        first = ", ".join(map(_describe, structure[:_NUM_SHOWN]))
+        return f"{len(structure)} inputs ({first}, ...)"
     described = keras.tree.map_structure(of_array, structure)
     return described if isinstance(described, str) else str(described)

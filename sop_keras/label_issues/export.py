@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sop_keras.files.atomic import replacing
+from sop_keras.files.text_encoding import check_not_utf16
 from sop_keras.label_issues.find import COLUMNS
 
 if TYPE_CHECKING:
@@ -287,6 +288,7 @@ def pyarrow_for(path: Path) -> tuple[Any, Any]:
 def _read_csv(path: Path) -> pd.DataFrame:
     import pandas as pd
 
+    check_not_utf16(path)
     with _damage_explained(path):
         found = list(pd.read_csv(path, nrows=0).columns)
     _check_columns(str(path), found)
@@ -305,6 +307,7 @@ def _exact_floats(version: str) -> dict[str, Any]:
 
 
 def _read_json(path: Path) -> pd.DataFrame:
+    check_not_utf16(path)
     with _damage_explained(path):
         records = json.loads(path.read_bytes())
     if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):

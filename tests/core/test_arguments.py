@@ -103,3 +103,12 @@ def test_several_outputs_are_refused():
 def test_a_backbone_is_a_layer():
     with pytest.raises(ValueError, match=r"`backbone` must be a keras.Model.*function"):
         arguments.check_backbone(lambda x: x, 3, from_logits=True)
+
+
+def test_one_output_for_two_classes():
+    sigmoid = layers.Dense(1, activation="sigmoid")
+    flat = keras.Sequential([keras.Input((4,)), layers.Dense(1), layers.Reshape(())])
+    for backbone in (functional(sigmoid), flat):
+        with pytest.raises(ValueError, match="takes two outputs for two classes here"):
+            arguments.check_backbone(backbone, 2, from_logits=False)
+    arguments.check_backbone(functional(layers.Dense(2)), 2, from_logits=True)

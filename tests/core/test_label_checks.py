@@ -97,7 +97,7 @@ def test_one_hot_labels(run, dtype):
         ([[0.0, np.nan, 1.0]], r"^The label row .* is not one-hot"),
         ([[0, 1], [1, 0]], r"^Labels of shape \(2, 2\) do not fit num_classes=3"),
         ([[[1], [0], [0]]], r"^Labels of shape \(1, 3, 1\) do not fit num_classes=3"),
-        (["cat", "dog"], r"^Labels of dtype .* are not numbers"),
+        (["cat", "dog"], r"^Labels are text\. Number the classes: names, labels = np"),
         (1, r"^The label is a single number.*Batch them"),
     ],
 )
@@ -203,33 +203,38 @@ def test_lengths_of_sparse_and_ragged_inputs():
                     next(iter(data))
 
 
-def test_class_weights():
-    table = label_checks.class_weight_table({0: 0.5, np.int64(2): 3}, 4)
-    assert table.dtype == np.float32
-    np.testing.assert_array_equal(table, [0.5, 1, 3, 1])
+def test_weights_of_classes():
+    table = np.float32([0.5, 1, 3, 1])
     for run in (on_array, in_pipeline):
         for labels in (np.array([2, 1, 0]), np.eye(4)[[2, 1, 0]]):
             found = run(label_checks.weights_of_classes, labels, table)
             np.testing.assert_array_equal(found, [3, 1, 0.5])
 
 
-@pytest.mark.parametrize(
-    ("class_weight", "message"),
-    [
-        ({4: 1.0}, r"`class_weight` has the key 4, which is no class of \[0, 4\)"),
-        ({-1: 1.0}, r"has the key -1, which"),
-        ({0.5: 1.0}, r"has the key 0.5, which"),
-        ({"cat": 1.0}, r"has the key 'cat', which"),
-        (
-            {1: -1.0},
-            r"`class_weight\[1\]` must be finite and non-negative. Received: -1",
-        ),
-        ({1: np.nan}, r"`class_weight\[1\]` must be finite"),
-    ],
+TEXT = (
+    r"^Labels are text\. Number the classes: names, labels = np\.unique\(y, return_in"
 )
-def test_wrong_class_weights(class_weight, message):
-    with pytest.raises(ValueError, match=message):
-        label_checks.class_weight_table(class_weight, 4)
+
+
+@everywhere
+@pytest.mark.parametrize(
+    "labels",
+    [["cat", "dog"], np.array(["cat", None], object), [b"cat", b"dog"]],
+    ids=["str", "object", "bytes"],
+)
+def test_text_is_to_be_numbered(run, labels):
+    if run is in_pipeline:
+        labels = ["" if one is None else one for one in labels]
+    with pytest.raises(DataError, match=TEXT):
+        run(label_checks.check_labels, labels, 2)
+
+
+def test_columns_of_text_and_of_other_objects():
+    for labels in (pd.Series(["cat", "dog"]), pd.Series(["a"]).astype("category")):
+        with pytest.raises(DataError, match=TEXT):
+            label_checks.check_labels(labels, 2)
+    with pytest.raises(DataError, match="of dtype object are not numbers"):
+        label_checks.check_labels(np.array([0, None], object), 2)
 
 
 def test_a_rank_that_is_not_known_is_named():

@@ -79,7 +79,7 @@ def test_which_folder_is_what(folders, test, validation, train, tmp_path):
 
 def test_jpeg_files_of_all_endings(tmp_path):
     names = ["1.jfif", "2.JFIF", "3.jpe", "4.pjpeg", "5.pjp"]
-    write(tmp_path, *(f"cat/{name}" for name in names))
+    write(tmp_path, "dog/1.jpg", *(f"cat/{name}" for name in names))
     found = load_image_folder(tmp_path).train.images.names.tolist()
     assert found == [f"cat/{name}".encode() for name in names]
 
@@ -92,15 +92,16 @@ def test_classes_in_train_may_be_called_like_splits(tmp_path):
 def test_files_that_are_no_images(tmp_path, caplog):
     write(tmp_path, "cat/1.jpg", "cat/.hidden.jpg", "cat/.git/2.jpg", ".cache/3.jpg")
     write(tmp_path, ".DS_Store", "cat/deep/b.txt", "cat/a.csv", "readme", "cat/jpg")
+    write(tmp_path, "dog/1.jpg")
     dataset = load_image_folder(tmp_path)
-    assert dataset.class_names == ("cat",)
-    assert contents(dataset.train) == [b"cat/1.jpg"]
+    assert dataset.class_names == ("cat", "dog")
+    assert contents(dataset.train) == [b"cat/1.jpg", b"dog/1.jpg"]
     assert f"{tmp_path}: left out 4 files that do not end in .jpg .jpeg" in caplog.text
     assert ": cat/a.csv, cat/deep/b.txt, cat/jpg, readme\n" in caplog.text
 
 
 def test_a_warning_shows_a_few_files(tmp_path, caplog):
-    write(tmp_path, "cat/1.jpg", *(f"cat/{i}.txt" for i in range(7)))
+    write(tmp_path, "cat/1.jpg", "dog/1.jpg", *(f"cat/{i}.txt" for i in range(7)))
     load_image_folder(tmp_path)
     shown = "cat/0.txt, cat/1.txt, cat/2.txt, cat/3.txt, cat/4.txt and 2 more\n"
     assert "left out 7 files that do not end in .jpg" in caplog.text
@@ -109,6 +110,7 @@ def test_a_warning_shows_a_few_files(tmp_path, caplog):
 
 def test_folders_beside_train(tmp_path, caplog):
     write(tmp_path, "train/cat/1.jpg", "labels/1.txt", "vals/cat/2.jpg", "readme.txt")
+    write(tmp_path, "train/dog/1.jpg")
     dataset = load_image_folder(tmp_path)
     assert dataset.test is None
     assert "only test and val are read, not: labels, vals\n" in caplog.text
@@ -154,11 +156,11 @@ def test_links_that_lead_back(target, tmp_path):
 
 
 def test_a_link_back_out_of_a_linked_training_set(tmp_path):
-    write(tmp_path, "disk/cat/1.jpg", "root/test/cat/2.jpg")
+    write(tmp_path, "disk/cat/1.jpg", "disk/dog/1.jpg", "root/test/cat/2.jpg")
     (tmp_path / "root" / "train").symlink_to(tmp_path / "disk")
     (tmp_path / "disk" / "cat" / "up").symlink_to(tmp_path / "root")
     dataset = load_image_folder(tmp_path / "root")
-    assert contents(dataset.train) == [b"disk/cat/1.jpg"]
+    assert contents(dataset.train) == [b"disk/cat/1.jpg", b"disk/dog/1.jpg"]
 
 
 def test_one_folder_under_two_names_counts_once(tmp_path):
@@ -257,8 +259,19 @@ def test_sizes_out_of_range(tmp_path):
 
 def test_many_files(tmp_path):
     """Names are bytes, whose order is not that of numbers: 10 is before 2."""
-    write(tmp_path, *(f"c/{i}.jpg" for i in range(300)))
+    write(tmp_path, "d/1.jpg", *(f"c/{i}.jpg" for i in range(300)))
     names = load_image_folder(tmp_path).train.images.names
     assert names.dtype == np.dtype("S9")
     expected = sorted(f"c/{i}.jpg".encode() for i in range(300))
-    assert names.tolist() == expected
+    assert names.tolist() == [*expected, b"d/1.jpg"]
+
+
+@pytest.mark.parametrize("top", ["", "train/"])
+def test_one_class_is_named(top, tmp_path):
+    write(tmp_path, f"{top}animals/cat/1.jpg", f"{top}animals/dog/1.jpg")
+    message = f"{tmp_path}/{top}".rstrip("/") + " has one folder, animals: one class, w"
+    with pytest.raises(ValueError, match=f"{message}.*folders in animals, give that"):
+        load_image_folder(tmp_path)
+    # As it says.
+    classes = load_image_folder(tmp_path / top / "animals").class_names
+    assert classes == ("cat", "dog")

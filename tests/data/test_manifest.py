@@ -96,9 +96,9 @@ def test_lines_as_editors_and_other_systems_leave_them(manifest):
 
 def test_names_that_are_not_text(manifest, tmp_path):
     write(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg")), b"an image")
-    dataset = load_manifest(manifest(b"path,label\ncaf\xe9.jpg,\xff\n"))
+    dataset = load_manifest(manifest(b"path,label\ncaf\xe9.jpg,\xff\na.jpg,a\n"))
     assert dataset.train.images.read(0) == b"an image"
-    assert dataset.class_names == ("\\xff",)
+    assert dataset.class_names == ("a", "\\xff")
 
 
 def test_where_paths_start(manifest, tmp_path):
@@ -108,7 +108,7 @@ def test_where_paths_start(manifest, tmp_path):
     write(tmp_path / "a.jpg", "beside the manifest")
     write(folder / "a.jpg", "in data_dir")
     write(others / "a.jpg", "beside the other manifest")
-    train = manifest(f"path,label\na.jpg,x\n{others}/a.jpg,x\n")
+    train = manifest(f"path,label\na.jpg,x\n{others}/a.jpg,y\n")
     test = write(others / "test.csv", "path,label\na.jpg,x\n")
     beside = load_manifest(train, test_manifest=test)
     assert beside.train.images.read(0) == b"beside the manifest"
@@ -201,7 +201,7 @@ def test_blocks_of_rows(manifest, tmp_path):
 
 
 def test_other_columns(manifest, caplog):
-    load_manifest(manifest("path,width,label,Id\na.jpg,4,x,9\n"))
+    load_manifest(manifest("path,width,label,Id\na.jpg,4,x,9\nb.jpg,4,y,8\n"))
     text = "left out the columns 'width', 'Id'; known are path, label, clean_label, id"
     assert text in caplog.text
 
@@ -299,6 +299,13 @@ def test_test_labels_of_other_classes(train, test, message, manifest, tmp_path):
     with pytest.raises(ValueError, match=message) as error:
         load_manifest(manifest(texts[0]), test_manifest=test_manifest)
     assert str(error.value).startswith(f"{test_manifest} cannot be used")
+
+
+@pytest.mark.parametrize(("label", "name"), [("cat", "cat"), ("0", "0")])
+def test_one_class_is_named(label, name, manifest):
+    path = manifest(f"path,label\na.jpg,{label}\nb.jpg,{label}\n")
+    with pytest.raises(ValueError, match=f"^{path} has one class, '{name}', where a c"):
+        load_manifest(path)
 
 
 def test_numbers_out_of_range(manifest):

@@ -261,6 +261,13 @@ def test_a_bad_image_among_those_in_memory(originals, tmp_path):
         load_tfds("broken", tmp_path)
 
 
+@pytest.mark.parametrize("below", ["small", "small/1.0.0"])
+def test_the_folder_of_the_data_set_itself(below, data_dir):
+    text = f"No prepared small below .*/{below}, which is the data set's own folder"
+    with pytest.raises(FileNotFoundError, match=f"{text}.*data_dir='{data_dir}'"):
+        load_tfds("small", data_dir / below)
+
+
 def test_not_prepared(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         load_tfds("mnist:3.0.1", tmp_path)

@@ -74,9 +74,9 @@ def load_image_folder(
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: if there are no class folders, two folders of one split, one of the
-            training set is empty, the test set has a class more, there are images
-            outside of class folders, or a size is out of range.
+        ValueError: if there are fewer than two class folders, two folders of one split,
+            one of the training set is empty, the test set has a class more, there are
+            images outside of class folders, or a size is out of range.
     """
     root = Path(data_dir)
     if not root.is_dir():
@@ -99,6 +99,7 @@ def load_image_folder(
         files = _files_by_class(folder)
         _check_test_files(folder, files, classes)
         tests[name] = _examples(folder, files, classes, resize, image_size)
+    _check_several(root, classes)
     validation = tests.get("val")
     return Dataset(
         name="image_folder",
@@ -279,6 +280,15 @@ def _check_training_files(folder: Path, files: dict[bytes, list[bytes]]) -> None
             f"{folder} has classes without images: {_listed(empty)}. Remove their "
             f"folders or add images (files that end in {' '.join(_ENDINGS)}; a link to "
             "a folder above has none)."
+        )
+
+
+def _check_several(folder: Path, classes: Collection[bytes]) -> None:
+    if len(classes) == 1:
+        raise ValueError(
+            f"{folder} has one folder, {_listed(classes)}: one class, where a "
+            f"classifier needs two. {_LAYOUT} If the classes are folders in "
+            f"{_listed(classes)}, give that folder."
         )
 
 

@@ -102,6 +102,7 @@ def load_manifest(
         _warn_of_shared_images(table, train, test)
         if test.clean_labels is not None:
             test = test.with_labels(test.clean_labels)
+    _check_several(Path(manifest), classes)
     return Dataset(
         name="manifest",
         class_names=tuple(printable(encoded(name)) for name in classes.names),
@@ -182,6 +183,14 @@ def _num_classes(table: Table, found: list[int]) -> int:
             *(table.path, num_missing, count, missing[0], len(found) - 1),
         )
     return count
+
+
+def _check_several(path: Path, classes: _Classes) -> None:
+    if len(classes.names) == 1:
+        raise ValueError(
+            f"{path} has one class, {classes.names[0]!r}, where a classifier needs two."
+            " Is `label` the column of the classes?"
+        )
 
 
 def _check_not_mixed(table: Table) -> None:

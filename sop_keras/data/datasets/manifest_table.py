@@ -14,6 +14,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from sop_keras.files.text_encoding import check_not_utf16
+
 logger = logging.getLogger(__name__)
 
 LABEL_COLUMNS = ("label", "clean_label")
@@ -182,6 +184,7 @@ def _read_csv(path: Path, problems: Problems) -> Table:
     # long and at a quote left open, fills up rows that are too short, and refuses, with
     # dtype=str, bytes that are no text.
     # A file's name need not be valid text: `encoded` gives its bytes back.
+    check_not_utf16(path)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
         lines = _csv_lines(path, text)
         _, _, header = next(lines, (1, 1, []))

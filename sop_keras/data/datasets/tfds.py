@@ -132,6 +132,7 @@ def prepared_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
     try:
         builder = tfds.builder(name, data_dir=folder)
     except tfds.core.DatasetNotFoundError as error:
+        _check_not_its_own_folder(name, folder)
         known = tfds.list_builders(with_community_datasets=False)
         close = difflib.get_close_matches(name.split("/")[0].split(":")[0], known)
         raise ValueError(
@@ -146,6 +147,7 @@ def prepared_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
             "configuration and version that it has, as in 'name/config:1.0.0'."
         ) from error
     if not builder.is_prepared():
+        _check_not_its_own_folder(name, folder)
         arguments = f"'{name}'" if folder is None else f"'{name}', data_dir={folder!r}"
         raise FileNotFoundError(
             f"No prepared {name} in {builder.data_dir}. Give the `data_dir` that has "
@@ -154,6 +156,30 @@ def prepared_builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
             f'tfds.load({arguments})"'
         )
     return builder
+
+
+def _check_not_its_own_folder(name: str, folder: str | None) -> None:
+    """Check that `data_dir` is not the data set's own folder, or a version's in it.
+
+    Raises:
+        FileNotFoundError: if a folder above has the data set prepared.
+    """
+    import tensorflow_datasets as tfds
+
+    if folder is None:
+        return
+    above = os.path.abspath(folder)
+    for _ in range(3):  # name/config/version at most
+        above = os.path.dirname(above)
+        try:
+            is_there = tfds.builder(name, data_dir=above).is_prepared()
+        except (tfds.core.DatasetNotFoundError, AssertionError, ValueError):
+            continue
+        if is_there:
+            raise FileNotFoundError(
+                f"No prepared {name} below {folder}, which is the data set's own "
+                f"folder. Give the one above: data_dir={above!r}."
+            )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,78 @@
+"""What a file of weights says to a model of another number of examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+
+class SavedRows(keras.layers.Layer):
+    """A layer of rows, one for every training example, that are loaded whole.
+
+    Keras would gather its own error for a file of other rows, and forget it where it
+    finds the layer under a second name. This one is kept for the model to raise.
+
+    Attributes:
+        refusal: why the file that is being loaded does not fit; None where it does.
+    """
+
+    num_examples: int
+    refusal: str | None = None
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the rows.
+
+        Raises:
+            ValueError: if the file has rows of other examples or classes.
+        """
+        if self.refusal is None:
+            self.refusal = self._refusal(store)
+        if self.refusal is not None:
+            raise ValueError(self.refusal)
+        super().load_own_variables(store)
+
+    def _refusal(self, store: Any) -> str | None:
+        variables = self.variables
+        if len(store.keys()) != len(variables):
+            return None  # another method's, or nothing: for Keras to say
+        for place, variable in enumerate(variables):
+            saved, own = tuple(store[str(place)].shape), tuple(variable.shape)
+            if saved == own:
+                continue
+            if saved[0] != own[0]:
+                return (
+                    f"The file has the rows of {saved[0]} training examples, but the "
+                    f"model was made with num_examples={own[0]}. Make it with "
+                    f"num_examples={saved[0]}, or load the network alone: "
+                    "load_weights(..., skip_mismatch=True) leaves the rows of the "
+                    "examples as they are."
+                )
+            return (
+                f"The file's rows of {variable.name!r} have {saved[1]} entries, the "
+                f"model's {own[1]}: they are of another number of classes. Make the "
+                "model with the num_classes that it was saved with."
+            )
+        return None
+
+
+class LoadsRows:
+    """Mixin for a `keras.Model` with layers of rows: their error is the one raised."""
+
+    def load_weights(self: Any, filepath: Any, **kwargs: Any) -> None:
+        """As `DistributedModel.load_weights`.
+
+        Raises:
+            ValueError: if the file has the rows of another number of examples or
+                classes, unless `skip_mismatch=True`; and as in Keras.
+        """
+        layers = (self.tables, self.training_record)
+        for layer in layers:
+            layer.refusal = None
+        try:
+            super().load_weights(filepath, **kwargs)  # type: ignore[misc]
+        except ValueError as error:
+            refusals = [one.refusal for one in layers if one.refusal is not None]
+            if not refusals:
+                raise
+            raise ValueError(refusals[0]) from error

@@ -1,0 +1,64 @@
+"""Whatever keras.config.floatx() is, rows are float32."""
+
+import keras
+import numpy as np
+import pytest
+
+from sop_keras import NoisyLabelModel, methods
+
+N, D, K = 12, 4, 3
+X = np.random.default_rng(0).normal(size=(N, D))
+Y = np.arange(N) % K
+
+
+@pytest.fixture
+def floatx(request):
+    policy, before = keras.config.dtype_policy(), keras.config.floatx()
+    keras.config.set_floatx(request.param)
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_floatx(before)
+    keras.config.set_dtype_policy(policy)
+
+
+def model(method):
+    backbone = keras.Sequential([keras.Input((D,)), keras.layers.Dense(K)])
+    result = NoisyLabelModel(backbone, N, K, method, seed=0, gradient_norms=True)
+    result.compile(keras.optimizers.SGD(0.1, momentum=0.9), metrics=["accuracy"])
+    return result
+
+
+@pytest.mark.parametrize("floatx", ["float64", "bfloat16", "float16"], indirect=True)
+def test_rows_start_alike(floatx):
+    method = methods.SOP(init_std=1e-4)
+    found = model(method).tables.v.numpy()
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+    np.testing.assert_array_equal(found, model(method).tables.v.numpy())
+
+
+@pytest.mark.parametrize("floatx", ["float64"], indirect=True)
+@pytest.mark.parametrize("name", methods.names())
+def test_float64(floatx, name):
+    record = methods.record(name)
+    one = model(record.load()(**record.settings().arguments(Y, K, False)))
+    x = (X, X) if one.method.num_views > 1 else X
+    one.fit(x, Y, verbose=0)
+    assert {v.dtype for v in one.backbone.weights} == {"float64"}
+    rows = [*one.tables.variables, one.training_record.table]
+    assert {variable.dtype for variable in rows} == {"float32"}
+    logits = X @ one.backbone.weights[0].numpy() + one.backbone.weights[1].numpy()
+    # To more digits than float32 has.
+    np.testing.assert_allclose(one.predict(X, verbose=0), logits, rtol=1e-12)
+    if one.method.finds_label_issues:
+        issues = one.label_issues(X, Y)
+        assert issues["label_quality"].between(0, 1).all()
+
+
+@pytest.mark.parametrize("floatx", ["bfloat16"], indirect=True)
+def test_half_floats(floatx):
+    one = model(methods.SOP(init_std=1e-2))
+    one.fit(X, Y, verbose=0)
+    assert {v.dtype for v in one.backbone.weights} == {floatx}
+    assert {v.dtype for v in one.tables.variables} == {"float32"}
+    assert np.isfinite(one.tables.v.numpy()).all()

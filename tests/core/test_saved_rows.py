@@ -1,0 +1,66 @@
+"""Weights of another number of examples or classes are named as that."""
+
+import keras
+import numpy as np
+import pytest
+
+from sop_keras import NoisyLabelModel, methods
+
+D, K = 4, 3
+METHODS = {"sop": methods.SOP(init_std=0.1), "ce": methods.CrossEntropy()}
+
+
+def model(num_examples, num_classes=K, method="sop"):
+    backbone = keras.Sequential([keras.Input((D,)), keras.layers.Dense(num_classes)])
+    return NoisyLabelModel(backbone, num_examples, num_classes, METHODS[method])
+
+
+@pytest.mark.parametrize("name", ["w.weights.h5", "w.keras"])
+@pytest.mark.parametrize("method", METHODS)
+def test_another_number_of_examples(method, name, tmp_path):
+    saved = model(60, method=method)
+    saved.compile("sgd")
+    (saved.save if name == "w.keras" else saved.save_weights)(tmp_path / name)
+    other = model(50, method=method)
+    with pytest.raises(
+        ValueError, match=r"^The file has the rows of 60 .* num_examples=50"
+    ):
+        other.load_weights(tmp_path / name)
+    # As the message says: with as many, or without the rows.
+    same = model(60, method=method)
+    same.load_weights(tmp_path / name)
+    before = [variable.numpy() for variable in other.tables.variables]
+    with pytest.warns(UserWarning, match=r"(?s)objects could not be loaded.*60 train"):
+        other.load_weights(tmp_path / name, skip_mismatch=True)
+    for found in (same, other):
+        for one, expected in zip(
+            found.backbone.weights, saved.backbone.weights, strict=True
+        ):
+            np.testing.assert_array_equal(one.numpy(), expected.numpy())
+    for old, new in zip(before, other.tables.variables, strict=True):
+        np.testing.assert_array_equal(old, new.numpy())
+    for one, expected in zip(
+        same.tables.variables, saved.tables.variables, strict=True
+    ):
+        np.testing.assert_array_equal(one.numpy(), expected.numpy())
+
+
+def test_a_refused_file_leaves_no_trace(tmp_path):
+    model(60).save_weights(tmp_path / "60.weights.h5")
+    model(50).save_weights(tmp_path / "50.weights.h5")
+    one = model(50)
+    with pytest.raises(ValueError, match="num_examples=50"):
+        one.load_weights(tmp_path / "60.weights.h5")
+    one.load_weights(tmp_path / "50.weights.h5")
+
+
+def test_another_number_of_classes(tmp_path):
+    model(60).save_weights(tmp_path / "w.weights.h5")
+    with pytest.raises(ValueError, match=r"rows of 'v' have 3 entries, the model's 4"):
+        model(60, num_classes=4).load_weights(tmp_path / "w.weights.h5")
+
+
+def test_other_faults_are_keras_own(tmp_path):
+    model(60, method="ce").save_weights(tmp_path / "w.weights.h5")
+    with pytest.raises(ValueError, match="expected 2 variables, but received 0"):
+        model(60).load_weights(tmp_path / "w.weights.h5")
