@@ -31,10 +31,10 @@ import numpy as np
 
 from sop_keras import SOPModel
 from sop_keras.backbones.build import build_backbone
+from sop_keras.core.table_scan import scan_tables
 from sop_keras.data.datasets.by_name import load_dataset
 from sop_keras.label_noise.symmetric import symmetric
 from sop_keras.monitoring.noise_monitor import NoiseMonitor
-from sop_keras.monitoring.table_scan import scan_tables
 from sop_keras.optimizers.sgd import SGD
 
 NUM_TRAIN, NUM_VALIDATION, CLASSES = 10_000, 2_000, 10

@@ -95,7 +95,6 @@ def correct(line: command.CommandLine) -> None:
     check_empty(folder)
     run = load_run(folder_of_run, files_of_run(values, folder_of_run))
     issues = run.label_issues()
-    warning = run.experiment.method.doubt(issues["noise_score"].to_numpy())
     if values.num_issues is not None or values.issue_rate is not None:
         issues["is_label_issue"] = label_issues(
             issues["label_quality"].to_numpy(), values.num_issues, values.issue_rate
@@ -103,7 +102,7 @@ def correct(line: command.CommandLine) -> None:
     if not issues["is_label_issue"].any():
         raise ValueError(
             f"No label of {folder_of_run} is an issue: nothing would change. "
-            + (f"{warning} " if warning else "")
+            + "".join(f"{doubt} " for doubt in run.doubts())
             + "Choose how many with --num_issues or --issue_rate."
         )
     num_classes = run.data.dataset.num_classes

@@ -112,6 +112,9 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     )
     if bad:
         lines += ["", f"{bad} images left out: bad_images.csv in the runs' folders"]
+    for method, result in results.items():
+        for doubt in result.get("doubts", []):
+            lines += ["", f"{method}: WARNING: {doubt}"]
     return "\n".join(lines)
 
 

@@ -11,6 +11,8 @@ from keras import ops
 from sop_keras.core.lookup import lookup_batches
 from sop_keras.core.prediction import batch_predictor
 from sop_keras.core.probabilities import check_probabilities, log_probabilities
+from sop_keras.core.training_evidence import evidence_of
+from sop_keras.label_issues.doubts import Evidence
 from sop_keras.label_issues.find import find_label_issues
 
 if TYPE_CHECKING:
@@ -55,8 +57,9 @@ class LabelLookup:
 
             An example that was never trained on (in no batch, or with the weight 0) has
             NaN for quality and score. One that `trust` was called for has quality 1 and
-            no score (NaN), and is never an issue. A warning is logged where the method
-            doubts its own scores, and where fewer than `num_issues` can be marked.
+            no score (NaN), and is never an issue. Where the training is not to be
+            trusted, warnings say why, and without `num_issues` or `issue_rate` no label
+            is marked. A warning is logged where fewer than `num_issues` can be marked.
             Memory: about 200 bytes an example, and a batch.
 
         Raises:
@@ -66,6 +69,10 @@ class LabelLookup:
             ImportError: without pandas.
         """
         return find_label_issues(self, x, y, batch_size, num_issues, issue_rate)
+
+    def evidence(self: Any) -> Evidence:
+        """What is known of the training, for `method.doubts`."""
+        return evidence_of(self)
 
     def lookup_batches(
         self: Any, x: Any, y: Any, batch_size: int

@@ -19,6 +19,13 @@ from keras import ops
 
 from sop_keras.core.example_tables import ExampleTables, Table
 from sop_keras.core.scan import PredictionScan
+from sop_keras.label_issues.doubts import (
+    Doubt,
+    Evidence,
+    found,
+    general_doubts,
+    high_loss,
+)
 
 # A backend tensor, or anything that keras.ops turns into one.
 Tensor = Any
@@ -316,9 +323,15 @@ class Method:
         """
         raise NotImplementedError(f"{type(self).__name__} finds no label issues.")
 
-    def doubt(self, noise_scores: np.ndarray) -> str | None:
-        """What to say where `noise_score` of all examples cannot be trusted."""
-        return None
+    def doubts(self, evidence: Evidence) -> tuple[Doubt, ...]:
+        """Why what the training found out is not to be trusted; empty if it is.
+
+        Args:
+            evidence: of the training so far.
+        """
+        if not self.finds_label_issues:
+            return found(high_loss(evidence))
+        return general_doubts(evidence)
 
     def scan(self, labels: np.ndarray, num_classes: int) -> PredictionScan:
         """What looks at all rows after an epoch, for those who watch.

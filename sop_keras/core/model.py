@@ -13,6 +13,7 @@ from keras import ops
 
 from sop_keras.core import arguments
 from sop_keras.core.after_data import after_data
+from sop_keras.core.doubt_watch import DoubtWatch
 from sop_keras.core.epoch_hooks import EpochHooks
 from sop_keras.core.example_rows import ExampleRows
 from sop_keras.core.example_tables import Rows
@@ -25,6 +26,7 @@ from sop_keras.core.row_optimizer import check_distinct, row_optimizers
 from sop_keras.core.saved_rows import LoadsRows
 from sop_keras.core.saved_seeds import SavedSeeds
 from sop_keras.core.training_data import unpack
+from sop_keras.core.training_evidence import TrainingHistory
 from sop_keras.core.training_record import TrainingRecord, record_rows
 from sop_keras.core.views import explain_views
 from sop_keras.validation import check_integer
@@ -122,7 +124,9 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
             parts += ["gradient_norm"]
             parts += [f"{name}_gradient_norm" for name in method.row_rates]
         self._parts = {name: keras.metrics.Mean(name=name) for name in parts}
+        self.training_history = TrainingHistory(name="training_history")
         self._hooks = EpochHooks(self)
+        self.doubt_watch = DoubtWatch(self)
         self.built = all(network.built for network in self.networks())
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -362,4 +366,5 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
     ) -> list[keras.callbacks.Callback]:
         if scan_data is None and y is not None:
             x = self._one_view(x)
-        return self._hooks.callbacks(scan_data, x, y, epochs)
+        hooks = self._hooks.callbacks(scan_data, x, y, epochs)
+        return [*hooks, self.doubt_watch.begin(x, epochs)]

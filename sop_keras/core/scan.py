@@ -57,6 +57,11 @@ class PredictionScan:
         return {}
 
     @property
+    def noise_scores(self) -> np.ndarray:
+        """`noise_score` of label issues, as far as rows say it alone; NaN if not."""
+        return np.full(len(self.labels), np.nan)
+
+    @property
     def is_known(self) -> np.ndarray:
         """Which examples have been in a batch, bool, `(n,)`."""
         return self.predictions >= 0

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from sop_keras.label_issues.choice import check_choice, label_issues
+from sop_keras.label_issues.doubts import Doubt, Evidence, largest_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +44,9 @@ class TrainedModel(Protocol):
     num_examples: int
     num_classes: int
 
+    def evidence(self) -> Evidence:
+        """What is known of its training."""
+
     def log_probs(self, outputs: np.ndarray) -> np.ndarray:
         """Logarithms of the probabilities in outputs, `(n, num_classes)`."""
 
@@ -56,6 +61,9 @@ class LabelScores:
 
     Args:
         model: trained.
+
+    Attributes:
+        doubts: why they are not to be trusted, once there is a `table`.
 
     Raises:
         ValueError: if the model has not been trained, or its method finds no label
@@ -75,6 +83,7 @@ class LabelScores:
                 "they started, and say nothing about labels. Call fit() first, or load "
                 "the weights of a trained model."
             )
+        self.doubts: tuple[Doubt, ...] = ()
         self._model = model
         self._columns: list[dict[str, np.ndarray]] = []
         self._waiting: list[tuple[np.ndarray, ...]] = []
@@ -96,6 +105,8 @@ class LabelScores:
         self, num_issues: int | None = None, issue_rate: float | None = None
     ) -> pd.DataFrame:
         """All that were added, in that order, with the columns `COLUMNS`.
+
+        Of a training that is not to be trusted, no label is marked without a number.
 
         Args:
             num_issues: as of `label_issues`.
@@ -124,10 +135,22 @@ class LabelScores:
                 "noise_score are NaN).",
                 *(num_unknown, len(columns["id"])),
             )
-        doubt = self._model.method.doubt(columns["noise_score"])
-        if doubt is not None:
-            logger.warning(doubt)
+        self.doubts = self._doubts(columns["noise_score"])
+        for doubt in self.doubts:
+            logger.warning(doubt.text)
+        if self.doubts and num_issues is None and issue_rate is None:
+            columns["is_label_issue"][:] = False
+            logger.warning(
+                "So no label is marked: num_issues or issue_rate marks those of the "
+                "lowest label_quality all the same."
+            )
         return pd.DataFrame({name: columns[name] for name in COLUMNS})
+
+    def _doubts(self, noise_scores: np.ndarray) -> tuple[Doubt, ...]:
+        """The method's, of the whole training: what was added may be a part of it."""
+        evidence = self._model.evidence()
+        largest = max(evidence.largest_score, largest_of(noise_scores))
+        return self._model.method.doubts(replace(evidence, largest_score=largest))
 
     def _score(self) -> None:
         outputs, ids, labels = map(np.concatenate, zip(*self._waiting, strict=True))

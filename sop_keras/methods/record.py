@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from sop_keras.label_issues.doubts import Doubt, Evidence, general_doubts
 from sop_keras.settings import check_settings
 
 
@@ -61,13 +62,13 @@ class MethodSettings:
         """
         return dataclasses.asdict(self)
 
-    def doubt(self, noise_scores: np.ndarray) -> str | None:
-        """What to say where the scores of a table of label issues mean little.
+    def doubts(self, evidence: Evidence) -> tuple[Doubt, ...]:
+        """Why the findings of a run are not to be trusted, as of the method's class.
 
         Args:
-            noise_scores: `noise_score` of all examples, `(n,)`, NaN where not known.
+            evidence: what is known of its training.
         """
-        return None
+        return general_doubts(evidence)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ from keras import ops
 
 from sop_keras.core.example_tables import ExampleTables, Table
 from sop_keras.core.method import Batch, Method, Outputs, Tensor
-from sop_keras.methods import sop_regularizers, sop_scores
+from sop_keras.label_issues.doubts import Doubt, Evidence
+from sop_keras.methods import sop_doubts, sop_regularizers, sop_scores
 from sop_keras.methods.sop_record import VARIANTS
 from sop_keras.methods.sop_regularizers import EPSILON, mean_over_batch
 from sop_keras.methods.sop_scan import SOPScan
@@ -235,9 +236,9 @@ class SOP(Method):
         noise = self.estimated_noise(rows, labels)
         return sop_scores.score_labels(log_probs, noise, labels)
 
-    def doubt(self, noise_scores: np.ndarray) -> str | None:
-        """Where u and v have hardly grown."""
-        return sop_scores.not_begun(noise_scores)
+    def doubts(self, evidence: Evidence) -> tuple[Doubt, ...]:
+        """Those of any method, and where u and v grew too late or too early."""
+        return sop_doubts.sop_doubts(evidence)
 
     def scan(self, labels: np.ndarray, num_classes: int) -> SOPScan:
         """What u and v say of all labels."""

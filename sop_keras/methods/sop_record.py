@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from sop_keras.methods import sop_rates, sop_scores
+from sop_keras.label_issues.doubts import Doubt, Evidence
+from sop_keras.methods import sop_doubts, sop_rates
 from sop_keras.methods.record import MethodRecord, MethodSettings
 from sop_keras.settings import setting
 
@@ -85,9 +86,9 @@ class SOPSettings(MethodSettings):
             f"{'' if begins <= visits else too_late}."
         )
 
-    def doubt(self, noise_scores: np.ndarray) -> str | None:
-        """What to say where u and v have hardly grown."""
-        return sop_scores.not_begun(noise_scores)
+    def doubts(self, evidence: Evidence) -> tuple[Doubt, ...]:
+        """As of `SOP`."""
+        return sop_doubts.sop_doubts(evidence)
 
     def arguments(
         self, given_labels: np.ndarray, num_classes: int, is_balanced: bool

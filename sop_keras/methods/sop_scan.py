@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from sop_keras.core.scan import PredictionScan
-from sop_keras.methods.sop_scores import label_quality, noise_norm
+from sop_keras.methods.sop_scores import label_quality, noise_norm, noise_score
 
 SPARSE_BELOW = 0.01
 MOVED_BEYOND = 5.0
@@ -110,6 +110,11 @@ class SOPScan(PredictionScan):
         self.predictions[chunk] = predictions
         self.quality[chunk] = _quality(predictions, given_probs, self.norms[chunk])
         self.suggested[chunk] = _suggested(predictions, given, v)
+
+    @property
+    def noise_scores(self) -> np.ndarray:
+        """log10 of ||s||_1; NaN for those that were in no batch yet."""
+        return np.where(self.is_known, noise_score(self.norms), np.nan)
 
     @property
     def sparsity(self) -> float:

@@ -24,13 +24,15 @@ from sop_keras.log_softmax import log_softmax
 LEAST_NOISE = 1e-300
 """The floor of what logarithms are taken of: s is 0 where u and v are."""
 
-# log10 of ||s||_1, of a row that says something by itself.
-_GROWN = -2.0
-
 
 def noise_norm(noise: np.ndarray) -> np.ndarray:
     """||s||_1, float64 of shape `(n,)`, of s, shape `(n, num_classes)`."""
     return np.abs(noise.astype(np.float64)).sum(axis=-1)
+
+
+def noise_score(norms: np.ndarray) -> np.ndarray:
+    """log10 of ||s||_1, of the same shape."""
+    return np.log10(np.maximum(norms, LEAST_NOISE))
 
 
 def label_quality(
@@ -82,26 +84,5 @@ def score_labels(
     return {
         "suggested_label": suggested,
         "label_quality": label_quality(log_given, log_others, norm),
-        "noise_score": np.log10(np.maximum(norm, LEAST_NOISE)),
+        "noise_score": noise_score(norm),
     }
-
-
-def not_begun(noise_scores: np.ndarray) -> str | None:
-    """What to say where u and v have not grown yet, so that no label can be an issue.
-
-    Args:
-        noise_scores: `noise_score` of all examples, shape `(n,)`; NaN where not known.
-
-    Returns:
-        A warning, or None where some row has grown: ||s||_1 of 0.01 or more.
-    """
-    largest = np.max(noise_scores, initial=-np.inf, where=~np.isnan(noise_scores))
-    if largest >= _GROWN:
-        return None
-    return (
-        f"u and v have hardly grown: the largest ||s||_1 is {10.0**largest:.1g}. "
-        "Either no label is wrong, or the training was too short for its init_std and "
-        "rates to tell, and no label can be marked yet. The order by label_quality can "
-        "still be used (num_issues, issue_rate). Train longer, or raise init_std or "
-        "the rates of u and v: suggest_uv_rates proposes them."
-    )

@@ -14,12 +14,12 @@ import numpy as np
 from keras import ops
 
 from sop_keras.core.scan import PredictionScan
+from sop_keras.core.table_scan import scan_tables
 from sop_keras.files.tensorboard import Scalars, Summaries
 from sop_keras.label_issues.noise_matrix import noise_matrix
 from sop_keras.monitoring import pictures
 from sop_keras.monitoring.figures import figures_by_clean_labels, noise_figures
 from sop_keras.monitoring.monitored_examples import MonitoredExamples
-from sop_keras.monitoring.table_scan import scan_tables
 from sop_keras.validation import check_integer
 
 # Once training has ended, `label_issues` estimates it by predictions made then.
@@ -33,10 +33,12 @@ class Look:
     Args:
         figures: the scalars, by name.
         scan: what is drawn.
+        doubts: why it is not to be trusted.
     """
 
     figures: dict[str, float]
     scan: PredictionScan
+    doubts: Sequence[str] = ()
 
 
 class NoiseMonitor(keras.callbacks.Callback):
@@ -45,9 +47,11 @@ class NoiseMonitor(keras.callbacks.Callback):
     Scalars: `noise/` has the mean, quantiles and sparsity of s, the share of labels
     that count as wrong (`label_quality` below 1/2, by the predictions that were made in
     training) and of rows of u, v that have left their first values; `rates/` the
-    learning rates. Where clean labels are known, `detection/` says how well wrong ones
-    are found, and `memorization/` how many of the right and of the wrong labels the
-    network predicts, and for how many wrong ones the clean label. Histograms are the
+    learning rates. `noise/num_doubts` counts the reasons not to trust what was found,
+    which the text `doubts` gives. Where clean labels are known, `detection/` says how
+    well wrong ones are found, and `memorization/` how many of the right and of the
+    wrong labels the network predicts, and for how many wrong ones the clean label.
+    Histograms are the
     method's: of SOP log10 of |u| at the label and of |v| off the label. Images: the
     estimated class-to-class noise, beside the true one where that is known, and the
     examples whose labels look worst. HParams and text, where they are given.
@@ -184,10 +188,15 @@ class NoiseMonitor(keras.callbacks.Callback):
         examples = self._examples
         examples.check_record(self.model)
         scan = scan_tables(self.model, examples.labels, examples.ids)
-        figures = {**noise_figures(scan), **self._rates()}
+        doubts = [one.text for one in self.model.doubt_watch.doubts]
+        figures = {
+            **noise_figures(scan),
+            "noise/num_doubts": float(len(doubts)),
+            **self._rates(),
+        }
         if examples.clean_labels is not None:
             figures |= figures_by_clean_labels(scan, examples.clean_labels)
-        return Look(figures, scan)
+        return Look(figures, scan, doubts)
 
     def write(self, epoch: int, look: Look, logs: Mapping[str, Any]) -> None:
         """Write the pages of an epoch.
@@ -211,6 +220,8 @@ class NoiseMonitor(keras.callbacks.Callback):
             if is_first:
                 self._write_settings(epoch, logs)
             summaries.scalars(epoch, look.figures)
+            if look.doubts:
+                summaries.text(epoch, "doubts", "\n".join(look.doubts))
             for name, buckets in scan.histograms().items():
                 summaries.histogram(epoch, name, buckets)
             for name, pixels in images.items():

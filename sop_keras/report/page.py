@@ -45,7 +45,7 @@ class Page:
     Args:
         title: of the page.
         summary: the line below it.
-        warning: what the reader must know first; None for nothing.
+        warnings: what the reader must know first.
         statistics: the numbers at its head.
         settings: by name.
         plots: in their order.
@@ -56,7 +56,7 @@ class Page:
 
     title: str
     summary: str
-    warning: str | None
+    warnings: Sequence[str]
     statistics: Sequence[Statistic]
     settings: Mapping[str, str]
     plots: Sequence[Plot]
@@ -79,7 +79,7 @@ def render(page: Page) -> str:
         script=script,
         title=escape(page.title),
         summary=escape(page.summary),
-        warning=_warning(page.warning),
+        warnings="".join(map(_warning, page.warnings)),
         statistics="".join(map(_statistic, page.statistics)),
         settings="".join(
             f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
@@ -119,8 +119,8 @@ def _hash(content: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-def _warning(text: str | None) -> str:
-    return f'<p class="warning" role="note">{escape(text)}</p>' if text else ""
+def _warning(text: str) -> str:
+    return f'<p class="warning" role="note">{escape(text)}</p>'
 
 
 def _statistic(one: Statistic) -> str:

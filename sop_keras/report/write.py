@@ -57,7 +57,7 @@ def write_report(
             f"{run.experiment.record.title} on {len(run.data.train):,} "
             f"training examples of {run.data.dataset.name}: whose labels look wrong."
         ),
-        warning=run.experiment.method.doubt(labels.column("noise_score")),
+        warnings=run.doubts(),
         statistics=statistics_of(run, labels),
         settings=settings_of(run),
         plots=drawn,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sop_keras import methods
 from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.label_issues.doubts import Evidence, largest_of
 from sop_keras.label_issues.export import read_label_issues
 from sop_keras.training.experiment import Experiment
 from sop_keras.training.experiment_data import ExperimentData, load_data
@@ -70,6 +71,20 @@ class SavedRun:
                 f"--method={methods.DEFAULT}."
             )
         return read_label_issues(path)
+
+    def doubts(self) -> list[str]:
+        """Why the table of label issues is not to be trusted; empty if it is.
+
+        Raises:
+            FileNotFoundError: if it has none.
+            ValueError: if it is damaged.
+        """
+        if (said := self.result.get("doubts")) is not None:
+            return said
+        # A run of an earlier version, which said less.
+        scores = self.label_issues()["noise_score"].to_numpy()
+        evidence = Evidence(largest_score=largest_of(scores))
+        return [one.text for one in self.experiment.method.doubts(evidence)]
 
 
 def load_run(

@@ -33,7 +33,8 @@ def summarize(
     augmentation. `noise_auroc` says how well the method's noise score ranks the wrong
     labels above the right ones; None where there are none of either. `detection` has
     the figures of `label_quality` and `is_label_issue` (`detection_figures`). What
-    needs clean labels is None where they are not known.
+    needs clean labels is None where they are not known. `doubts` says, of a method that
+    finds label issues, why they are not to be trusted: sentences, none if they are.
 
     Args:
         model: trained.
@@ -63,6 +64,8 @@ def summarize(
         "num_train": len(data.train),
         "num_validation": len(data.validation),
     }
+    if train.issues is not None:
+        figures["doubts"] = train.doubts
     figures.update({f"num_{name}": len(part) for name, part in data.tests.items()})
     if bad_images is not None:
         figures["num_bad_images"] = bad_images.counts()
@@ -117,12 +120,14 @@ class TrainPredictions:
         predictions: the class predicted for each.
         losses: the cross entropy of its given label.
         issues: their table of label issues; None of a method that finds none.
+        doubts: why that is not to be trusted.
     """
 
     positions: np.ndarray
     predictions: np.ndarray
     losses: np.ndarray
     issues: pd.DataFrame | None
+    doubts: list[str]
 
 
 def predict_train(
@@ -146,11 +151,13 @@ def predict_train(
         losses.append(cross_entropy(logits, labels))
         if scores is not None:
             scores.add(logits, data.train.ids[batch], labels)
+    issues = None if scores is None else scores.table()
     return TrainPredictions(
         np.concatenate(positions),
         np.concatenate(predictions),
         np.concatenate(losses),
-        None if scores is None else scores.table(),
+        issues,
+        [] if scores is None else [one.text for one in scores.doubts],
     )
 
 

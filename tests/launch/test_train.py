@@ -186,6 +186,12 @@ def test_other_errors_are_one_line(command, runs, capsys):
         command()
 
 
+def test_what_is_not_to_be_trusted_is_said_below_the_results():
+    result = {"noise_auroc": None, "seconds": 1.0, "final_test_accuracy": 0.5}
+    results = {"one": {**result, "doubts": ["No label is judged."]}, "other": result}
+    assert train_runs.table(results).endswith("\n\none: WARNING: No label is judged.")
+
+
 @pytest.mark.parametrize("index", [0, 1])
 def test_the_first_machine_alone_shows_the_results(
     index, command, runs, one_of_two_machines, capsys

@@ -7,7 +7,6 @@ import pytest
 from sop_keras.methods.sop_scores import (
     label_quality,
     noise_norm,
-    not_begun,
     score_labels,
 )
 
@@ -83,11 +82,3 @@ def test_classes_of_probability_0_are_no_error():
     scores = score_labels(log_probs, noise, np.array([0, 0]))
     assert scores["label_quality"].tolist() == pytest.approx([1.0, 0.0], abs=1e-200)
     assert scores["suggested_label"].tolist() == [1, 1]
-
-
-def test_u_and_v_that_have_not_grown_are_told_of():
-    assert not_begun(np.array([-16.0, np.nan, -1.9])) is None
-    message = not_begun(np.array([-16.0, np.nan, -8.0]))
-    assert "the largest ||s||_1 is 1e-08" in message
-    assert "Train longer, or raise init_std" in message
-    assert "hardly grown" in not_begun(np.array([np.nan]))

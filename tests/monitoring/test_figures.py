@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from tiny import IDS, LABELS, NORMS, set_by_hand, tiny_model
 
+from sop_keras.core.table_scan import scan_tables
 from sop_keras.monitoring.figures import figures_by_clean_labels, noise_figures
-from sop_keras.monitoring.table_scan import scan_tables
 
 
 @pytest.fixture(scope="module")

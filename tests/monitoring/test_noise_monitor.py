@@ -194,6 +194,19 @@ def test_several_calls_of_fit_are_one_training(tmp_path):
     assert last == pytest.approx(np.abs(noise).sum(axis=-1).mean(), rel=1e-5)
 
 
+def test_what_is_not_to_be_trusted_is_on_its_pages(tmp_path):
+    model = tiny_model()
+    fit(model, NoiseMonitor(tmp_path, [0, 1, 2, 0, 1, 2]), epochs=2)
+    fit(model, NoiseMonitor(tmp_path, [0, 1, 2, 0, 1, 2]), epochs=4, initial_epoch=2)
+    written = events(tmp_path)
+    # Two visits are to be too few, from the first on; later there are four.
+    text = written[".", "doubts", 0].item().decode()
+    assert text.startswith("    Each example gets 2 of the 3 visits")
+    numbers = [written[".", "noise/num_doubts", step].item() for step in range(4)]
+    assert numbers[0] >= 1
+    assert numbers[2] == numbers[0] - 1
+
+
 def test_training_is_the_same_with_it(tmp_path):
     def trained(*monitors):
         keras.utils.set_random_seed(0)

@@ -43,7 +43,7 @@ def page():
     return Page(
         title=names[0],
         summary=names[1],
-        warning=names[2],
+        warnings=[names[2]],
         statistics=[Statistic(*names[:3])],
         settings={names[3]: names[4]},
         plots=[Plot("some", names[5], b"\x89PNG light", b"\x89PNG dark")],
@@ -75,7 +75,7 @@ def test_names_make_no_elements(page):
                 page,
                 title="a",
                 summary="b",
-                warning="c",
+                warnings=["c"],
                 statistics=[Statistic("c", "d")],
                 settings={"e": "f"},
                 changes=[],

@@ -43,6 +43,17 @@ def test_a_report_of_a_run_whose_clean_labels_are_known(tmp_path):
     assert texts["Flags"] == "--a=<b>"
 
 
+def test_a_report_that_is_not_to_be_trusted_says_so_at_its_head(tmp_path):
+    folder = write_run(tmp_path / "run", CLEAN)
+    result = json.loads((folder / "result.json").read_text())
+    result["doubts"] = ["||s||_1 is < 0.01.", "Class 3 is lost."]
+    (folder / "result.json").write_text(json.dumps(result))
+    text = write_report(folder).read_text("utf-8")
+    boxes = re.findall(r'<p class="warning" role="note">(.*?)</p>', text)
+    assert boxes == ["||s||_1 is &lt; 0.01.", "Class 3 is lost."]
+    assert text.index(boxes[0]) < text.index("Label issues")
+
+
 def test_a_report_where_nobody_knows_what_is_right(tmp_path):
     folder = write_run(tmp_path / "run", method="sop_plus")
     path = write_report(folder, output=tmp_path / "new" / "page.html", num_examples=2)

@@ -1,20 +1,15 @@
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from runs import OFTEN, InterruptionError, assert_same_model, history, interrupt_at
 from settings import digits
+from tiny import events
 
 from sop_keras.data.images.encoded_images import ImageFiles
 from sop_keras.training.monitor import images_at
 from sop_keras.training.run import Run
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "monitoring"))
-
-from tiny import events
 
 WITHOUT = replace(OFTEN, noise_monitor=False)
 

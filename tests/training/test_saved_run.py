@@ -124,6 +124,20 @@ def test_label_issues_are_read_or_it_is_said_where_they_come_from(tmp_path):
         run.label_issues()
 
 
+def test_what_is_not_to_be_trusted_is_what_the_result_says(tmp_path):
+    folder = leave_run(tmp_path / "run", digits())
+    issues = pd.DataFrame({name: [1] for name in COLUMNS}).assign(
+        is_label_issue=False, noise_score=-8.0
+    )
+    write_label_issues(issues, folder / "label_issues.csv")
+    # A run of an earlier version does not say it: the largest ||s||_1 is 1e-8.
+    (doubt,) = load_run(folder).doubts()
+    assert "hardly grown: the largest ||s||_1 is 1e-08" in doubt
+    for doubts in ([], ["One reason."]):
+        (folder / "result.json").write_text(json.dumps({"doubts": doubts}))
+        assert load_run(folder).doubts() == doubts
+
+
 def own_data(folder, shade=0):
     """Three images in a folder of their own, and a list of them."""
     folder.mkdir()

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from keras import ops
 
 from sop_keras.core.scan import PredictionScan
 
-if TYPE_CHECKING:
-    from sop_keras.core.model import NoisyLabelModel
-
 ENTRIES_AT_ONCE = 1_000_000
 """Of tables, in a chunk: with more, copies no longer fit in a processor's caches."""
 
 
 def scan_tables(
-    model: NoisyLabelModel,
+    model: Any,
     labels: np.ndarray,
     ids: np.ndarray,
     rows_at_once: int | None = None,
@@ -25,7 +22,7 @@ def scan_tables(
     """Look at each example's rows once, as the model's method does.
 
     Args:
-        model: in training or trained.
+        model: a `NoisyLabelModel`, in training or trained.
         labels: the given labels, integers `(n,)` in `[0, num_classes)`.
         ids: the examples' rows, integers `(n,)`.
         rows_at_once: the size of a chunk, at least 1. Defaults to `None`: a million

@@ -6,7 +6,7 @@ import pytest
 from tiny import IDS, LABELS, NORMS, QUALITY, set_by_hand, tiny_model
 
 from sop_keras import SOPModel
-from sop_keras.monitoring.table_scan import scan_tables
+from sop_keras.core.table_scan import scan_tables
 
 
 @pytest.fixture(scope="module")
