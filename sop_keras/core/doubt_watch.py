@@ -19,9 +19,14 @@ from sop_keras.label_issues.doubts import Doubt
 
 logger = logging.getLogger(__name__)
 
+# What shows later than that takes long to show.
+_EACH_UNTIL, _THEN_EVERY = 10, 10
+
 
 class DoubtWatch(keras.callbacks.Callback):
-    """Looks at a training after each epoch, and logs each new doubt of its method.
+    """Looks at a training now and then, and logs each new doubt of its method.
+
+    After each of the first ten epochs, each tenth one later, and the last.
 
     What it must know later is kept in the model's `training_history`.
 
@@ -29,7 +34,7 @@ class DoubtWatch(keras.callbacks.Callback):
         model: the `NoisyLabelModel` whose training it is.
 
     Attributes:
-        doubts: those after the last epoch.
+        doubts: those when it last looked.
     """
 
     def __init__(self, model: Any):
@@ -73,6 +78,8 @@ class DoubtWatch(keras.callbacks.Callback):
             if loss is not None:
                 history.begin(loss, self._input_range)
         epochs_left = max(self._epochs - epoch - 1, 0)
+        if epoch >= _EACH_UNTIL and epochs_left and (epoch + 1) % _THEN_EVERY:
+            return
         evidence = evidence_of(
             model,
             AFTER_AN_EPOCH if epochs_left else AT_THE_END,

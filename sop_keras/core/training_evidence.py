@@ -12,10 +12,10 @@ from sop_keras.core.table_scan import scan_tables
 from sop_keras.core.training_data import is_stream
 from sop_keras.label_issues.doubts import Evidence, largest_of
 
-AFTER_AN_EPOCH, AT_THE_END = 100_000, 10_000_000
+AFTER_AN_EPOCH, AT_THE_END = 100_000, 2_000_000
 """Entries of tables that are looked at, `num_classes` an example: a sample of more.
 
-Milliseconds after each epoch, a fraction of a second when all is over.
+Milliseconds after an epoch, a fraction of a second when all is over.
 """
 
 # Of examples; and of inputs, for their range.
@@ -145,15 +145,19 @@ def first_loss(model: Any) -> float | None:
 
 
 def range_of(x: Any) -> tuple[float, float] | None:
-    """The least and the largest value of the first inputs; None of a stream."""
+    """The least and the largest value of the first inputs.
+
+    None of a stream, and of what are no numbers or not finite.
+    """
     if is_stream(x):
         return None
-    parts = [np.asarray(part[:_INPUTS]) for part in keras.tree.flatten(x)]
+    arrays = [part for part in keras.tree.flatten(x) if hasattr(part, "__array__")]
+    parts = [np.asarray(part[:_INPUTS]) for part in arrays]
     numbers = [part for part in parts if part.size and part.dtype.kind in "fiu"]
     if not numbers:
         return None
-    low, high = min(map(np.min, numbers)), max(map(np.max, numbers))
-    return float(low), float(high)
+    low, high = float(min(map(np.min, numbers))), float(max(map(np.max, numbers)))
+    return (low, high) if np.isfinite([low, high]).all() else None
 
 
 def _sample(num_examples: int, num_classes: int, most_entries: int) -> np.ndarray:
