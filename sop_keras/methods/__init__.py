@@ -19,11 +19,14 @@ import importlib
 import pkgutil
 from typing import Any
 
+from sop_keras.label_issues.doubts import Doubt, Evidence
 from sop_keras.methods.record import MethodRecord, MethodSettings
 from sop_keras.settings import setting
 
 __all__ = [
     "DEFAULT",
+    "Doubt",
+    "Evidence",
     "MethodRecord",
     "MethodSettings",
     "names",
