@@ -70,6 +70,7 @@ def test_labels_in_another_order_end_training_after_the_first_batch(tmp_path):
     # Corrected labels of a trained model are those of the epoch that is over.
     corrected = np.array([1, 2, 0, 1, 2, 0])
     monitor = NoiseMonitor(tmp_path, corrected)
+    options["changed_labels"] = "reset"
     model.fit(x, corrected, callbacks=[monitor], **options)
 
 
