@@ -116,13 +116,16 @@ def evidence_of(
     ids = ids[is_written]
     labels = model.training_record.labels(ids)
     scan = scan_tables(model, labels, ids)
+    # Rows that are kept neutral say nothing of how the others grew.
+    is_trusted = ops.convert_to_numpy(model.training_record.is_trusted(ids))[:, 0]
+    noise_scores = np.where(is_trusted, np.nan, scan.noise_scores)
     history = model.training_history
     visits = None
     if num_known and history.num_trained_on:
         visits = (history.num_trained_on + to_come) / num_known
     return Evidence(
-        largest_score=largest_of(scan.noise_scores),
-        noise_scores=scan.noise_scores,
+        largest_score=largest_of(noise_scores),
+        noise_scores=noise_scores,
         quality=scan.quality,
         labels=labels,
         predictions=scan.predictions,

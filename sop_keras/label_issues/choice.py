@@ -15,6 +15,7 @@ def label_issues(
     quality: np.ndarray,
     num_issues: int | None = None,
     issue_rate: float | None = None,
+    is_trusted: np.ndarray | None = None,
 ) -> np.ndarray:
     """Which labels count as wrong: those of quality below 1/2, or the lowest ones.
 
@@ -24,6 +25,8 @@ def label_issues(
         num_issues: how many to take, from 0 to n. Defaults to `None`.
         issue_rate: the share to take, in [0, 1]. Defaults to `None`; with neither, the
             rule above decides.
+        is_trusted: which labels a person has confirmed, bool `(n,)`: no issues either.
+            Defaults to `None`: none.
 
     Returns:
         bool, shape `(n,)`.
@@ -34,25 +37,34 @@ def label_issues(
     check_choice(num_issues, issue_rate)
     if issue_rate is not None:
         num_issues = round(issue_rate * len(quality))
+    is_known = ~np.isnan(quality)
+    may_be = is_known if is_trusted is None else is_known & ~is_trusted
     if num_issues is None:
-        return quality < 0.5  # NaN is not
+        return may_be & (quality < 0.5)
     if num_issues > len(quality):
         raise ValueError(
             f"`num_issues` must be at most {len(quality)}, the number of examples. "
             f"Received: num_issues={num_issues}."
         )
-    is_known = ~np.isnan(quality)
-    num_known = int(is_known.sum())
-    if num_issues > num_known:
+    num_marked = int(may_be.sum())
+    if num_issues > num_marked:
         wish = "num_issues" if issue_rate is None else f"issue_rate={issue_rate} of all"
+        reasons = []
+        if num_unknown := int((~is_known).sum()):
+            reasons.append(
+                f"nothing is known of the other {num_unknown} of {len(quality)} "
+                "examples, which were never trained on"
+            )
+        if num_trusted := int((is_known & ~may_be).sum()):
+            reasons.append(f"{num_trusted} are trusted")
         logger.warning(
-            "%d labels are marked as issues, not %d (%s): nothing is known of "
-            "the other %d of %d examples, which were never trained on.",
-            *(num_known, num_issues, wish, len(quality) - num_known, len(quality)),
+            "%d labels are marked as issues, not %d (%s): %s.",
+            *(num_marked, num_issues, wish, ", and ".join(reasons)),
         )
     chosen = np.zeros(len(quality), bool)
-    chosen[np.argsort(quality, kind="stable")[:num_issues]] = True
-    return chosen & is_known
+    lowest_first = np.argsort(np.where(may_be, quality, np.inf), kind="stable")
+    chosen[lowest_first[:num_issues]] = True
+    return chosen & may_be
 
 
 def check_choice(num_issues: int | None, issue_rate: float | None) -> None:

@@ -63,8 +63,9 @@ class Evidence:
     Args:
         largest_score: the largest `noise_score` of all, -inf where none is known.
         noise_scores: as in the table of label issues, `(n,)`, of all examples that were
-            trained on or of a sample of them.
-        quality: `label_quality`, likewise, by the predictions made in training.
+            trained on or of a sample of them; NaN of trusted labels.
+        quality: `label_quality`, likewise, by the predictions made in training; 1 of
+            trusted labels.
         labels: the given labels, integers `(n,)`.
         predictions: the class that the network last predicted in training, `(n,)`.
         num_classes: K.

@@ -123,9 +123,11 @@ class LabelScores:
             name: np.concatenate([piece[name] for piece in self._columns])
             for name in self._columns[0]
         }
-        is_trusted = columns.pop("is_trusted")
-        columns["is_label_issue"] = ~is_trusted & label_issues(
-            columns["label_quality"], num_issues, issue_rate
+        columns["is_label_issue"] = label_issues(
+            columns["label_quality"],
+            num_issues,
+            issue_rate,
+            columns.pop("is_trusted"),
         )
         num_unknown = int(np.isnan(columns["label_quality"]).sum())
         if num_unknown:

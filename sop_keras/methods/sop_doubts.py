@@ -66,7 +66,8 @@ def too_early(evidence: Evidence) -> Doubt | None:
     scores, quality = evidence.noise_scores, evidence.quality
     if scores is None or quality is None or evidence.predictions is None:
         return None
-    predicted = evidence.predictions == evidence.labels
+    # Of trusted labels, whose scores are NaN, s says nothing.
+    predicted = (evidence.predictions == evidence.labels) & ~np.isnan(scores)
     if len(scores) < _LEAST_OF_ALL or predicted.sum() < _LEAST_PREDICTED:
         return None
     taken_up = scores > np.log10(TAKEN_UP)

@@ -66,6 +66,21 @@ def dataset(labels):
     return with_index(examples).batch(3).prefetch(1)
 
 
+class DataLoader:
+    """Batches as PyTorch's, which is known by its name and module."""
+
+    __module__ = "torch.utils.data.dataloader"
+
+    def __init__(self, labels):
+        self.batches = Batches(labels)
+
+    def __iter__(self):
+        return (self.batches[place] for place in range(2))
+
+    def __len__(self):
+        return 2
+
+
 # How data come, and the share of the batch that shows the change.
 DATA = {
     "arrays": (lambda y: (X, y), "2 of 6"),
@@ -73,6 +88,7 @@ DATA = {
     "dataset": (lambda y: (dataset(y),), "1 of 3"),
     "PyDataset": (lambda y: (Batches(y),), "1 of 3"),
     "generator": (lambda y: (generator(y),), "1 of 3"),
+    "loader": (lambda y: (DataLoader(y),), "1 of 3"),
 }
 
 

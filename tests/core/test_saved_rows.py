@@ -45,6 +45,17 @@ def test_another_number_of_examples(method, name, tmp_path):
         np.testing.assert_array_equal(one.numpy(), expected.numpy())
 
 
+def test_a_file_from_before_labels_could_be_trusted():
+    saved, same = model(60).training_record, model(60).training_record
+    saved.table.assign(np.full((60, 3), 2.0))
+    same.trust([1])
+    same.load_own_variables({"0": saved.table.numpy()})
+    np.testing.assert_array_equal(same.table.numpy(), saved.table.numpy())
+    assert not same.trusted.numpy().any()
+    with pytest.raises(ValueError, match=r"rows of 60 .* num_examples=50"):
+        model(50).training_record.load_own_variables({"0": saved.table.numpy()})
+
+
 def test_a_refused_file_leaves_no_trace(tmp_path):
     model(60).save_weights(tmp_path / "60.weights.h5")
     model(50).save_weights(tmp_path / "50.weights.h5")

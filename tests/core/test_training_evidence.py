@@ -47,6 +47,17 @@ def test_what_is_known_of_a_training():
     np.testing.assert_allclose(evidence.quality, quality, rtol=1e-5)
 
 
+def test_rows_of_trusted_labels_say_nothing():
+    model = make()
+    model.trust([3, 8])
+    model.fit(X, Y, verbose=0)
+    evidence = evidence_of(model)
+    assert np.flatnonzero(np.isnan(evidence.noise_scores)).tolist() == [3, 8]
+    assert evidence.quality[[3, 8]].tolist() == [1.0, 1.0]
+    assert evidence.largest_score == np.nanmax(evidence.noise_scores)
+    assert len(evidence.labels) == N
+
+
 def test_visits_are_of_those_that_are_trained_on():
     model = make(num_examples=1000)
     stream = with_index(tf.data.Dataset.from_tensor_slices((X[:40], Y[:40])))

@@ -42,6 +42,21 @@ def test_fewer_are_marked_than_wished_for(how, text, caplog):
         assert "of the other 288 of 1437 examples, which were never" in caplog.text
 
 
+def test_trusted_labels_are_never_marked(caplog):
+    quality = np.array([1.0, 0.1, 1.0, 0.4, np.nan])
+    is_trusted = np.array([True, True, False, False, False])
+    found = label_issues(quality, is_trusted=is_trusted)
+    assert found.tolist() == [False, False, False, True, False]
+    # The trusted one before it is as good as the last that is marked.
+    found = label_issues(quality, num_issues=2, is_trusted=is_trusted)
+    assert found.tolist() == [False, False, True, True, False]
+    assert not caplog.text
+    label_issues(quality, num_issues=4, is_trusted=is_trusted)
+    assert "2 labels are marked as issues, not 4 (num_issues)" in caplog.text
+    assert "the other 1 of 5 examples, which were never" in caplog.text
+    assert "trained on, and 2 are trusted." in caplog.text
+
+
 @pytest.mark.parametrize(("how", "message"), [
     ({"num_issues": 6}, "at most 5, the number of examples"),
     ({"num_issues": -1}, "at least 0. Received: num_issues=-1"),

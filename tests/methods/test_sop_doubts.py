@@ -49,6 +49,15 @@ def test_before_the_end_it_takes_half_of_them():
     assert too_early(of_predicted(25, is_over=False)) is not None
 
 
+def test_trusted_labels_do_not_hide_it():
+    # 5 of 50 are too few. Of these, 25 are trusted, and 5 of the other 25 are 20%.
+    few = of_predicted(5)
+    assert too_early(few) is None
+    is_trusted = (np.arange(60) >= 5) & (np.arange(60) < 30)
+    scores = np.where(is_trusted, np.nan, few.noise_scores)
+    assert "20% of those" in too_early(replace(few, noise_scores=scores)).text
+
+
 @pytest.mark.parametrize(
     "evidence",
     [

@@ -55,6 +55,23 @@ def test_float64(floatx, name):
         assert issues["label_quality"].between(0, 1).all()
 
 
+@pytest.mark.parametrize("floatx", ["float64"], indirect=True)
+def test_rows_that_follow_their_examples(floatx):
+    one = model(methods.SOP(init_std=1e-4))
+    one.trust([0, 1])
+    one.fit(X, Y, sample_weight=np.arange(N) > 5.0, verbose=0)
+    assert one.training_record.labels(np.arange(N)).tolist() == [-1] * 6 + [*Y[6:]]
+    one.grow(N + 1)
+    one.fit(X, (Y + 1) % K, changed_labels="reset", verbose=0)
+    one.reset_examples([N])
+    rows = [*one.tables.variables, *one.training_record.variables]
+    assert {variable.dtype for variable in rows} == {"float32"}
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+    expected = model(methods.SOP(init_std=1e-4)).tables.first_rows([N])["v"]
+    np.testing.assert_array_equal(one.tables.rows([N])["v"], expected)
+
+
 @pytest.mark.parametrize("floatx", ["bfloat16"], indirect=True)
 def test_half_floats(floatx):
     one = model(methods.SOP(init_std=1e-2))
