@@ -51,6 +51,9 @@ class Batch:
             chosen within the whole.
         places: gives where this part's examples are among them, integers `(n,)`.
         step: how many batches there have been, an integer scalar: a key of draws.
+        num_examples: N, the rows of the tables.
+        rates: the learning rates of this step, by table; without those that the method
+            sets by itself.
         scheduled: the numbers of the method's `schedule` in this epoch, by name.
         state: the method's own variables, by name.
     """
@@ -65,6 +68,8 @@ class Batch:
     gather: Callable[[Tensor], Tensor]
     places: Callable[[], Tensor]
     step: Tensor
+    num_examples: int
+    rates: Mapping[str, Tensor] = field(default_factory=dict)
     scheduled: Mapping[str, Tensor] = field(default_factory=dict)
     state: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -166,7 +171,8 @@ class Method:
     def row_rates(self) -> Mapping[str, Any]:
         """The learning rates of tables that descend along a gradient, by name.
 
-        Numbers, LearningRateSchedules, or plain `keras.optimizers.SGD`.
+        Numbers, LearningRateSchedules, or plain `keras.optimizers.SGD`; `"auto"` where
+        the method sets the rate of a table by itself, as it trains.
         """
         return {}
 
@@ -260,12 +266,23 @@ class Method:
         """
         raise NotImplementedError(f"{type(self).__name__} has no loss.")
 
+    def updated_state(
+        self, outputs: Any, rows: Mapping[str, Tensor], batch: Batch
+    ) -> Mapping[str, Tensor]:
+        """New values for variables of `state`, before `row_steps` sees them.
+
+        They must be the same on all replicas: what is said of the whole batch, by
+        `batch.gather` or `batch.mean`.
+        """
+        return {}
+
     def row_steps(
         self, outputs: Any, rows: Mapping[str, Tensor], batch: Batch
     ) -> Mapping[str, Tensor]:
         """What each example brings for its rows, `(n, columns)` by name.
 
-        For tables of `row_rates`, the gradient of what the rows minimise.
+        For tables that `batch.rates` has a rate of, the gradient of what the rows
+        minimise.
         """
         return {}
 
@@ -286,7 +303,7 @@ class Method:
         Args:
             rows: as they are.
             steps: the sum (or the mean) of what `row_steps` gave, of equal ids.
-            rates: the learning rates of this step, by the names of `row_rates`.
+            rates: as of `Batch`.
         """
         return {}
 
@@ -332,6 +349,10 @@ class Method:
         if not self.finds_label_issues:
             return found(high_loss(evidence))
         return general_doubts(evidence)
+
+    def figures(self, state: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """What the variables of `state` say to those who watch, by name."""
+        return {}
 
     def scan(self, labels: np.ndarray, num_classes: int) -> PredictionScan:
         """What looks at all rows after an epoch, for those who watch.

@@ -52,6 +52,12 @@ class MethodBatches(Networks):
             gather=whole.gather,
             places=whole.places,
             step=self._num_batches(),
+            num_examples=self.num_examples,
+            # A rate is of keras.config.floatx(), as rows never are.
+            rates={
+                name: ops.cast(one.learning_rate, "float32")
+                for name, one in self.row_optimizers().items()
+            },
             scheduled=self._hooks.scheduled,
             state=self.shared,
         )

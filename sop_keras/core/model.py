@@ -22,7 +22,12 @@ from sop_keras.core.global_batch import GlobalBatch
 from sop_keras.core.label_lookup import LabelLookup
 from sop_keras.core.method import Batch, Method, mean_loss
 from sop_keras.core.method_batches import MethodBatches, column
-from sop_keras.core.row_optimizer import check_distinct, row_optimizers
+from sop_keras.core.row_optimizer import (
+    AUTO,
+    check_distinct,
+    is_auto,
+    row_optimizers,
+)
 from sop_keras.core.saved_rows import LoadsRows
 from sop_keras.core.saved_seeds import SavedSeeds
 from sop_keras.core.training_data import unpack
@@ -68,7 +73,8 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
     Metrics of `fit`: `loss` is the method's objective (plus the backbone's own
     regularisation losses), and its parts are under the names that the method gives
     them. Of two views, the metrics of `compile` are those of the first. With
-    `gradient_norms`, the norms of the rows' gradients and, on one device,
+    `gradient_norms`, the norms of the rows' gradients (where a rate is `"auto"`, of
+    their steps) and, on one device,
     `gradient_norm` (the network's) are means over batches; steps that float16 overflows
     in are left out. `evaluate` takes one view and reports the network's plain cross
     entropy as `loss`.
@@ -157,7 +163,8 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
                 part of that. What an epoch leaves over counts in the next one.
             loss: must be left out; the objective is the method's own.
             row_rates: learning rates in place of the method's, by table: a float, a
-                LearningRateSchedule or a plain `keras.optimizers.SGD`. Tables that are
+                LearningRateSchedule or a plain `keras.optimizers.SGD`; `"auto"` where
+                the method sets the rate by itself. Tables that are
                 not named keep the optimizer of an earlier `compile`, its step counter
                 included. Defaults to `None`: none is named; at first, the method's.
             **kwargs: `metrics`, `steps_per_execution`, `jit_compile` and whatever else
@@ -179,22 +186,36 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
                 f"{', '.join(rates) or 'no table'}. Received row_rates of: "
                 f"{', '.join(unknown)}"
             )
-        earlier = {n: getattr(self, f"{n}_optimizer", None) for n in rates}
-        kept = {name: one for name, one in earlier.items() if one is not None}
-        optimizers = row_optimizers({**rates, **kept, **(row_rates or {})})
+        optimizers = row_optimizers({**rates, **self._compiled(), **(row_rates or {})})
+        auto = tuple(name for name, one in optimizers.items() if is_auto(one))
+        if given := [name for name in auto if not is_auto(rates[name])]:
+            raise ValueError(
+                f"{type(self.method).__name__} was made with a learning rate of "
+                f"{', '.join(given)} of {rates[given[0]]!r}. Make it with {AUTO!r} for "
+                f"row_rates[{given[0]!r}] = {AUTO!r}."
+            )
+        optimizers = {n: None if n in auto else one for n, one in optimizers.items()}
         check_distinct({"optimizer": optimizer, **optimizers})
         super().compile(optimizer=optimizer, **kwargs)
         # Nothing of Keras' calls it, but keras.wrappers ask whether there is one.
         self.loss = self.method.loss
         for name, one in optimizers.items():
             setattr(self, f"{name}_optimizer", one)
+        self._auto_rates = auto
         self._build_optimizer()
 
     # Methods, not properties: Keras would save what a property lists under its name.
 
     def row_optimizers(self) -> dict[str, keras.optimizers.SGD]:
-        """What `compile` made of `row_rates`, by table."""
-        return {n: getattr(self, f"{n}_optimizer") for n in self.method.row_rates}
+        """What `compile` made of `row_rates`, by table; without those of `"auto"`."""
+        optimizers = {n: getattr(self, f"{n}_optimizer") for n in self.method.row_rates}
+        return {name: one for name, one in optimizers.items() if one is not None}
+
+    def _compiled(self) -> dict[str, Any]:
+        """The same, and `"auto"` where the method sets a rate; empty before that."""
+        if getattr(self, "optimizer", None) is None:
+            return {}
+        return dict.fromkeys(self._auto_rates, AUTO) | self.row_optimizers()
 
     def optimizers(self) -> list[Any]:
         """All that `compile` made: of the networks, and of the rows."""
@@ -286,16 +307,28 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
         config = super().get_compile_config()
         if config:
             config["row_rates"] = {
-                name: keras.saving.serialize_keras_object(optimizer)
-                for name, optimizer in self.row_optimizers().items()
+                name: keras.saving.serialize_keras_object(rate)
+                for name, rate in self._compiled().items()
             }
             del config["loss"], config["loss_weights"]
         return config
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the method's own variables; those that came later start anew."""
+        saved = {name: store[name] for name in store.keys()}  # noqa: SIM118
+        variables = self._trainable_variables + self._non_trainable_variables
+        own = {id(one) for one in self.shared.values()}
+        for place, variable in enumerate(variables):
+            if str(place) not in saved and id(variable) in own:
+                saved[str(place)] = ops.convert_to_numpy(variable)
+        super().load_own_variables(saved)
 
     def _update_rows(
         self, outputs: Any, rows: Rows, batch: Batch, given: Batch, whole: GlobalBatch
     ) -> Rows:
         """Update the rows of the whole batch, and the record; gives this part's."""
+        for name, value in self.method.updated_state(outputs, rows, batch).items():
+            self.shared[name].assign(value)
         steps = self.method.row_steps(outputs, rows, batch)
         first = outputs[0] if isinstance(outputs, tuple) else outputs
         predictions, probs = first.predictions, first.probs
@@ -307,22 +340,18 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
         *gathered, said = whole.gather_together(*steps.values(), said)
         if steps:
             brought = dict(zip(steps, gathered, strict=True))
-            optimizers = self.row_optimizers()
-            for name in optimizers:
+            for name in self.method.row_rates:
                 self._track_norm(f"{name}_gradient_norm", [brought[name]])
-            # A rate is of keras.config.floatx(), as rows never are.
-            rates = {
-                name: ops.cast(one.learning_rate, "float32")
-                for name, one in optimizers.items()
-            }
             self.tables.update(
                 ids,
                 brought,
-                lambda old, brought: self.method.updated_rows(old, brought, rates),
+                lambda old, brought: self.method.updated_rows(
+                    old, brought, batch.rates
+                ),
                 average=self.method.averages_equal_ids,
                 kept=self.training_record.is_trusted(ids),
             )
-            for optimizer in optimizers.values():
+            for optimizer in self.row_optimizers().values():
                 optimizer.iterations.assign_add(1)
         self.training_record.write(ids, said, all_say=given.weights is None)
         if not self.method.loss_sees_updated_rows:
@@ -359,6 +388,8 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
             initializer=lambda shape, dtype=None: ops.convert_to_tensor(value),
             trainable=False,
             autocast=False,
+            # Replicas assign to it: all the same.
+            aggregation="only_first_replica",
         )
 
     def _epoch_callbacks(

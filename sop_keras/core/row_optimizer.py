@@ -10,12 +10,21 @@ import keras
 
 from sop_keras.validation import check_number
 
+AUTO = "auto"
+"""In place of a learning rate: the method sets it, as it trains."""
 
-def row_optimizers(rates: Mapping[str, Any]) -> dict[str, keras.optimizers.SGD]:
-    """As `row_optimizer`, for each table by name."""
+
+def row_optimizers(rates: Mapping[str, Any]) -> dict[str, Any]:
+    """As `row_optimizer`, for each table by name; `"auto"` stays."""
     return {
-        name: row_optimizer(rate, f"{name}_optimizer") for name, rate in rates.items()
+        name: rate if is_auto(rate) else row_optimizer(rate, f"{name}_optimizer")
+        for name, rate in rates.items()
     }
+
+
+def is_auto(rate: Any) -> bool:
+    """Whether a rate is `"auto"`."""
+    return isinstance(rate, str) and rate == AUTO
 
 
 def check_distinct(optimizers: Mapping[str, Any]) -> None:
@@ -23,11 +32,12 @@ def check_distinct(optimizers: Mapping[str, Any]) -> None:
 
     Args:
         optimizers: the network's under `"optimizer"`, those of tables under their
-            names.
+            names; None counts for nothing.
 
     Raises:
         ValueError: if one is.
     """
+    optimizers = {name: one for name, one in optimizers.items() if one is not None}
     if len({id(one) for one in optimizers.values()}) == len(optimizers):
         return
     first, *others = optimizers

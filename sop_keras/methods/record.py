@@ -35,21 +35,6 @@ class MethodSettings:
         """The augmentation of a second view; None where there is one view alone."""
         return None
 
-    def suggested(
-        self, visits: float, batch_size: int, num_classes: int
-    ) -> tuple[dict[str, Any], str]:
-        """Numbers for settings that are None, and what to say of them.
-
-        Args:
-            visits: how often each example is visited, at least 1.
-            batch_size: the whole batch's.
-            num_classes: K.
-
-        Returns:
-            Values by name, empty where no setting is None; and a sentence.
-        """
-        return {}, ""
-
     def arguments(
         self, given_labels: np.ndarray, num_classes: int, is_balanced: bool
     ) -> dict[str, Any]:

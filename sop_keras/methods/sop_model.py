@@ -59,8 +59,9 @@ class SOPModel(NoisyLabelModel):
             takes pairs of views. Defaults to `0.0`.
         balance_weight: lambda_B of SOP+ (0.1 in the paper). Defaults to `0.0`.
         class_prior: the prior of L_B, as of `SOP`. Defaults to `None`: uniform.
-        init_std: u and v start as draws from N(0, init_std^2). Defaults to `1e-8`. A
-            short training needs more: see `suggest_uv_rates`.
+        init_std: u and v start as draws from N(0, init_std^2). Defaults to `"auto"`:
+            the paper's 1e-8. Where the rates of u and v are numbers, a short training
+            needs more: see `suggest_uv_rates`.
         seed: seeds u and v. Defaults to `None`: Keras' global seed.
         table_device: as of `NoisyLabelModel`. Defaults to `None`.
         gradient_norms: as of `NoisyLabelModel`. Defaults to `False`.
@@ -114,7 +115,7 @@ class SOPModel(NoisyLabelModel):
         consistency_weight: float = 0.0,
         balance_weight: float = 0.0,
         class_prior: Any = None,
-        init_std: float = 1e-8,
+        init_std: float | str = "auto",
         seed: int | None = None,
         table_device: str | None = None,
         gradient_norms: bool = False,
@@ -141,7 +142,7 @@ class SOPModel(NoisyLabelModel):
     @property
     def init_std(self) -> float:
         """Where u and v started."""
-        return self.method.init_std
+        return self.method.first_std
 
     @property
     def class_prior(self) -> Any:
@@ -169,9 +170,10 @@ class SOPModel(NoisyLabelModel):
         Args:
             optimizer: of the backbone, any Keras optimizer.
             loss: must be left out; the objective is SOP's own.
-            u_optimizer: of u: plain `keras.optimizers.SGD`, a float or a
-                LearningRateSchedule (which mean SGD). Defaults to `None`: that of the
-                last `compile`, and `10.0` (alpha_u) in the first.
+            u_optimizer: of u: plain `keras.optimizers.SGD`, a float (alpha_u) or a
+                LearningRateSchedule (which mean SGD), as in the paper; or `"auto"`: u
+                grows by what the network knows. Defaults to `None`: that of the last
+                `compile`, and `"auto"` in the first.
             v_optimizer: of v, likewise.
             **kwargs: as of `keras.Model.compile`.
 

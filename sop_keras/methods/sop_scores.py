@@ -12,7 +12,9 @@ the length of the example's row, ||(u_y, v_j for j != y)||_2: near 0 as it start
 story. Either part alone ranks worse: docs/label_issues.md.
 
 All is computed in logarithms: u and v start at 1e-8, so that s starts at 1e-16 and says
-something long before it is large enough to change a loss.
+something long before it is large enough to change a loss. No network is trusted beyond
+odds of e^10: those above are compressed, in their order, since a network that is much
+too sure would call labels wrong by itself, whose rows say nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from __future__ import annotations
 import numpy as np
 
 from sop_keras.log_softmax import log_softmax
+
+_LARGEST_LOG_ODDS = 10.0
 
 LEAST_NOISE = 1e-300
 """The floor of what logarithms are taken of: s is 0 where u and v are."""
@@ -49,7 +53,10 @@ def label_quality(
         float64, shape `(n,)`, in [0, 1]: the higher, the cleaner.
     """
     log_length = np.log(np.maximum(noise, LEAST_NOISE)) / 2
-    odds = np.clip(log_length + log_others - log_given, -700, 700)
+    against = log_others - log_given
+    beyond = np.maximum(against - _LARGEST_LOG_ODDS, 0.0)
+    against = np.minimum(against, _LARGEST_LOG_ODDS) + np.log1p(beyond)
+    odds = np.clip(log_length + against, -700, 700)
     return 1.0 / (1.0 + np.exp(odds))
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from sop_keras.data.batches.epoch_size import num_in_epoch
 from sop_keras.data.datasets.by_name import DataFiles, load_dataset
 from sop_keras.data.datasets.dataset import Dataset, Examples
 from sop_keras.data.datasets.missing_files import check_image_files
@@ -80,25 +79,6 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
         digest.update(name.encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-def suggested_settings(experiment: Experiment, data: ExperimentData) -> dict[str, Any]:
-    """Numbers for settings of the method that are None, by name.
-
-    Args:
-        experiment: the settings.
-        data: of the experiment: how many classes, and how often an epoch visits an
-            example.
-    """
-    labels, num_classes = data.train.labels, data.dataset.num_classes
-    num_visited = num_in_epoch(labels, num_classes, experiment.examples_per_class)
-    visits = max(1.0, experiment.epochs * num_visited / len(labels))
-    values, message = experiment.method.suggested(
-        visits, experiment.batch_size, num_classes
-    )
-    if message:
-        logger.info(message)
-    return values
 
 
 def load_data(experiment: Experiment, files: DataFiles | None = None) -> ExperimentData:

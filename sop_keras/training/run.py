@@ -35,7 +35,6 @@ from sop_keras.training.experiment import Experiment
 from sop_keras.training.experiment_data import (
     ExperimentData,
     load_data,
-    suggested_settings,
 )
 from sop_keras.training.inputs import evaluation_input, scan_input, training_input
 from sop_keras.training.model_size import file_size
@@ -60,8 +59,7 @@ class Run:
     """An experiment and the folder that its files go to.
 
     Files: `config.json` (the settings), `data.json` (what the data are: a run goes on
-    with those it began with), `suggested.json` (numbers for settings that were left
-    open), `history.csv` (a row an epoch), `checkpoints/` (while it
+    with those it began with), `history.csv` (a row an epoch), `checkpoints/` (while it
     trains), `tensorboard/`, and at the end `model.keras` (everything), `backbone.keras`
     (what is deployed), `label_issues.csv` (which training labels look wrong, of methods
     that tell, as of `NoisyLabelModel.label_issues`) and `result.json`. The folder of an
@@ -163,9 +161,9 @@ class Run:
     ) -> dict[str, Any]:
         keras.utils.set_random_seed(self.experiment.seed)
         data = load_data(self.experiment, self.files)
-        # A run goes on with what was suggested when it began.
-        suggested = self._own.suggested or suggested_settings(self._asked, data)
-        self.experiment = experiment = self._asked.with_suggested(suggested)
+        # A run goes on with what was suggested when an earlier version began it.
+        experiment = self._asked.with_suggested(self._own.suggested)
+        self.experiment = experiment
         num_examples = num_in_epoch(
             data.train.labels, data.dataset.num_classes, experiment.examples_per_class
         )
@@ -186,7 +184,7 @@ class Run:
             batches(tf.distribute.InputContext())  # which refuses what it cannot give
         # Only now: nothing is written before all that can be wrong has been looked at.
         if self._writes:
-            self._own.begin(data, suggested)
+            self._own.begin(data)
         recorder = Recorder(
             self.folder,
             self.checkpoints,

@@ -29,7 +29,7 @@ class RunFolderError(ValueError):
 
 
 class RunFolder:
-    """`config.json`, `data.json`, `suggested.json` and `result.json` of one run.
+    """`config.json`, `data.json` and `result.json` of one run.
 
     Args:
         path: the folder; it need not be there.
@@ -53,18 +53,14 @@ class RunFolder:
 
     @property
     def suggested(self) -> dict[str, Any]:
-        """The settings that were suggested when the run began, by name."""
+        """Settings that an earlier version suggested as the run began, by name."""
         return read_json(self.path / SUGGESTED) or {}
 
-    def begin(
-        self, data: ExperimentData, suggested: dict[str, Any] | None = None
-    ) -> None:
+    def begin(self, data: ExperimentData) -> None:
         """Make the folder, with the files that say what run it holds.
 
         Args:
             data: what the run is trained on.
-            suggested: numbers for the settings that are None. Defaults to `None`:
-                there are none.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         contents = {
@@ -73,8 +69,6 @@ class RunFolder:
         }
         for name, content in contents.items():
             write_atomically(self.path / name, json.dumps(content, indent=2))
-        if suggested:
-            write_atomically(self.path / SUGGESTED, json.dumps(suggested, indent=2))
 
     def check(self) -> None:
         """Check that the folder may hold this run, before anything is loaded.

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from sop_keras.core.example_tables import ExampleTables
-from sop_keras.methods import sop
+from sop_keras.methods import sop_objective as objective
 from sop_keras.methods.sop import SOP
 from sop_keras.methods.sop_record import VARIANTS
 from sop_keras.methods.sop_regularizers import balance_loss, consistency_loss
@@ -41,9 +41,9 @@ def test_every_step_of_the_golden_trajectories(name):
         with tf.GradientTape() as tape:
             weak, *strong = tf.split(logits, len(file.views))
             probs = softmax(weak)
-            noise = sop.estimated_noise(u, v, labels, variant)
-            phi = sop.observed_probabilities(probs, noise, variant)
-            ce = sop.cross_entropy_loss(phi, labels)
+            noise = objective.estimated_noise(u, v, labels, variant)
+            phi = objective.observed_probabilities(probs, noise, variant)
+            ce = objective.cross_entropy_loss(phi, labels)
             balance = balance_loss(probs, phi, prior, variant)
             network_loss = tf.reduce_mean(ce) + weight * balance
             if strong:
@@ -51,11 +51,11 @@ def test_every_step_of_the_golden_trajectories(name):
                 network_loss += file.consistency_weight * tf.reduce_mean(consistency)
                 found["cons"].append(consistency)
         predictions = one_hot(np.argmax(weak, axis=-1))
-        mse = sop.squared_error_loss(predictions, noise, labels)
-        by_u = sop.u_gradient(
+        mse = objective.squared_error_loss(predictions, noise, labels)
+        by_u = objective.u_gradient(
             u, probs, noise, labels, predictions, variant, weight, prior
         )
-        by_v = sop.v_gradient(v, labels, predictions, variant)
+        by_v = objective.v_gradient(v, labels, predictions, variant)
         found["logits"].append(tape.gradient(network_loss, logits))
         found["u"].append(by_u / 16.0)
         found["v"].append(by_v / 16.0)
@@ -89,7 +89,7 @@ def test_the_authors_cross_entropy():
     logits = tf.Variable(file["logits"][:, :16])
     labels = one_hot(file["y"][file["idx"]])
     with tf.GradientTape() as tape:
-        ce = sop.cross_entropy_loss(softmax(logits), labels)
+        ce = objective.cross_entropy_loss(softmax(logits), labels)
         total = tf.reduce_sum(ce) / 16.0
     found = np.mean(ce, axis=-1), tape.gradient(total, logits).numpy()
     assert golden.error(found[0], file["loss_1view"]) < BOUND
@@ -110,9 +110,9 @@ def test_the_golden_trajectories_of_u_and_v(name):
     for ids, logits in zip(file["idx"], file["logits"], strict=True):
         u, v = (tables.rows(ids)[name] for name in "uv")
         batch = labels[ids]
-        noise = sop.estimated_noise(u, v, batch, file.variant)
+        noise = objective.estimated_noise(u, v, batch, file.variant)
         predictions = one_hot(logits.argmax(-1))
-        by_u = sop.u_gradient(
+        by_u = objective.u_gradient(
             u,
             softmax(logits),
             noise,
@@ -122,7 +122,7 @@ def test_the_golden_trajectories_of_u_and_v(name):
             file.balance_weight,
             prior,
         )
-        by_v = sop.v_gradient(v, batch, predictions, file.variant)
+        by_v = objective.v_gradient(v, batch, predictions, file.variant)
         tables.update(
             ids,
             {"u": by_u / 16.0, "v": by_v / 16.0},
@@ -165,8 +165,8 @@ def test_row_gradients_are_those_of_central_differences(variant, balance_weight)
     labels, predictions_one_hot = one_hot(labels, 5), one_hot(predictions, 5)
     u32, v32 = u.astype(np.float32), v.astype(np.float32)
     probs, column = softmax(logits), weights[:, None].astype(np.float32)
-    noise = sop.estimated_noise(u32, v32, labels, variant)
-    by_u = sop.u_gradient(
+    noise = objective.estimated_noise(u32, v32, labels, variant)
+    by_u = objective.u_gradient(
         u32,
         probs,
         noise,
@@ -177,7 +177,7 @@ def test_row_gradients_are_those_of_central_differences(variant, balance_weight)
         prior.astype(np.float32),
         column,
     )
-    by_v = sop.v_gradient(v32, labels, predictions_one_hot, variant, column)
+    by_v = objective.v_gradient(v32, labels, predictions_one_hot, variant, column)
     expected = oracle.differences(for_u, u[:, 0])[:, None]
     assert np.median(np.abs(expected)) > 1e-3  # else nothing would be compared
     np.testing.assert_allclose(by_u / 12.0, expected, atol=2e-6)
@@ -187,17 +187,17 @@ def test_row_gradients_are_those_of_central_differences(variant, balance_weight)
 def test_noise_is_positive_at_the_label_and_negative_elsewhere():
     u, v = np.float32([[0.5], [-2.0]]), np.float32([[0.1, -0.2, 2.0], [0.3, 0.4, 0.5]])
     labels = one_hot([1, 2], 3)
-    paper = sop.estimated_noise(u, v, labels, "paper")
+    paper = objective.estimated_noise(u, v, labels, "paper")
     # u^2 = 0.25 at label 1, -v^2 elsewhere; the second row likewise at label 2.
     expected = [[-0.01, 0.25, -4.0], [-0.09, -0.16, 4.0]]
     np.testing.assert_allclose(paper, expected, rtol=1e-6)
-    reference = sop.estimated_noise(u, v, labels, "reference")
+    reference = objective.estimated_noise(u, v, labels, "reference")
     np.testing.assert_allclose(reference, np.clip(expected, -1, 1), rtol=1e-6)
 
 
 def test_phi_floors_and_normalises():
     # max(w, 1e-4) = (0.3, 1e-4, 0.5), which sums to 0.8001.
-    phi = sop.normalize(np.float32([[0.3, -0.2, 0.5]]))
+    phi = objective.normalize(np.float32([[0.3, -0.2, 0.5]]))
     np.testing.assert_allclose(phi, [[0.3 / 0.8001, 1e-4 / 0.8001, 0.5 / 0.8001]])
 
 
@@ -207,7 +207,7 @@ def test_the_kink_at_epsilon_passes_the_gradient_from_epsilon_on(w, passes):
     u = np.float32([[1.0]])
     labels, predictions = one_hot([0], 2), one_hot([1], 2)
     probs, noise = np.float32([[w, 0.5]]), np.float32([[0.0, 0.0]])
-    found = sop.u_gradient(u, probs, noise, labels, predictions, "paper")
+    found = objective.u_gradient(u, probs, noise, labels, predictions, "paper")
     w = max(w, 1e-4)
     # 2 u (1/S - 1/w_c) with S = w + 0.5
     expected = passes * 2.0 * (1 / (w + 0.5) - 1 / w)

@@ -59,8 +59,20 @@ def test_quality_of_hopeless_and_certain_labels_stays_in_range():
     quality = label_quality(
         np.array([-1e4, 0.0]), np.array([0.0, -1e4]), np.array([1.0, 0.0])
     )
-    assert quality[0] == pytest.approx(0.0, abs=1e-300)
+    # Odds of e^10000 count as e^(10 + ln(1 + 10000 - 10)) = 9991 e^10.
+    assert quality[0] == pytest.approx(1 / (1 + 9991 * np.exp(10)), rel=1e-12)
     assert quality[1] == 1.0
+
+
+def test_no_network_is_so_sure_that_a_row_of_first_values_is_an_issue():
+    # ||s||_1 of 10 classes is 1e-15 as u and v start; a network that is far too sure
+    # gives a label the probability e^-50, next to none. sqrt(1e-15) 41 e^10 = 0.029.
+    sure = label_quality(np.array([-50.0]), np.array([0.0]), np.array([1e-15]))
+    assert sure[0] == pytest.approx(1 / (1 + 10**-7.5 * 41 * np.exp(10)), rel=1e-12)
+    # The order stays, and what is less sure is as it was: p_y / (p_y + a (1 - p_y)).
+    ordered = label_quality(np.linspace(-60, -1, 60), np.zeros(60), np.ones(60))
+    assert (np.diff(ordered) > 0).all()
+    assert ordered[-9] == pytest.approx(1 / (1 + np.exp(9)), rel=1e-12)
 
 
 def test_columns_by_hand():
@@ -80,5 +92,6 @@ def test_classes_of_probability_0_are_no_error():
     log_probs = np.array([[0.0, -np.inf], [-np.inf, 0.0]])
     noise = np.array([[0.5, -0.5], [0.5, -0.5]], np.float32)
     scores = score_labels(log_probs, noise, np.array([0, 0]))
-    assert scores["label_quality"].tolist() == pytest.approx([1.0, 0.0], abs=1e-200)
+    # log 1e-300 = -690.8; the odds are a (1 + 680.8) e^10, with a = 1.
+    assert scores["label_quality"].tolist() == pytest.approx([1.0, 6.659e-8], rel=1e-4)
     assert scores["suggested_label"].tolist() == [1, 1]

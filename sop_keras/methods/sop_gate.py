@@ -1,0 +1,301 @@
+"""Adaptive rates of u and v: rows grow by what the network knows, not by a constant.
+
+With a constant rate, u grows at every visit by 1/p_y - 1, whether or not the network
+has learnt anything: with a slow optimizer, few steps or a rare class, right labels are
+given up before they could be learnt. Here a row takes a step
+
+    x = G G_c ln(1/GIVEN_UP) / t (R^(3/2) - 1),    R = (1/p_y - 1) / (1/q_c - 1)
+
+at each visit, and grows by the factor 1 + x (docs/theory.md, "Adaptive rates").
+
+- q_c is what the network gives the label c in examples of c that it agrees with: R
+  compares a label with those of its class that are believed. A row grows where R > 1
+  and shrinks again where R < 1.
+- t is how often each example has been visited so far. What took the network t visits
+  to learn is not decided in a small share of them: neither the number of epochs nor the
+  learning rate has to be known.
+- G in [0, 1] opens once the network has learnt what it can for now, and labels
+  contradict it where it is surest. With right labels it stays shut: examples that are
+  merely hard are contradicted where the network is unsure, or by its second choice.
+- G_c is 0 for classes that the network has not learnt as it has the others, else 1.
+
+All is made of running means over the last visits: O(num_classes) numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+Tensor = Any
+
+GIVEN_UP = 1e-4
+"""A label counts as wrong once its row has grown by 1 / GIVEN_UP."""
+
+# Chosen on digits and on features of CIFAR-10; what else was tried: docs/theory.md.
+_POWER = 1.5  # of R
+_BELIEVED = 0.4  # standard deviations that q_c is below the mean of the agreeing, in
+# log odds
+_SURE = 0.5  # standard deviations that sure predictions are above the mean of a class's
+_MEANS_OVER, _AGREEMENT_OVER, _SLOW_OVER = 1 / 3, 1 / 6, 1 / 2  # of the visits so far
+_SHARPNESS = (0.4, 0.7), (1.15, 1.4)
+_PROGRESS = (1.02, 1.12)
+_BY_CHANCE = (0.08, 0.14)
+_BY_FAR, _BY_FAR_FROM = (0.3, 0.45), 3.0
+_CLASS_SHARE = 0.3
+_LEAST_VISITS, _LEAST_STEPS, _LEAST_SURE = 1.0, 20, 5
+_STEP = (-0.5, 20.0)
+_LARGEST_LOG_ODDS = 15.0  # float32 knows 1 - p up to 6e-8
+_TINY = 1e-9
+
+# Columns of the state of classes: how many examples of this label the network agrees
+# with, the sum of their log odds and of the squares; the same of predictions of this
+# class; examples of this label; the sum of the class's probabilities.
+_AGREEING, _PREDICTED, _LABELS, _PROBS = slice(0, 3), slice(3, 6), 6, 7
+_CLASS_COLUMNS = 8
+
+# The totals: sums over the window, then single numbers.
+_COUNT, _GIVEN, _SQUARES, _SURELY, _CONTRADICTED, _FAR = range(6)
+_RECENT_AGREEING, _RECENT, _SLOW, _VISITS, _STEPS, _OPENED = range(6, 12)
+_NUM_TOTALS = 12
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What the network knows, as far as it decides how rows may grow.
+
+    Args:
+        opening: G, a scalar in [0, 1].
+        classes: G_c, float32 `(num_classes,)`, each 0 or 1.
+        believed: log(q_c / (1 - q_c)), `(num_classes,)`.
+        visits: t, a scalar.
+        contradicted: the share of its surest predictions that the label contradicts, a
+            cautious estimate (one standard error low): about the share of wrong labels.
+    """
+
+    opening: Tensor
+    classes: Tensor
+    believed: Tensor
+    visits: Tensor
+    contradicted: Tensor
+
+
+def first_state(num_classes: int) -> dict[str, np.ndarray]:
+    """The state before training, in which the gate is shut."""
+    return {
+        "gate_classes": np.zeros((num_classes, _CLASS_COLUMNS), np.float32),
+        "gate_totals": np.zeros(_NUM_TOTALS, np.float32),
+    }
+
+
+def what_is_said(probs: Tensor, predictions: Tensor, labels: Tensor) -> Tensor:
+    """What the gate has to know of each example, float32 `(n, 6)`.
+
+    Label and prediction, the log odds of both, ||p||^2, and how many classes are
+    likelier than the label.
+
+    Args:
+        probs: the network's probabilities, `(n, num_classes)`.
+        predictions: onehot(argmax f), likewise.
+        labels: one-hot given labels, likewise.
+    """
+    given = ops.sum(probs * labels, axis=-1)
+    columns = [
+        ops.argmax(labels, axis=-1),
+        ops.argmax(predictions, axis=-1),
+        _log_odds(given),
+        _log_odds(ops.sum(probs * predictions, axis=-1)),
+        ops.sum(ops.square(probs), axis=-1),
+        ops.sum(ops.cast(probs > given[:, None], "float32"), axis=-1),
+    ]
+    return ops.stack([ops.cast(one, "float32") for one in columns], axis=-1)
+
+
+def updated_state(
+    state: dict[str, Tensor],
+    said: Tensor,
+    counts: Tensor,
+    mean_probs: Tensor,
+    num_examples: int,
+) -> dict[str, Tensor]:
+    """The state after a batch.
+
+    Args:
+        state: as of `first_state`.
+        said: `what_is_said` of the whole batch, `(n, 6)`.
+        counts: 1, or 0 for examples of weight 0, `(n,)`.
+        mean_probs: the mean of the probabilities over the batch, `(num_classes,)`.
+        num_examples: N.
+    """
+    classes, totals = state["gate_classes"], state["gate_totals"]
+    num_classes = classes.shape[0]
+    label, predicted, of_given, of_own, square, likelier = (
+        said[:, column] for column in range(said.shape[1])
+    )
+    label, predicted = ops.cast(label, "int32"), ops.cast(predicted, "int32")
+    agrees = counts * ops.cast(ops.equal(label, predicted), "float32")
+    bar, number = _bar_of_sure(classes[:, _PREDICTED])
+    is_sure = (of_own >= ops.take(bar, predicted)) & (ops.take(number, predicted) > 1)
+    sure = counts * ops.cast(is_sure, "float32")
+    contradicted = sure - sure * agrees
+    is_far = ops.cast(likelier >= 1 + (num_classes - 1) / 2, "float32")
+
+    brought = ops.concatenate(
+        [
+            ops.segment_sum(_powers(agrees, of_given), label, num_classes),
+            ops.segment_sum(_powers(counts, of_own), predicted, num_classes),
+            ops.segment_sum(counts[:, None], label, num_classes),
+            mean_probs[:, None] * ops.sum(counts),
+        ],
+        axis=-1,
+    )
+    sums = [counts, counts * _probability(of_given), counts * square, sure]
+    sums += [contradicted, contradicted * is_far]
+    size = ops.sum(counts)
+    visits = totals[_VISITS] + size / num_examples
+
+    def share_of_new(over: float, most: float = 1.0) -> Tensor:
+        """Of a mean over a part of the visits so far, and of so many at most."""
+        window = ops.maximum(ops.minimum(over * visits, most) * num_examples, _TINY)
+        return ops.minimum(size / window, 1.0)
+
+    keep, keep_recent = (
+        1.0 - share_of_new(over) for over in (_MEANS_OVER, _AGREEMENT_OVER)
+    )
+    agreement = ops.sum(agrees)
+    slow = totals[_SLOW] + share_of_new(_SLOW_OVER, math.inf) * (
+        agreement / ops.maximum(size, 1.0) - totals[_SLOW]
+    )
+    new_totals = [
+        *(totals[place] * keep + ops.sum(one) for place, one in enumerate(sums)),
+        totals[_RECENT_AGREEING] * keep_recent + agreement,
+        totals[_RECENT] * keep_recent + size,
+        slow,
+        visits,
+        totals[_STEPS] + 1.0,
+        totals[_OPENED],
+    ]
+    new = {
+        "gate_classes": classes * keep + brought,
+        "gate_totals": ops.stack(new_totals),
+    }
+    opens = ops.cast(gate_of(new).opening > 0.5, "float32")
+    new_totals[_OPENED] = ops.maximum(totals[_OPENED], opens)
+    return {**new, "gate_totals": ops.stack(new_totals)}
+
+
+def gate_of(state: dict[str, Tensor]) -> Gate:
+    """The gate in a state.
+
+    Sharpness is the slope of the label's indicator on the probabilities of the classes:
+    1 for probabilities that are what they say, more for a network that knows more than
+    it says as it still learns, near 0 before it has learnt anything.
+    """
+    classes, totals = state["gate_classes"], state["gate_totals"]
+    num_classes = classes.shape[0]
+    count = ops.maximum(totals[_COUNT], _TINY)
+    mean_probs, frequencies = classes[:, _PROBS] / count, classes[:, _LABELS] / count
+    covariance = totals[_GIVEN] / count - ops.sum(mean_probs * frequencies)
+    variance = totals[_SQUARES] / count - ops.sum(ops.square(mean_probs))
+    sharpness = covariance / ops.maximum(variance, _TINY)
+    agreement = totals[_RECENT_AGREEING] / ops.maximum(totals[_RECENT], _TINY)
+    progress = agreement / ops.maximum(totals[_SLOW], _TINY)
+
+    surely = ops.maximum(totals[_SURELY], 1.0)
+    share = totals[_CONTRADICTED] / surely
+    share = share - ops.sqrt(ops.maximum(share * (1.0 - share), 0.0) / surely)
+    share = ops.where(totals[_SURELY] > _LEAST_SURE, share, 0.0)
+    far = totals[_FAR] / ops.maximum(totals[_CONTRADICTED], _TINY)
+    by_chance = ops.minimum(far / _share_that_is_far(num_classes), 1.0)
+
+    # Where it has opened, given labels no longer say how sharp the network is: those
+    # that were given up contradict it for ever.
+    begun = ops.maximum(_ramp(sharpness, *_SHARPNESS[0]), totals[_OPENED])
+    has_learnt = begun * (1.0 - _ramp(sharpness, *_SHARPNESS[1]))
+    has_learnt = has_learnt * (1.0 - _ramp(progress, *_PROGRESS))
+    long_enough = ops.cast(totals[_VISITS] >= _BY_FAR_FROM, "float32")
+    is_contradicted = ops.maximum(
+        _ramp(share * by_chance, *_BY_CHANCE), _ramp(share, *_BY_FAR) * long_enough
+    )
+    in_time = (totals[_VISITS] >= _LEAST_VISITS) & (totals[_STEPS] >= _LEAST_STEPS)
+
+    number, mean, deviation = _moments(classes[:, _AGREEING])
+    believed_share = number / ops.maximum(classes[:, _LABELS], _TINY)
+    is_learnt = (number >= 1.0) & (believed_share >= _CLASS_SHARE * agreement)
+    return Gate(
+        opening=has_learnt * is_contradicted * ops.cast(in_time, "float32"),
+        classes=ops.cast(is_learnt, "float32"),
+        believed=mean - _BELIEVED * deviation,
+        visits=totals[_VISITS],
+        contradicted=share,
+    )
+
+
+def steps(gate: Gate, given: Tensor, labels: Tensor) -> Tensor:
+    """The step x of each example, `(n, 1)`, in [-0.5, 20].
+
+    Args:
+        gate: now.
+        given: p_y, `(n, 1)`.
+        labels: one-hot given labels, `(n, num_classes)`.
+    """
+    believed = labels @ gate.believed[:, None]
+    is_learnt = labels @ gate.classes[:, None]
+    log_ratio = ops.clip(_POWER * (believed - _log_odds(given)), -10.0, 10.0)
+    per_visit = -math.log(GIVEN_UP) / ops.maximum(gate.visits, 1.0)
+    x = ops.clip(per_visit * (ops.exp(log_ratio) - 1.0), *_STEP)
+    return gate.opening * is_learnt * x
+
+
+def grown(rows: Tensor, step: Tensor, init_std: float) -> Tensor:
+    """Rows after their steps, in [init_std / 2, 1]; those of step 0 as they are.
+
+    1 / GIVEN_UP in all takes a row from `init_std` to 1, whatever that is.
+    """
+    power = math.log(init_std) / math.log(GIVEN_UP) if 0 < init_std < 1 else 1.0
+    factor = ops.power(ops.maximum(1.0 + step, 0.1), power)
+    least = init_std / 2
+    new = ops.clip(ops.maximum(ops.abs(rows), least) * factor, least, 1.0)
+    return ops.where(ops.equal(step, 0.0), rows, new)
+
+
+def _bar_of_sure(moments: Tensor) -> tuple[Tensor, Tensor]:
+    number, mean, deviation = _moments(moments)
+    return mean + _SURE * deviation, number
+
+
+def _moments(sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Count, mean and standard deviation, of counts, sums and sums of squares."""
+    number = sums[:, 0]
+    mean = sums[:, 1] / ops.maximum(number, _TINY)
+    variance = sums[:, 2] / ops.maximum(number, _TINY) - ops.square(mean)
+    return number, mean, ops.sqrt(ops.maximum(variance, 0.0))
+
+
+def _powers(weights: Tensor, values: Tensor) -> Tensor:
+    return ops.stack([weights, weights * values, weights * values * values], axis=-1)
+
+
+def _log_odds(probs: Tensor) -> Tensor:
+    odds = ops.log(ops.maximum(probs, _TINY)) - ops.log(ops.maximum(1 - probs, _TINY))
+    return ops.clip(odds, -_LARGEST_LOG_ODDS, _LARGEST_LOG_ODDS)
+
+
+def _probability(log_odds: Tensor) -> Tensor:
+    return ops.sigmoid(log_odds)
+
+
+def _ramp(value: Tensor, low: float, high: float) -> Tensor:
+    return ops.clip((value - low) / (high - low), 0.0, 1.0)
+
+
+def _share_that_is_far(num_classes: int) -> float:
+    """Of the classes other than the predicted one, those of the less likely half."""
+    ranks = np.arange(1, num_classes)
+    far = int((ranks >= 1 + (num_classes - 1) / 2).sum())
+    # Of two classes there is one other alone, which says nothing.
+    return far / (num_classes - 1) if far else math.inf

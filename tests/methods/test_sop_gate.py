@@ -1,0 +1,267 @@
+"""Tests of `sop_keras.methods.sop_gate`, against slow loops and by hand."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+from scipy.special import expit, logit
+
+from sop_keras.methods import sop_gate
+
+K, N = 6, 40
+
+
+class SlowGate:
+    """The gate in float64, example by example, with exponential weights of its own.
+
+    Every number of the past is kept with its weight, and nothing is summed up.
+    """
+
+    def __init__(self, num_classes, num_examples):
+        self.num_classes, self.num_examples = num_classes, num_examples
+        self.past, self.recent = [], []  # [weight, (label, predicted, p)]
+        self.slow = self.visits = 0.0
+        self.steps = 0
+        self.opened = False
+
+    def see(self, probs, labels, counts):
+        number, mean, deviation = self.of_predicted()
+        batch = []
+        for p, label, counted in zip(probs, labels, counts, strict=True):
+            if not counted:
+                continue
+            predicted = int(np.argmax(p))
+            bar = mean[predicted] + 0.5 * deviation[predicted]
+            is_sure = logit(p[predicted]) >= bar and number[predicted] > 1
+            batch.append([1.0, (label, predicted, p, is_sure)])
+        size = len(batch)
+        self.visits += size / self.num_examples
+        self.steps += 1
+        share = min(1.0, size / (min(self.visits / 3, 1.0) * self.num_examples))
+        share_recent = min(1.0, size / (min(self.visits / 6, 1.0) * self.num_examples))
+        share_slow = min(1.0, size / (self.visits / 2 * self.num_examples))
+        for one in self.past:
+            one[0] *= 1 - share
+        for one in self.recent:
+            one[0] *= 1 - share_recent
+        self.past += batch
+        self.recent += [
+            [1.0, label == predicted] for _, (label, predicted, *_) in batch
+        ]
+        agreement = np.mean([label == predicted for _, (label, predicted, *_) in batch])
+        self.slow += share_slow * (agreement - self.slow)
+        self.opened = self.opened or self.opening() > 0.5
+
+    def moments(self, of):
+        number, mean, deviation = np.zeros((3, self.num_classes))
+        for c in range(self.num_classes):
+            kept = [(w, of(seen, c)) for w, seen in self.past]
+            kept = [(w, value) for w, value in kept if value is not None]
+            if sum(w for w, _ in kept) > 0:
+                weights, values = np.array(kept).T
+                number[c] = weights.sum()
+                mean[c] = (weights * values).sum() / number[c]
+                square = (weights * values**2).sum() / number[c]
+                deviation[c] = np.sqrt(max(square - mean[c] ** 2, 0))
+        return number, mean, deviation
+
+    def of_predicted(self):
+        return self.moments(lambda seen, c: logit(seen[2][c]) if seen[1] == c else None)
+
+    def of_agreeing(self):
+        return self.moments(
+            lambda seen, c: logit(seen[2][c]) if seen[0] == seen[1] == c else None
+        )
+
+    def mean(self, of):
+        total = sum(weight for weight, _ in self.past)
+        return sum(weight * of(*seen) for weight, seen in self.past) / total
+
+    def agreement(self):
+        return np.average(
+            [value for _, value in self.recent], weights=[w for w, _ in self.recent]
+        )
+
+    def contradicted(self):
+        sure = sum(w for w, seen in self.past if seen[3])
+        if sure <= 5:
+            return 0.0, 0.0
+        against = [(w, seen) for w, seen in self.past if seen[3] and seen[0] != seen[1]]
+        weight = sum(w for w, _ in against)
+        share = weight / sure
+        share -= np.sqrt(share * (1 - share) / max(sure, 1))
+        far = 0.0
+        for w, (label, _, p, _) in against:
+            rank = sum(p[k] > p[label] for k in range(self.num_classes))
+            # The likeliest has rank 0; the K - 1 others ranks of 1 to K - 1.
+            far += w * (rank >= 1 + (self.num_classes - 1) / 2)
+        ranks = np.arange(1, self.num_classes)
+        by_chance = np.mean(ranks >= 1 + (self.num_classes - 1) / 2)
+        return share, min(far / max(weight, 1e-9) / by_chance, 1.0)
+
+    def opening(self):
+        mean_p = self.mean(lambda label, predicted, p, sure: p)
+        mean_y = self.mean(lambda label, *_: np.eye(self.num_classes)[label])
+        covariance = self.mean(lambda label, predicted, p, sure: p[label])
+        covariance -= mean_p @ mean_y
+        variance = self.mean(lambda label, predicted, p, sure: p @ p) - mean_p @ mean_p
+        sharpness = covariance / variance
+        share, by_chance = self.contradicted()
+        begun = 1.0 if self.opened else ramp(sharpness, 0.4, 0.7)
+        learnt = begun * (1 - ramp(sharpness, 1.15, 1.4))
+        learnt *= 1 - ramp(self.agreement() / max(self.slow, 1e-9), 1.02, 1.12)
+        against = max(
+            ramp(share * by_chance, 0.08, 0.14),
+            ramp(share, 0.3, 0.45) * (self.visits >= 3),
+        )
+        return learnt * against * (self.visits >= 1) * (self.steps >= 20)
+
+
+def ramp(value, low, high):
+    return min(max((value - low) / (high - low), 0.0), 1.0)
+
+
+update = tf.function(sop_gate.updated_state, reduce_retracing=True)
+
+
+def seen_by(batches, num_classes=K, num_examples=N):
+    state = sop_gate.first_state(num_classes)
+    for probs, labels, counts in batches:
+        probs = np.float32(probs)
+        one_hot = np.eye(num_classes, dtype=np.float32)
+        said = sop_gate.what_is_said(
+            probs, one_hot[probs.argmax(axis=-1)], one_hot[labels]
+        )
+        counts = np.float32(counts)
+        mean = np.average(probs, axis=0, weights=counts)
+        state = update(state, said, counts, np.float32(mean), num_examples)
+    return state
+
+
+def batches_of(rng, steps, sharpness, noise, size=8):
+    """A network that knows the true class, with labels of which some are random."""
+    for step in range(steps):
+        true = rng.integers(0, K, size)
+        logits = rng.standard_normal((size, K)) + sharpness(step) * np.eye(K)[true]
+        labels = np.where(rng.random(size) < noise, rng.integers(0, K, size), true)
+        probs = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+        yield np.float32(probs), labels, np.ones(size)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_the_state_is_that_of_slow_loops(noise):
+    rng = np.random.default_rng(3)
+    batches = list(batches_of(rng, 40, lambda step: min(step / 4, 3), noise))
+    batches[7][2][:3] = 0  # of weight 0
+    slow = SlowGate(K, N)
+    openings = []
+    for number, batch in enumerate(batches):
+        slow.see(np.float64(batch[0]), *batch[1:])
+        if number % 6 == 5:
+            gate = sop_gate.gate_of(seen_by(batches[: number + 1]))
+            openings.append(float(gate.opening))
+            assert openings[-1] == pytest.approx(slow.opening(), abs=2e-3)
+            assert float(gate.visits) == pytest.approx(slow.visits, rel=1e-5)
+            assert float(gate.contradicted) == pytest.approx(
+                slow.contradicted()[0], abs=1e-4
+            )
+            amount, mean, deviation = slow.of_agreeing()
+            known = amount > 1e-3
+            np.testing.assert_allclose(
+                np.asarray(gate.believed)[known],
+                (mean - 0.4 * deviation)[known],
+                atol=2e-3,
+            )
+    assert (max(openings) > 0.5) == (noise > 0)  # and both sides are tried
+
+
+def test_the_gate_stays_shut_before_the_network_has_learnt():
+    # At chance, nearly all labels contradict the network, the surest predictions too.
+    rng = np.random.default_rng(0)
+    at_chance = seen_by(batches_of(rng, 200, lambda step: 0.0, 0.0))
+    gate = sop_gate.gate_of(at_chance)
+    assert float(gate.contradicted) > 0.6
+    assert float(gate.opening) == 0.0
+
+
+def test_hard_right_labels_do_not_open_it():
+    # A network that mistakes every second class for its neighbour, which it gives
+    # nearly as much: labels contradict half of its surest predictions, but never by a
+    # class that it thinks unlikely.
+    rng = np.random.default_rng(1)
+    batches = []
+    for _ in range(60):
+        labels = rng.integers(0, K, 8)
+        logits = 2.0 * np.eye(K)[labels] + 1.9 * np.eye(K)[labels ^ 1]
+        logits += 0.15 * rng.standard_normal((8, K)) * np.eye(K)[labels]
+        probs = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+        batches.append((probs, labels, np.ones(8)))
+    # Up to 3 visits; later, so large a share counts whatever the labels are.
+    assert float(sop_gate.gate_of(seen_by(batches[:14])).opening) == 0.0
+
+
+def test_two_classes_have_no_less_likely_half():
+    # Of two classes, a contradicting label is the one other: only by a share of 0.3 and
+    # more, and after 3 visits, does it open. 40 of 100 labels are wrong at random.
+    rng = np.random.default_rng(2)
+    batches = []
+    for _ in range(100):
+        true = rng.integers(0, 2, 20)
+        odds = (2 * true - 1) * 0.4 + 0.2 * rng.standard_normal(20)
+        labels = np.where(rng.random(20) < 0.4, 1 - true, true)
+        probs = np.stack([1 - expit(odds), expit(odds)], axis=-1)
+        batches.append((probs, labels, np.ones(20)))
+    opening = [
+        float(sop_gate.gate_of(seen_by(batches[:n], 2, 400)).opening) for n in (55, 100)
+    ]
+    assert opening[0] == 0.0  # 2.75 visits
+    assert opening[1] > 0
+
+
+def test_steps_by_hand():
+    gate = sop_gate.Gate(
+        opening=0.5,
+        classes=np.float32([1, 0, 1]),
+        believed=np.float32(logit([0.5, 0.5, 0.8])),
+        visits=4.0,
+        contradicted=0.0,
+    )
+    labels = np.eye(3, dtype=np.float32)
+    given = np.float32([[0.2], [0.2], [0.8]])
+    # ln(10^4) / 4 = 2.302585; R = (0.8 / 0.2) / 1 = 4, and 4^1.5 = 8, so that x =
+    # 0.5 * 2.302585 * 7 = 8.059; a class that is not learnt, 0; R = 1: 0.
+    found = sop_gate.steps(gate, given, labels)
+    np.testing.assert_allclose(found, [[8.059048], [0], [0]], atol=2e-5)
+    # R = 1/4: 2.302585 (1/8 - 1) = -2.01, at least -0.5. R = 99, far beyond 20.
+    given = np.float32([[0.8], [0.2], [0.8 / 20.8]])
+    found = sop_gate.steps(gate, given, labels)
+    np.testing.assert_allclose(found, [[-0.25], [0], [10]], atol=2e-5)
+
+
+@pytest.mark.parametrize("init_std", [1e-8, 1e-4, 0.1])
+def test_rows_end_at_1_wherever_they_began(init_std):
+    # (1 + 9)^4 = 1 / GIVEN_UP: four such steps take init_std to 1, and no further.
+    row = np.float32([[init_std, -init_std, init_std, 0.0]])
+    step = np.float32([[9.0, 9.0, 0.0, 0.0]])
+    for number in range(1, 4):
+        row = np.asarray(sop_gate.grown(row, step, init_std))
+        expected = init_std ** (1 - number / 4)
+        np.testing.assert_allclose(row[0, :2], expected, rtol=1e-5)
+    row = np.asarray(sop_gate.grown(row, step, init_std))
+    np.testing.assert_allclose(row[0, :2], 1, rtol=1e-5)
+    assert np.asarray(sop_gate.grown(row, step, init_std))[0, 0] == 1
+    assert row[0, 2:].tolist() == [np.float32(init_std), 0]  # step 0: as they are
+    # Shrinking by 1 - 0.5 halves the progress's factor, and ends at init_std / 2.
+    for _ in range(40):
+        row = np.asarray(sop_gate.grown(row, np.float32([[-0.5] * 4]), init_std))
+    np.testing.assert_allclose(row, init_std / 2, rtol=1e-5)
+
+
+def test_operations_take_tensors_of_the_backend():
+    state = {
+        name: ops.convert_to_tensor(one)
+        for name, one in sop_gate.first_state(3).items()
+    }
+    gate = sop_gate.gate_of(state)
+    assert float(gate.opening) == 0.0
+    assert not np.asarray(gate.classes).any()
