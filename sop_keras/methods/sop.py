@@ -16,6 +16,7 @@ from keras import ops
 
 from sop_keras.core.example_tables import ExampleTables, Table
 from sop_keras.core.method import Batch, Method, Outputs, Tensor
+from sop_keras.core.probabilities import log_probabilities
 from sop_keras.label_issues.doubts import Doubt, Evidence
 from sop_keras.methods import sop_doubts, sop_gate, sop_regularizers, sop_scores
 from sop_keras.methods import sop_objective as objective
@@ -169,9 +170,12 @@ class SOP(Method):
         labels = batch.labels
         noise = objective.estimated_noise(rows["u"], rows["v"], labels, self.variant)
         observed = objective.observed_probabilities(outputs.probs, noise, self.variant)
-        parts = {
-            "ce_loss": batch.mean_loss(objective.cross_entropy_loss(observed, labels))
-        }
+        if self._set_itself(batch):
+            log_probs = log_probabilities(outputs.views[0], outputs.from_logits)
+            losses = sop_gate.label_loss(log_probs, noise, labels)
+        else:
+            losses = objective.cross_entropy_loss(observed, labels)
+        parts = {"ce_loss": batch.mean_loss(losses)}
         loss = parts["ce_loss"]
         if self.consistency_weight:
             weak, strong = outputs.views

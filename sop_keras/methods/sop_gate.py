@@ -51,6 +51,7 @@ _LEAST_VISITS, _LEAST_STEPS, _LEAST_SURE = 1.0, 20, 5
 _STEP = (-0.5, 20.0)
 _LARGEST_LOG_ODDS = 15.0  # float32 knows 1 - p up to 6e-8
 _TINY = 1e-9
+_SMALLEST = 1e-37  # that float32 knows well
 
 # Columns of the state of classes: how many examples of this label the network agrees
 # with, the sum of their log odds and of the squares; the same of predictions of this
@@ -233,6 +234,26 @@ def gate_of(state: dict[str, Tensor]) -> Gate:
         visits=totals[_VISITS],
         contradicted=share,
     )
+
+
+def label_loss(log_probs: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
+    """-log phi(p + s)_y without phi's floor of 1e-4, `(n,)`.
+
+    Below its floor a label has no gradient: a network that is far too sure at the start
+    would never learn from those that it contradicts. Here the loss is the plain cross
+    entropy where rows have not grown.
+
+    Args:
+        log_probs: of the network, `(n, num_classes)`.
+        noise: s, likewise.
+        labels: one-hot given labels, likewise.
+    """
+    log_given = ops.sum(log_probs * labels, axis=-1)
+    log_absorbed = ops.log(ops.maximum(ops.sum(noise * labels, axis=-1), _SMALLEST))
+    log_label = ops.logaddexp(log_given, log_absorbed)
+    others = ops.maximum(ops.exp(log_probs) + noise, 0.0) * (1.0 - labels)
+    total = ops.exp(log_label) + ops.sum(others, axis=-1)
+    return ops.log(ops.maximum(total, _SMALLEST)) - log_label
 
 
 def steps(gate: Gate, given: Tensor, labels: Tensor) -> Tensor:

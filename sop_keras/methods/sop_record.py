@@ -52,9 +52,9 @@ class SOPSettings(MethodSettings):
         "paper", "The paper's text or the authors' code.", choices=VARIANTS
     )
 
-    def doubt(self, noise_scores: np.ndarray) -> str | None:
-        """What to say where u and v have hardly grown."""
-        return sop_scores.not_begun(noise_scores)
+    def doubts(self, evidence: Evidence) -> tuple[Doubt, ...]:
+        """As of `SOP`."""
+        return sop_doubts.sop_doubts(evidence)
 
     def arguments(
         self, given_labels: np.ndarray, num_classes: int, is_balanced: bool
