@@ -114,7 +114,7 @@ class EpochHooks(keras.callbacks.Callback):
             log_probs=of_networks,
             losses=tuple(-one[places, all_labels] for one in of_networks),
             rows=rows,
-            state={n: ops.convert_to_numpy(one) for n, one in model.shared.items()},
+            state=model.shared_values(),
         )
         for name, values in model.method.before_epoch(look).items():
             if name in model.shared:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import keras
 from keras import ops
 
 from sop_keras.core.data_errors import DataError
@@ -13,21 +12,20 @@ from sop_keras.core.example_tables import Rows
 from sop_keras.core.global_batch import GlobalBatch
 from sop_keras.core.method import Batch, Method, Outputs
 from sop_keras.core.networks import Networks
+from sop_keras.core.shared_state import SharedState
 from sop_keras.core.training_data import unpack
 from sop_keras.core.views import check_view, check_views, count_inputs
 
 
-class MethodBatches(Networks):
+class MethodBatches(SharedState, Networks):
     """A model whose batches are a method's: its views, mixed as it wants them.
 
     Attributes:
         method: the method.
-        shared: its own variables, by name.
         from_logits: whether the networks give logits.
     """
 
     method: Method
-    shared: dict[str, keras.Variable]
     from_logits: bool
     _hooks: Any
     _trained_inputs: int | None = None
@@ -119,9 +117,8 @@ class MethodBatches(Networks):
             )
         if labels is not None:  # as Keras splits
             labels = labels[: int(len(labels) * (1.0 - validation_split))]
-        state = {n: ops.convert_to_numpy(one) for n, one in self.shared.items()}
-        for name, value in self.method.begin(labels, self.num_classes, state).items():
-            self.shared[name].assign(value)
+        state = self.shared_values()
+        self._assign_shared(self.method.begin(labels, self.num_classes, state))
 
     def _one_view(self, inputs: Any) -> Any:
         # The views differ in nothing that a weight depends on.

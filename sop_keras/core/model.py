@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -35,6 +35,8 @@ from sop_keras.core.training_evidence import TrainingHistory
 from sop_keras.core.training_record import TrainingRecord, record_rows
 from sop_keras.core.views import explain_views
 from sop_keras.validation import check_integer
+
+logger = logging.getLogger(__name__)
 
 
 @keras.saving.register_keras_serializable(package="sop_keras")
@@ -111,10 +113,7 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
         self.from_logits = bool(from_logits)
         self.seed = seed
         self._set_networks(backbone, peer, method.num_networks)
-        self.shared = {
-            name: self._add_shared(name, value)
-            for name, value in method.state(num_classes).items()
-        }
+        self._add_shared(method.state(num_classes))
         self.tables = method.tables_kind(
             method.tables(num_classes),
             num_examples,
@@ -313,22 +312,11 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
             del config["loss"], config["loss_weights"]
         return config
 
-    def load_own_variables(self, store: Any) -> None:
-        """Load the method's own variables; those that came later start anew."""
-        saved = {name: store[name] for name in store.keys()}  # noqa: SIM118
-        variables = self._trainable_variables + self._non_trainable_variables
-        own = {id(one) for one in self.shared.values()}
-        for place, variable in enumerate(variables):
-            if str(place) not in saved and id(variable) in own:
-                saved[str(place)] = ops.convert_to_numpy(variable)
-        super().load_own_variables(saved)
-
     def _update_rows(
         self, outputs: Any, rows: Rows, batch: Batch, given: Batch, whole: GlobalBatch
     ) -> Rows:
         """Update the rows of the whole batch, and the record; gives this part's."""
-        for name, value in self.method.updated_state(outputs, rows, batch).items():
-            self.shared[name].assign(value)
+        self._assign_shared(self.method.updated_state(outputs, rows, batch))
         steps = self.method.row_steps(outputs, rows, batch)
         first = outputs[0] if isinstance(outputs, tuple) else outputs
         predictions, probs = first.predictions, first.probs
@@ -379,23 +367,17 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
             logs.pop("gradient_norm", None)
         return logs
 
-    def _add_shared(self, name: str, value: Any) -> keras.Variable:
-        value = np.asarray(value, np.float32)
-        return self.add_weight(
-            name=name,
-            shape=value.shape,
-            dtype="float32",
-            initializer=lambda shape, dtype=None: ops.convert_to_tensor(value),
-            trainable=False,
-            autocast=False,
-            # Replicas assign to it: all the same.
-            aggregation="only_first_replica",
-        )
-
     def _epoch_callbacks(
         self, scan_data: Any, x: Any, y: Any, epochs: int
     ) -> list[keras.callbacks.Callback]:
         if scan_data is None and y is not None:
             x = self._one_view(x)
         hooks = self._hooks.callbacks(scan_data, x, y, epochs)
+        if self._auto_rates:
+            logger.info(
+                "The rates of %s set themselves, by what the network knows: %d classes,"
+                " %d examples, %d epochs.",
+                *(" and ".join(self._auto_rates), self.num_classes),
+                *(self.num_examples, epochs),
+            )
         return [*hooks, self.doubt_watch.begin(x, epochs)]

@@ -133,6 +133,7 @@ def evidence_of(
         start_loss=history.start_loss,
         input_range=history.input_range,
         visits=visits,
+        figures=model.method.figures(model.shared_values()),
         is_over=is_over,
     )
 

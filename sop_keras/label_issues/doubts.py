@@ -7,7 +7,8 @@ with the figure seen and what to change. Those here are of any method.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -72,6 +73,7 @@ class Evidence:
         start_loss: the mean cross entropy of the given labels in the first epoch.
         input_range: the least and the largest value of the inputs.
         visits: how often an example is visited in the whole training, on average.
+        figures: what the method says of its own state (`Method.figures`), by name.
         is_over: whether the training is; some things can only be missing at its end.
     """
 
@@ -84,6 +86,7 @@ class Evidence:
     start_loss: float | None = None
     input_range: tuple[float, float] | None = None
     visits: float | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
     is_over: bool = True
 
 

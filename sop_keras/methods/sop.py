@@ -287,7 +287,11 @@ class SOP(Method):
 
     def doubts(self, evidence: Evidence) -> tuple[Doubt, ...]:
         """Those of any method, and where u and v grew too late or too early."""
-        return sop_doubts.sop_doubts(evidence)
+        return sop_doubts.sop_doubts(evidence, bool(evidence.figures))
+
+    def figures(self, state: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """The gate of adaptive rates, where there has been one."""
+        return sop_gate.figures(state)
 
     def scan(self, labels: np.ndarray, num_classes: int) -> SOPScan:
         """What u and v say of all labels."""

@@ -35,9 +35,16 @@ or more of the right labels count as wrong, 0.7 to 1 in between.
 _LEAST_OF_ALL, _LEAST_PREDICTED = 50, 20
 
 
-def sop_doubts(evidence: Evidence) -> tuple[Doubt, ...]:
-    """Those of any method, and those of u and v."""
-    return (*general_doubts(evidence), *found(not_begun(evidence), too_early(evidence)))
+def sop_doubts(evidence: Evidence, sets_rates: bool) -> tuple[Doubt, ...]:
+    """Those of any method, and those of u and v.
+
+    Args:
+        evidence: of a training.
+        sets_rates: whether the rates of u and v set themselves. Rows then begin where
+            labels contradict what the network knows: that none did is no doubt.
+    """
+    begun = None if sets_rates else not_begun(evidence)
+    return (*general_doubts(evidence), *found(begun, too_early(evidence)))
 
 
 def not_begun(evidence: Evidence) -> Doubt | None:

@@ -25,6 +25,7 @@ All is made of running means over the last visits: O(num_classes) numbers.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -282,6 +283,18 @@ def grown(rows: Tensor, step: Tensor, init_std: float) -> Tensor:
     least = init_std / 2
     new = ops.clip(ops.maximum(ops.abs(rows), least) * factor, least, 1.0)
     return ops.where(ops.equal(step, 0.0), rows, new)
+
+
+def figures(state: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The gate as it is, by name; nothing where no step was taken with it."""
+    if "gate_totals" not in state or not state["gate_totals"][_STEPS]:
+        return {}
+    gate = gate_of(dict(state))
+    return {
+        "rates/gate": float(gate.opening),
+        "rates/contradicted": float(gate.contradicted),
+        "rates/classes_learnt": float(ops.mean(gate.classes)),
+    }
 
 
 def _bar_of_sure(moments: Tensor) -> tuple[Tensor, Tensor]:

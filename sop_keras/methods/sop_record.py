@@ -54,7 +54,7 @@ class SOPSettings(MethodSettings):
 
     def doubts(self, evidence: Evidence) -> tuple[Doubt, ...]:
         """As of `SOP`."""
-        return sop_doubts.sop_doubts(evidence)
+        return sop_doubts.sop_doubts(evidence, self.u_learning_rate is None)
 
     def arguments(
         self, given_labels: np.ndarray, num_classes: int, is_balanced: bool
