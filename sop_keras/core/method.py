@@ -354,6 +354,10 @@ class Method:
         """What the variables of `state` say to those who watch, by name."""
         return {}
 
+    def class_figures(self, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What they say of each class, `(num_classes,)`, by name as reports show it."""
+        return {}
+
     def scan(self, labels: np.ndarray, num_classes: int) -> PredictionScan:
         """What looks at all rows after an epoch, for those who watch.
 

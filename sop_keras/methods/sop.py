@@ -293,6 +293,10 @@ class SOP(Method):
         """The gate of adaptive rates, where there has been one."""
         return sop_gate.figures(state)
 
+    def class_figures(self, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What the gate believes of a class, 0 where the network has not learnt it."""
+        return sop_gate.class_figures(state)
+
     def scan(self, labels: np.ndarray, num_classes: int) -> SOPScan:
         """What u and v say of all labels."""
         return SOPScan(labels, num_classes, self.first_std, self.estimated_noise)

@@ -297,6 +297,15 @@ def figures(state: Mapping[str, np.ndarray]) -> dict[str, float]:
     }
 
 
+def class_figures(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """q_c of each class, 0 where G_c is, `(num_classes,)`; as `figures`."""
+    if not figures(state):
+        return {}
+    gate = gate_of(dict(state))
+    believed = ops.convert_to_numpy(_probability(gate.believed) * gate.classes)
+    return {"Believed labels": believed}
+
+
 def _bar_of_sure(moments: Tensor) -> tuple[Tensor, Tensor]:
     number, mean, deviation = _moments(moments)
     return mean + _SURE * deviation, number

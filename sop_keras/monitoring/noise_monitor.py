@@ -193,6 +193,7 @@ class NoiseMonitor(keras.callbacks.Callback):
             **noise_figures(scan),
             "noise/num_doubts": float(len(doubts)),
             **self._rates(),
+            **self.model.method.figures(self.model.shared_values()),
         }
         if examples.clean_labels is not None:
             figures |= figures_by_clean_labels(scan, examples.clean_labels)

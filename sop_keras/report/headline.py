@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from sop_keras.report.run_labels import RunLabels
 from sop_keras.training.saved_run import SavedRun
+
+_NUM_LOWEST = 3  # classes named beside a figure of all
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,9 @@ def settings_of(run: SavedRun) -> dict[str, str]:
             facts[f"Examples, {part}"] = f"{len(examples):,}"
     for one in (*fields(run.experiment.method), *fields(run.experiment)):
         if shown := one.metadata.get("title"):
-            facts[shown] = str(settings[one.name])
+            value = settings[one.name]
+            is_auto = value is None and one.metadata.get("may_be_auto")
+            facts[shown] = "auto" if is_auto else str(value)
     facts["Time"] = f"{run.result['seconds']:,.0f} s"
     versions = run.result.get("versions", {})
     facts["Versions"] = ", ".join(f"{name} {one}" for name, one in versions.items())
@@ -53,7 +58,12 @@ def settings_of(run: SavedRun) -> dict[str, str]:
 
 def statistics_of(run: SavedRun, labels: RunLabels) -> list[Statistic]:
     """What came out: accuracies, label issues, and how right these are."""
-    return [*_accuracies(run.result), *_issues(labels), *_detection(run.result)]
+    return [
+        *_accuracies(run.result),
+        *_issues(labels),
+        *_detection(run.result),
+        *_of_classes(run.result.get("class_figures") or {}, run.class_names),
+    ]
 
 
 def percent(share: float) -> str:
@@ -92,6 +102,19 @@ def _issues(labels: RunLabels) -> list[Statistic]:
     if (is_wrong := labels.is_wrong) is not None:
         note = f"{is_wrong.sum():,} wrong labels"
         statistics.append(Statistic("True noise rate", percent(is_wrong.mean()), note))
+    return statistics
+
+
+def _of_classes(
+    figures: Mapping[str, Sequence[float]], class_names: Sequence[str]
+) -> list[Statistic]:
+    """What the method says of each class: from where to where, and the lowest."""
+    statistics = []
+    for name, values in figures.items():
+        lowest = sorted(range(len(values)), key=values.__getitem__)[:_NUM_LOWEST]
+        note = ", ".join(f"{class_names[c]} {percent(values[c])}" for c in lowest)
+        shown = f"{percent(min(values))} to {percent(max(values))}"
+        statistics.append(Statistic(name, shown, f"lowest: {note}"))
     return statistics
 
 

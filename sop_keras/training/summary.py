@@ -35,6 +35,7 @@ def summarize(
     the figures of `label_quality` and `is_label_issue` (`detection_figures`). What
     needs clean labels is None where they are not known. `doubts` says, of a method that
     finds label issues, why they are not to be trusted: sentences, none if they are.
+    `class_figures` has what the method says of each class.
 
     Args:
         model: trained.
@@ -66,6 +67,10 @@ def summarize(
     }
     if train.issues is not None:
         figures["doubts"] = train.doubts
+    figures["class_figures"] = {
+        name: [float(f"{value:.6g}") for value in values]
+        for name, values in model.method.class_figures(model.shared_values()).items()
+    }
     figures.update({f"num_{name}": len(part) for name, part in data.tests.items()})
     if bad_images is not None:
         figures["num_bad_images"] = bad_images.counts()
