@@ -326,16 +326,17 @@ class SOP(Method):
         u, v, labels, probs = rows["u"], rows["v"], batch.labels, outputs.probs
         given = ops.sum(probs * labels, axis=-1, keepdims=True)
         gate = sop_gate.gate_of(self._gate_state(batch))
-        step = sop_gate.steps(gate, given, labels)
+        step = sop_gate.steps(gate, given, labels, outputs.predictions)
         if batch.weights is not None:
             step = step * ops.cast(batch.weights > 0, "float32")
         up, down = ops.maximum(step, 0.0), ops.minimum(step, 0.0)
         noise = objective.estimated_noise(u, v, labels, "paper")
+        # As a share of the gradient where rows are 0; its sign is that of u.
         still = objective.u_gradient(
-            u, probs, noise, labels, outputs.predictions, "paper"
+            ops.ones_like(u), probs, noise, labels, outputs.predictions, "paper"
         )
-        alone = 2.0 * u * (1.0 - 1.0 / ops.maximum(given, EPSILON))
-        left = ops.clip(still / ops.where(alone < 0, alone, -1.0), 0.0, 1.0)
+        alone = 2.0 * (1.0 - 1.0 / ops.maximum(given, EPSILON))
+        left = ops.clip(still / ops.minimum(alone, -1e-6), 0.0, 1.0)
         at_prediction = outputs.predictions * (1.0 - v * v)
         return {
             "u": up * left + down,

@@ -39,17 +39,18 @@ GIVEN_UP = 1e-4
 
 # Chosen on digits and on features of CIFAR-10; what else was tried: docs/theory.md.
 _POWER = 1.5  # of R
-_BELIEVED = 0.4  # standard deviations that q_c is below the mean of the agreeing, in
-# log odds
+# Standard deviations that q_c is below the mean of the agreeing, in log odds; and so
+# many more while labels are still being learnt.
+_BELIEVED, _BELIEVED_YET = 0.4, 0.6
 _SURE = 0.5  # standard deviations that sure predictions are above the mean of a class's
 _MEANS_OVER, _AGREEMENT_OVER, _SLOW_OVER = 1 / 3, 1 / 6, 1 / 2  # of the visits so far
 _SHARPNESS = (0.4, 0.7), (1.15, 1.4)
-_PROGRESS = (1.02, 1.12)
-_BY_CHANCE = (0.08, 0.14)
+_PROGRESS, _PROGRESS_AGAINST = (1.02, 1.12), (1.08, 1.16)
+_BY_CHANCE, _BY_CHANCE_MUCH = (0.08, 0.14), (0.16, 0.24)
 _BY_FAR, _BY_FAR_FROM = (0.3, 0.45), 3.0
 _CLASS_SHARE = 0.3
 _LEAST_VISITS, _LEAST_STEPS, _LEAST_SURE = 1.0, 20, 5
-_STEP = (-0.5, 20.0)
+_STEP = (-0.5, 8.0)
 _LARGEST_LOG_ODDS = 15.0  # float32 knows 1 - p up to 6e-8
 _TINY = 1e-9
 _SMALLEST = 1e-37  # that float32 knows well
@@ -62,7 +63,7 @@ _CLASS_COLUMNS = 8
 
 # The totals: sums over the window, then single numbers.
 _COUNT, _GIVEN, _SQUARES, _SURELY, _CONTRADICTED, _FAR = range(6)
-_RECENT_AGREEING, _RECENT, _SLOW, _VISITS, _STEPS, _OPENED = range(6, 12)
+_RECENT_AGREEING, _RECENT, _SLOW, VISITS, _STEPS, _OPENED = range(6, 12)
 _NUM_TOTALS = 12
 
 
@@ -158,7 +159,7 @@ def updated_state(
     sums = [counts, counts * _probability(of_given), counts * square, sure]
     sums += [contradicted, contradicted * is_far]
     size = ops.sum(counts)
-    visits = totals[_VISITS] + size / num_examples
+    visits = totals[VISITS] + size / num_examples
 
     def share_of_new(over: float, most: float = 1.0) -> Tensor:
         """Of a mean over a part of the visits so far, and of so many at most."""
@@ -218,21 +219,27 @@ def gate_of(state: dict[str, Tensor]) -> Gate:
     # that were given up contradict it for ever.
     begun = ops.maximum(_ramp(sharpness, *_SHARPNESS[0]), totals[_OPENED])
     has_learnt = begun * (1.0 - _ramp(sharpness, *_SHARPNESS[1]))
-    has_learnt = has_learnt * (1.0 - _ramp(progress, *_PROGRESS))
-    long_enough = ops.cast(totals[_VISITS] >= _BY_FAR_FROM, "float32")
+    evidence = _ramp(share * by_chance, *_BY_CHANCE_MUCH)
+    low, high = (
+        one + evidence * (other - one)
+        for one, other in zip(_PROGRESS, _PROGRESS_AGAINST, strict=True)
+    )
+    has_learnt = has_learnt * (1.0 - _ramp(progress, low, high))
+    long_enough = ops.cast(totals[VISITS] >= _BY_FAR_FROM, "float32")
     is_contradicted = ops.maximum(
         _ramp(share * by_chance, *_BY_CHANCE), _ramp(share, *_BY_FAR) * long_enough
     )
-    in_time = (totals[_VISITS] >= _LEAST_VISITS) & (totals[_STEPS] >= _LEAST_STEPS)
+    in_time = (totals[VISITS] >= _LEAST_VISITS) & (totals[_STEPS] >= _LEAST_STEPS)
 
     number, mean, deviation = _moments(classes[:, _AGREEING])
     believed_share = number / ops.maximum(classes[:, _LABELS], _TINY)
     is_learnt = (number >= 1.0) & (believed_share >= _CLASS_SHARE * agreement)
+    below = _BELIEVED + _BELIEVED_YET * _ramp(progress, *_PROGRESS)
     return Gate(
         opening=has_learnt * is_contradicted * ops.cast(in_time, "float32"),
         classes=ops.cast(is_learnt, "float32"),
-        believed=mean - _BELIEVED * deviation,
-        visits=totals[_VISITS],
+        believed=mean - below * deviation,
+        visits=totals[VISITS],
         contradicted=share,
     )
 
@@ -257,19 +264,23 @@ def label_loss(log_probs: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
     return ops.log(ops.maximum(total, _SMALLEST)) - log_label
 
 
-def steps(gate: Gate, given: Tensor, labels: Tensor) -> Tensor:
+def steps(gate: Gate, given: Tensor, labels: Tensor, predictions: Tensor) -> Tensor:
     """The step x of each example, `(n, 1)`, in [-0.5, 20].
 
     Args:
         gate: now.
         given: p_y, `(n, 1)`.
         labels: one-hot given labels, `(n, num_classes)`.
+        predictions: onehot(argmax f), likewise. No row grows where the network
+            predicts the label.
     """
     believed = labels @ gate.believed[:, None]
     is_learnt = labels @ gate.classes[:, None]
+    is_predicted = ops.sum(labels * predictions, axis=-1, keepdims=True)
     log_ratio = ops.clip(_POWER * (believed - _log_odds(given)), -10.0, 10.0)
     per_visit = -math.log(GIVEN_UP) / ops.maximum(gate.visits, 1.0)
     x = ops.clip(per_visit * (ops.exp(log_ratio) - 1.0), *_STEP)
+    x = x - ops.maximum(x, 0.0) * is_predicted
     return gate.opening * is_learnt * x
 
 
