@@ -92,3 +92,11 @@ def test_a_start_that_is_given_comes_back_as_it_is():
 def test_bad_input(arguments, text):
     with pytest.raises(ValueError, match=text):
         suggest_uv_rates(*arguments)
+
+
+def test_too_few_steps_for_any_rates_are_told_of():
+    # 30 epochs of 3 batches: 90 steps. 10 epochs of 23: 230.
+    with pytest.warns(UserWarning, match="are 90 steps, fewer than the 200"):
+        few = suggest_uv_rates(30, 512, 10, num_examples=1437)
+    assert few == suggest_uv_rates(30, 512, 10)
+    suggest_uv_rates(10, 64, 10, num_examples=1437)
