@@ -265,7 +265,7 @@ def label_loss(log_probs: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
 
 
 def steps(gate: Gate, given: Tensor, labels: Tensor, predictions: Tensor) -> Tensor:
-    """The step x of each example, `(n, 1)`, in [-0.5, 20].
+    """The step x of each example, `(n, 1)`, in [-0.5, 8].
 
     Args:
         gate: now.
