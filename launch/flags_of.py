@@ -47,7 +47,7 @@ def define_methods(values: flags.FlagValues) -> None:
     Its default is None: the method's own.
     """
     for name, own in _method_fields().items():
-        defaults = ", ".join(f"{method}: {field.default}" for method, field in own)
+        defaults = ", ".join(f"{method}: {_default_of(field)}" for method, field in own)
         texts = dict.fromkeys(field.metadata["text"] for _, field in own)
         text = f"{' '.join(texts)} By default, {defaults}."
         _define(values, [field for _, field in own], None, text, "Method", name)
@@ -120,6 +120,12 @@ def _method_fields() -> dict[str, list[tuple[str, Field]]]:
         for field in fields_of(record.settings):
             found.setdefault(flag_of(field), []).append((name, field))
     return found
+
+
+def _default_of(field: Field) -> Any:
+    """The default as a command line would have it."""
+    is_auto = field.default is None and field.metadata["may_be_auto"]
+    return AUTO if is_auto else field.default
 
 
 def _define(

@@ -52,6 +52,7 @@ class Replicas:
                 for name, one in model.row_optimizers().items()
             },
             **{name: [one] for name, one in model.tables.by_name().items()},
+            **{name: [one] for name, one in model.shared.items()},
             "record": [model.training_record.table, model.training_record.trusted],
         }
         for group, variables in groups.items():

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 from mixer import Mixer
+from open_gate import open_gate
 from replica_models import (
     BATCH_SIZE,
     EPOCHS,
@@ -69,6 +70,8 @@ def every_method(replicas: Replicas) -> None:
     found = {name: method_named(name) for name in methods.names()}
     for name, method in {**found, "sieve": Sieve(), "mixer": Mixer()}.items():
         model = replicas.model_of(method)
+        if "gate_totals" in model.shared:
+            open_gate(model)
         if isinstance(method, Sieve):  # whose look needs the examples as arrays
             weak, _, _, _, _ = examples(NUM_EXAMPLES)
             labels = labels_of(np.arange(NUM_EXAMPLES))

@@ -37,7 +37,7 @@ def fit(**kwargs):
     u, v = [[0.5], [0.0]], [[0.0, 0.1], [0.0, 0.0]]
     model.noise_table.u.assign(u)
     model.noise_table.v.assign(v)
-    model.compile(keras.optimizers.SGD(0.1))
+    model.compile(keras.optimizers.SGD(0.1), u_optimizer=10.0, v_optimizer=10.0)
     x, y = np.array([[3.0, 0.0], [0.0, 0.0]], "float32"), np.array([0, 0])
     return model.fit(x, y, verbose=0, shuffle=False).history
 

@@ -122,7 +122,8 @@ def test_one_device_by_name_trains_like_the_default_one():
     ):
         with scope(strategy):
             model = SOPModel(network(), 5, 2, init_std=0.1, seed=3)
-            model.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"])
+            rates = {"u_optimizer": 10.0, "v_optimizer": 10.0}
+            model.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"], **rates)
         history = model.fit(
             x, np.arange(5) % 2, batch_size=2, epochs=2, shuffle=False, verbose=0
         ).history

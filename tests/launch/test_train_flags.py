@@ -57,10 +57,11 @@ def test_flags_after_the_flagfile_win():
         ((), (10, 100, 1e-4)),  # the flagfile's
         (("--u_lr=auto",), (None, 100, 1e-4)),
         (("--v_lr=auto", "--init_std=1e-3"), (10, None, 1e-3)),
-        (("--u_lr=auto", "--v_lr=Auto"), (None, None, None)),
+        (("--u_lr=auto", "--v_lr=Auto"), (None, None, 1e-4)),
+        (("--u_lr=auto", "--v_lr=auto", "--init_std=auto"), (None, None, None)),
     ],
 )
-def test_auto_leaves_rates_to_be_suggested(arguments, rates):
+def test_auto_leaves_rates_to_set_themselves(arguments, rates):
     settings = experiment(*arguments).method
     found = settings.u_learning_rate, settings.v_learning_rate, settings.init_std
     assert found == rates
@@ -92,7 +93,7 @@ def test_without_flags_all_is_as_in_the_library():
 def test_a_flag_of_several_methods_names_them_and_their_defaults():
     values = train_flags.define()
     assert values["u_lr"].default is None
-    assert values["u_lr"].help.endswith(" By default, sop: 10.0, sop_plus: 10.0.")
+    assert values["u_lr"].help.endswith(" By default, sop: auto, sop_plus: auto.")
     assert values["consistency_weight"].help.endswith(" By default, sop_plus: 0.9.")
 
 

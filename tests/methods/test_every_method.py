@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from open_gate import open_gate
 
 from sop_keras import NoisyLabelModel, methods
 from sop_keras.label_issues.find import COLUMNS
@@ -18,6 +19,9 @@ X = RNG.normal(size=(N, D)).astype(np.float32)
 Y = RNG.integers(0, K, N)
 
 every_method = pytest.mark.parametrize("name", methods.names())
+
+# In place of adaptive rates; sop has these, and a gate that is open.
+NUMBERS = {"sop_plus": {"u_learning_rate": 10.0, "v_learning_rate": 10.0}}
 
 
 def network(seed=1):
@@ -34,9 +38,9 @@ def network(seed=1):
 
 
 def method(name):
-    """With the default settings of a run."""
+    """With the default settings of a run, or its `NUMBERS`."""
     record = methods.record(name)
-    settings = record.settings()
+    settings = record.settings(**NUMBERS.get(name, {}))
     return record.load()(**settings.arguments(Y, K, False))
 
 
@@ -45,7 +49,7 @@ def compiled(name, **options):
     peer = network(2) if one.num_networks > 1 else None
     model = NoisyLabelModel(network(), N, K, method=one, peer=peer, seed=6, **options)
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), metrics=["accuracy"])
-    return model
+    return open_gate(model) if "gate_totals" in model.shared else model
 
 
 def inputs(model):

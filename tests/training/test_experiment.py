@@ -14,7 +14,7 @@ from sop_keras.methods.sop_regularizers import check_class_prior
 from sop_keras.training import experiment_data
 from sop_keras.training.execution import Execution
 from sop_keras.training.experiment import Experiment
-from sop_keras.training.experiment_data import load_data, suggested_settings
+from sop_keras.training.experiment_data import load_data
 from sop_keras.training.network import _learning_rate, compile_model
 
 
@@ -240,53 +240,16 @@ def test_sop_gets_its_rates_and_table():
     assert abs(model.tables.v.numpy().std() - 0.1) < 0.004
 
 
-def data_of(num_examples, num_classes):
-    labels = np.arange(num_examples) % num_classes
-    return SimpleNamespace(
-        dataset=SimpleNamespace(num_examples=num_examples, num_classes=num_classes),
-        train=SimpleNamespace(labels=labels),
-    )
-
-
-def test_rates_that_are_none_are_suggested_for_the_data(caplog):
-    settings = {"u_learning_rate": None, "v_learning_rate": None, "init_std": None}
-    asked = digits(epochs=30, batch_size=32, **settings)
-    # Batches of 32, 7 visits: c = 2.8125, alpha_v = c * 32 / 18, alpha_u = c * 32 / 8
-    # for 5 classes, init_std = (1 + c)^-7.
-    with caplog.at_level("INFO", "sop_keras"):
-        found = suggested_settings(asked, data_of(40, 5))
-    assert found == pytest.approx(
-        {"u_learning_rate": 11.25, "v_learning_rate": 5, "init_std": 3.8125**-7},
-        rel=5e-3,  # proposals have three digits
-    )
-    assert "30 visits" in caplog.text
-    assert "v_learning_rate=5," in caplog.text
-    assert "given up after 7.0 visits." in caplog.text
-    # 2 of the 8 of each class an epoch: 7.5 visits, of which 0.7 are 5.25.
-    fewer = replace(asked, examples_per_class=2)
-    fewer = suggested_settings(fewer, data_of(40, 5))
-    assert fewer["init_std"] == pytest.approx(3.8125**-5.25, rel=5e-3)
-
-
-def test_rates_that_are_given_stay(caplog):
-    data = data_of(40, 5)
-    assert suggested_settings(digits(u_learning_rate=3.0), data) == {}
-    without = digits(method="ce", u_learning_rate=None)
-    assert suggested_settings(without, data) == {}
-    # One that is not: it belongs to the init_std of 1e-4, 10^(-4), in 7 visits.
-    asked = digits(epochs=30, batch_size=32, init_std=1e-4, v_learning_rate=None)
-    rate = (10 ** (4 / 7) - 1) * 32 / 18
-    assert suggested_settings(asked, data) == pytest.approx(
-        {"v_learning_rate": rate}, rel=5e-3
-    )
-    # From 1e-8 the largest stable rate, c = 2.8125, takes log(1e8) / log(3.8125) = 13.8
-    # visits, and there are 10.
-    asked = digits(epochs=10, batch_size=32, init_std=1e-8, u_learning_rate=None)
-    with caplog.at_level("INFO", "sop_keras"):
-        assert suggested_settings(asked, data) == {"u_learning_rate": 11.2}
-    assert "given up after 13.8 visits, which is LATER THAN THE END" in caplog.text
-    with pytest.raises(ValueError, match="`init_std` must be between 0 and 1"):
-        suggested_settings(digits(init_std=0.0, u_learning_rate=None), data)
+def test_rates_that_are_none_set_themselves():
+    rates = {"u_learning_rate": None, "v_learning_rate": None, "init_std": None}
+    model = compiled(**rates)
+    assert model.method == methods.SOP("auto", "auto", "auto")
+    assert model.row_optimizers() == {}
+    # 5,000 draws of N(0, 1e-16), as above.
+    assert abs(model.tables.v.numpy().std() - 1e-8) < 4e-10
+    model = compiled(**{**rates, "v_learning_rate": 7.0})
+    numbers = {n: float(o.learning_rate) for n, o in model.row_optimizers().items()}
+    assert numbers == {"v": 7.0}
 
 
 def test_cross_entropy_shares_the_network_and_its_optimizer():

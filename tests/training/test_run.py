@@ -13,7 +13,6 @@ from settings import digits
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.data.datasets.digits import load_digits
 from sop_keras.data.images.bad_images import TooManyBadImagesError
-from sop_keras.methods import sop_rates
 from sop_keras.training.checkpoint import CheckpointError, Checkpoints
 from sop_keras.training.experiment_data import load_data
 from sop_keras.training.progress import Progress
@@ -110,28 +109,18 @@ def test_a_complete_run_is_not_trained_again(complete, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_the_rates_that_were_suggested_when_it_began(
-    tmp_path, monkeypatch
-):
+def test_a_run_of_an_earlier_version_goes_on_with_the_rates_that_it_suggested(tmp_path):
     open_rates = {"u_learning_rate": None, "v_learning_rate": None, "init_std": None}
     asked = digits(epochs=2, **open_rates)
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, epoch=1)
-        with pytest.raises(InterruptionError):
-            Run(asked, tmp_path / "run").train(verbose=0)
-    # Another version, which would propose other numbers.
-    monkeypatch.setattr(sop_rates, "_LARGEST_GROWTH", 1.0)
+    RunFolder(tmp_path / "run", asked, DataFiles()).begin(load_data(asked))
+    suggested = dict(zip(open_rates, (9.5, 8.5, 1e-2), strict=True))
+    (tmp_path / "run" / "suggested.json").write_text(json.dumps(suggested))
     result = Run(asked, tmp_path / "run").train(verbose=0)
-    suggested = json.loads((tmp_path / "run" / "suggested.json").read_text())
-    # c = 2.8125 in batches of B and 10 classes is a rate of 2.8125 B / 18; in 2 epochs,
-    # u and v start at no more than 1e-2.
-    rate = 2.8125 * asked.batch_size / 18
-    assert suggested == pytest.approx(
-        dict(zip(open_rates, (rate, rate, 1e-2), strict=True))
-    )
     assert result["settings"] == {**asked.settings(), **suggested}
     model = keras.saving.load_model(tmp_path / "run" / "model.keras")
-    assert model.method.init_std == suggested["init_std"]
+    assert model.method.init_std == 1e-2
+    rates = {n: float(o.learning_rate) for n, o in model.row_optimizers().items()}
+    assert rates == {"u": 9.5, "v": 8.5}
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config == asked.settings()
     assert config["init_std"] is None

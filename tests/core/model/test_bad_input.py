@@ -77,7 +77,8 @@ def model(num_examples=N, **compile_arguments):
     backbone = keras.Sequential(steps)
     result = SOPModel(backbone, num_examples, K, init_std=0.1, seed=1)
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
-    result.compile(optimizer, metrics=["accuracy"], **compile_arguments)
+    rates = {"u_optimizer": 10.0, "v_optimizer": 10.0}
+    result.compile(optimizer, metrics=["accuracy"], **rates, **compile_arguments)
     return result
 
 

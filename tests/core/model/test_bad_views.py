@@ -59,7 +59,9 @@ def model(consistency_weight=0.0, **compile_arguments):
     # Dropout's seed is state, too, and must not move ahead of a refused batch.
     backbone = keras.Model(x, keras.layers.Dense(K)(keras.layers.Dropout(0.5)(x)))
     result = SOPModel(backbone, N, K, consistency_weight=consistency_weight, seed=1)
-    result.compile(keras.optimizers.SGD(0.1, momentum=0.9), **compile_arguments)
+    rates = {"u_optimizer": 10.0, "v_optimizer": 10.0}
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    result.compile(optimizer, **rates, **compile_arguments)
     return result
 
 

@@ -21,6 +21,7 @@ def sequential():
 def compiled(backbone, optimizer=None, metrics=("accuracy",), **arguments):
     model = SOPModel(backbone, N, K, init_std=0.1, seed=1)
     optimizer = optimizer or keras.optimizers.SGD(0.1, momentum=0.9)
+    arguments = {"u_optimizer": 10.0, "v_optimizer": 10.0, **arguments}
     model.compile(optimizer, metrics=list(metrics), **arguments)
     return model
 

@@ -115,7 +115,7 @@ def test_an_unbuilt_backbone_of_another_width_is_refused_at_its_first_call():
 
 def test_compile_takes_numbers_schedules_and_sgd():
     model = SOPModel(backbone(), N, K)
-    model.compile()
+    model.compile(u_optimizer=10, v_optimizer=10.0)
     assert float(model.u_optimizer.learning_rate) == 10.0
     assert float(model.v_optimizer.learning_rate) == 10.0
     schedule = keras.optimizers.schedules.CosineDecay(1.0, 10)

@@ -25,6 +25,7 @@ def compiled(backbone, consistency_weight=0.9, metrics=(), rate=0.1, **arguments
     options = {"consistency_weight": consistency_weight, "init_std": 0.1, "seed": 2}
     model = SOPModel(backbone, N, K, **options)
     optimizer = keras.optimizers.SGD(rate, momentum=0.9)
+    arguments = {"u_optimizer": 10.0, "v_optimizer": 10.0, **arguments}
     model.compile(optimizer, metrics=list(metrics), **arguments)
     return model
 

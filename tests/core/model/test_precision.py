@@ -233,7 +233,8 @@ def test_the_gradients_of_the_rows_are_float32_and_not_scaled(policy, monkeypatc
 
     monkeypatch.setattr(ExampleTables, "update", watched)
     model = SOPModel(backbone_of_logits(policy), N, K, init_std=0.3, seed=2, **PLUS)
-    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    rates = {"u_optimizer": 10.0, "v_optimizer": 10.0}
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True, **rates)
     model.fit((LOGITS, STRONG), Y, batch_size=N, verbose=0)
     (brought,) = seen
     by_u, by_v = brought["u"], brought["v"]
