@@ -72,7 +72,6 @@ class DoubtWatch(keras.callbacks.Callback):
         """Keep what must be known later, and say what is new."""
         model, history = self._owner, self._owner.training_history
         count = self._count_examples()
-        history.add(count)
         if epoch == 0 and history.start_loss is None:
             loss = first_loss(model)
             if loss is not None:

@@ -8,8 +8,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from sop_keras.core.sparse_inputs import is_scipy_sparse
 from sop_keras.core.table_scan import scan_tables
 from sop_keras.core.training_data import is_stream
+from sop_keras.core.training_record import UNKNOWN
 from sop_keras.label_issues.doubts import Evidence, largest_of
 
 AFTER_AN_EPOCH, AT_THE_END = 100_000, 2_000_000
@@ -21,7 +23,7 @@ Milliseconds after an epoch, a fraction of a second when all is over.
 # Of examples; and of inputs, for their range.
 _LEAST_SAMPLE, _INPUTS = 1_000, 256
 # Of what there is not yet: no loss is negative, no range ends before it begins.
-_NOTHING = np.array([0.0, -1.0, 0.0, -1.0], np.float32)
+_NOTHING = np.array([-1.0, 0.0, -1.0], np.float32)
 # The least that float32 holds: the record's probabilities are never below.
 _LEAST_PROB = 1e-45
 
@@ -31,10 +33,11 @@ class TrainingHistory(keras.layers.Layer):
     """How a training began and how long it is, kept in the model's files.
 
     Attributes:
-        figures: float32 variable, shape `(4,)`: how many examples were trained on, each
-            time that they were; the mean cross entropy of the given labels in the first
-            epoch, -1 while not known; the least and the largest value of the inputs, 0
-            and -1 while not known.
+        count: int64 variable, shape `()`: how many examples were trained on, each time
+            that they were.
+        figures: float32 variable, shape `(3,)`: the mean cross entropy of the given
+            labels in the first epoch, -1 while not known; the least and the largest
+            value of the inputs, 0 and -1 while not known.
     """
 
     def __init__(self, **kwargs: Any):
@@ -42,7 +45,15 @@ class TrainingHistory(keras.layers.Layer):
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
-        """Create the variable."""
+        """Create the variables."""
+        self.count = self.add_weight(
+            name="count",
+            shape=(),
+            dtype="int64",
+            initializer="zeros",
+            trainable=False,
+            aggregation="only_first_replica",  # all know the whole batch
+        )
         self.figures = self.add_weight(
             name="figures",
             shape=_NOTHING.shape,
@@ -56,35 +67,37 @@ class TrainingHistory(keras.layers.Layer):
     @property
     def num_trained_on(self) -> float:
         """How many examples were trained on, in all epochs together; 0: not known."""
-        return self._values()[0]
+        return float(ops.convert_to_numpy(self.count))
 
     @property
     def start_loss(self) -> float | None:
         """The mean cross entropy of the given labels in the first epoch."""
-        loss = self._values()[1]
+        loss = self._values()[0]
         return None if loss < 0 else loss
 
     @property
     def input_range(self) -> tuple[float, float] | None:
         """The least and the largest value of the inputs that training began with."""
-        _, _, low, high = self._values()
+        _, low, high = self._values()
         return None if low > high else (low, high)
 
-    def add(self, count: float) -> None:
-        """Count the examples of an epoch."""
-        self._write(0, [self.num_trained_on + count])
+    def add(self, rows: Any) -> None:
+        """Count the examples of a batch, in its step.
+
+        Args:
+            rows: of the whole batch, as of `TrainingRecord.write`: those of which
+                nothing is said were not trained on.
+        """
+        is_trained_on = ops.cast(rows[:, 0] != UNKNOWN, "int64")
+        self.count.assign_add(ops.sum(is_trained_on))
 
     def begin(self, loss: float, input_range: tuple[float, float] | None) -> None:
         """Keep how the training began."""
-        self._write(1, [loss, *(input_range or ())])
+        figures = np.array([loss, *(input_range or _NOTHING[1:])], np.float32)
+        self.figures.assign(figures)
 
     def _values(self) -> list[float]:
         return ops.convert_to_numpy(self.figures).tolist()
-
-    def _write(self, first: int, values: list[float]) -> None:
-        figures = np.array(self._values(), np.float32)
-        figures[first : first + len(values)] = values
-        self.figures.assign(figures)
 
     def load_own_variables(self, store: Any) -> None:
         """Load them; what was saved before there were any leaves them unknown."""
@@ -155,8 +168,11 @@ def range_of(x: Any) -> tuple[float, float] | None:
     """
     if is_stream(x):
         return None
-    arrays = [part for part in keras.tree.flatten(x) if hasattr(part, "__array__")]
-    parts = [np.asarray(part[:_INPUTS]) for part in arrays]
+    parts = [
+        part[:_INPUTS] if is_scipy_sparse(part) else np.asarray(part[:_INPUTS])
+        for part in keras.tree.flatten(x)
+        if is_scipy_sparse(part) or hasattr(part, "__array__")
+    ]
     numbers = [part for part in parts if part.size and part.dtype.kind in "fiu"]
     if not numbers:
         return None

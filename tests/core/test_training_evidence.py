@@ -3,6 +3,7 @@ import logging
 import keras
 import numpy as np
 import pytest
+import scipy.sparse
 import tensorflow as tf
 
 from sop_keras import NoisyLabelModel, SOPModel, methods, with_index
@@ -67,6 +68,13 @@ def test_visits_are_of_those_that_are_trained_on():
     assert evidence_of(model).input_range is None
 
 
+def test_weights_of_0_are_no_visits():
+    model, weights = make(), np.arange(N) % 3 / 2  # 20 of them are 0
+    model.fit(X, Y, batch_size=25, sample_weight=weights, epochs=2, verbose=0)
+    assert model.training_history.num_trained_on == 80
+    assert evidence_of(model).visits == 2.0
+
+
 def test_it_is_kept_in_files(tmp_path):
     model = make()
     model.fit(X, Y, batch_size=N, verbose=0)
@@ -93,6 +101,7 @@ def test_of_many_examples_some_are_looked_at():
 def test_the_range_of_inputs():
     assert range_of({"a": np.array([[1, 7]]), "b": np.array([[-2.5]])}) == (-2.5, 7.0)
     assert range_of(tf.constant([[3.0, 4.0]])) == (3.0, 4.0)
+    assert range_of(scipy.sparse.csr_matrix([[3.0, 0.0], [4.0, 5.0]])) == (0.0, 5.0)
     assert range_of(np.array([["text"]])) is None
     assert range_of(np.array([[1.0, np.nan]])) is None
     assert range_of([tf.sparse.from_dense([[1.0]])]) is None

@@ -31,7 +31,7 @@ def compiled(backbone, consistency_weight=0.9, metrics=(), rate=0.1, **arguments
 
 
 def state(model):
-    # Of arrays alone the range is known, and single batches are not counted.
+    # Of arrays alone the range is known.
     known = {id(one) for one in model.training_history.weights}
     return [one.numpy() for one in model.weights if id(one) not in known]
 

@@ -264,7 +264,8 @@ def test_config_round_trip():
         "init_std": 0.5,
         "seed": 9,
     }
-    model = SOPModel(functional(), **arguments, name="mine")
+    backbone = keras.Sequential([functional(), layers.Softmax()])
+    model = SOPModel(backbone, **arguments, name="mine")
     config = model.get_config()
     assert {key: config[key] for key in arguments} == arguments
     assert config["name"] == "mine"
