@@ -176,7 +176,7 @@ def test_the_network_gets_the_gradient_of_a_corrected_label(choice, step):
     known(model)
     y = {"label": np.array([3]), "index": np.array([2])}
     model.fit(X[[2]], y, changed_labels=choice, verbose=0)
-    np.testing.assert_allclose(model.get_weights()[0][2, 3], step, rtol=1e-5)
+    np.testing.assert_allclose(model.backbone.get_weights()[0][2, 3], step, rtol=1e-5)
 
 
 def test_reset_examples_forgets_them():

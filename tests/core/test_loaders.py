@@ -66,7 +66,8 @@ loaders = pytest.mark.parametrize("kind", [TorchLoader, OwnLoader, GrainMap])
 def model():
     backbone = keras.Sequential([keras.Input((D,)), keras.layers.Dense(K)])
     result = SOPModel(backbone, N, K, init_std=0.1, seed=0)
-    result.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"])
+    rates = {"u_optimizer": 10.0, "v_optimizer": 10.0}
+    result.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"], **rates)
     return result
 
 

