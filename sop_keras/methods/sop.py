@@ -197,16 +197,15 @@ class SOP(Method):
         """What the gate of adaptive rates has seen."""
         if not self._set_itself(batch):
             return {}
-        said = sop_gate.what_is_said(outputs.probs, outputs.predictions, batch.labels)
-        counts = ops.ones_like(said[:, :1])
-        if batch.weights is not None:
-            counts = ops.cast(batch.weights > 0, "float32")
+        counts = sop_gate.which_count(outputs.probs, batch.weights)
+        probs = ops.where(counts > 0, outputs.probs, 0.0)
+        said = sop_gate.what_is_said(probs, outputs.predictions, batch.labels)
         whole = batch.gather(ops.concatenate([said, counts], axis=-1))
         return sop_gate.updated_state(
             self._gate_state(batch),
             said=whole[:, :-1],
             counts=whole[:, -1],
-            mean_probs=batch.mean(outputs.probs),
+            mean_probs=batch.mean(probs),
             num_examples=batch.num_examples,
         )
 

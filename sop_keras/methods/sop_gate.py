@@ -118,6 +118,22 @@ def what_is_said(probs: Tensor, predictions: Tensor, labels: Tensor) -> Tensor:
     return ops.stack([ops.cast(one, "float32") for one in columns], axis=-1)
 
 
+def which_count(probs: Tensor, weights: Tensor | None) -> Tensor:
+    """1 for examples that say something, else 0, float32 `(n, 1)`.
+
+    Those of weight 0 do not, nor those that the network overflowed on: a NaN would stay
+    in the state for ever.
+
+    Args:
+        probs: the network's probabilities, `(n, num_classes)`.
+        weights: of the examples, `(n, 1)`; or None.
+    """
+    counts = ops.all(ops.isfinite(probs), axis=-1, keepdims=True)
+    if weights is not None:
+        counts = counts & (weights > 0)
+    return ops.cast(counts, "float32")
+
+
 def updated_state(
     state: dict[str, Tensor],
     said: Tensor,
@@ -130,8 +146,9 @@ def updated_state(
     Args:
         state: as of `first_state`.
         said: `what_is_said` of the whole batch, `(n, 6)`.
-        counts: 1, or 0 for examples of weight 0, `(n,)`.
-        mean_probs: the mean of the probabilities over the batch, `(num_classes,)`.
+        counts: 1, or 0 for examples that do not count (`which_count`), `(n,)`.
+        mean_probs: the mean over the batch of the probabilities, those of examples that
+            do not count as 0, `(num_classes,)`.
         num_examples: N.
     """
     classes, totals = state["gate_classes"], state["gate_totals"]
@@ -152,7 +169,7 @@ def updated_state(
             ops.segment_sum(_powers(agrees, of_given), label, num_classes),
             ops.segment_sum(_powers(counts, of_own), predicted, num_classes),
             ops.segment_sum(counts[:, None], label, num_classes),
-            mean_probs[:, None] * ops.sum(counts),
+            mean_probs[:, None] * ops.cast(ops.shape(said)[0], "float32"),
         ],
         axis=-1,
     )

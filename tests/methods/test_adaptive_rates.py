@@ -209,3 +209,13 @@ def test_examples_of_weight_0_neither_count_nor_move():
     }
     visits = np.array(model.shared["gate_totals"])[sop_gate.VISITS]
     assert visits == pytest.approx(4.0, rel=1e-5)
+
+
+def test_a_batch_that_is_not_finite_leaves_the_gate_finite():
+    model = small()
+    x = X.copy()
+    x[3] = np.inf  # outputs that are NaN: Adam never recovers, the state does
+    model.fit(x, Y, batch_size=6, epochs=1, shuffle=False, verbose=0)
+    for variable in model.shared.values():
+        assert np.isfinite(np.array(variable)).all()
+    assert np.isfinite(np.array(model.noise_table.u)).all()

@@ -135,7 +135,7 @@ def seen_by(batches, num_classes=K, num_examples=N):
             probs, one_hot[probs.argmax(axis=-1)], one_hot[labels]
         )
         counts = np.float32(counts)
-        mean = np.average(probs, axis=0, weights=counts)
+        mean = np.mean(probs * counts[:, None], axis=0)
         state = update(state, said, counts, np.float32(mean), num_examples)
     return state
 
@@ -176,6 +176,14 @@ def test_the_state_is_that_of_slow_loops(noise):
                 atol=2e-3,
             )
     assert (max(openings) > 0.5) == (noise > 0)  # and both sides are tried
+
+
+def test_examples_that_the_network_overflowed_on_do_not_count():
+    probs = np.float32([[0.5, 0.5], [np.nan, np.nan], [1.0, 0.0]])
+    counts = sop_gate.which_count(probs, None)
+    assert np.asarray(counts).tolist() == [[1], [0], [1]]
+    counts = sop_gate.which_count(probs, np.float32([[0], [1], [2]]))
+    assert np.asarray(counts).tolist() == [[0], [0], [1]]
 
 
 def test_the_gate_stays_shut_before_the_network_has_learnt():
