@@ -52,7 +52,6 @@ def assert_same_model(one: Path, other: Path) -> None:
 def _state(folder: Path) -> list[np.ndarray]:
     model = keras.saving.load_model(folder / "model.keras")
     variables = list(model.weights)
-    for name in ("optimizer", "u_optimizer", "v_optimizer"):
-        if hasattr(model, name):
-            variables += getattr(model, name).variables
+    for optimizer in model.optimizers():
+        variables += optimizer.variables
     return [variable.numpy() for variable in variables]

@@ -36,7 +36,8 @@ def complete(tmp_path_factory):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"method": "sop_plus"},
+        # Rates that set themselves.
+        {"method": "sop_plus", "u_learning_rate": None, "v_learning_rate": None},
         {"method": "ce"},
         # Stopped after 3 batches of epoch 2: 8 in all, 2 of 3 gradients are summed up.
         {"gradient_accumulation_steps": 3},
