@@ -47,7 +47,7 @@ def test_what_is_done_is_not_trained_again(args, monkeypatch):
     assert (row["wrong"], row["auroc"], row["warnings"]) == (0, None, "")
     # Two visits from 1e-4: no row can have grown, and the library says so.
     assert slow["flagged_right"] == 0
-    assert slow["warnings"].startswith("u and v have hardly grown")
+    assert "u and v have hardly grown" in slow["warnings"]
     # A process that was killed in the middle of a line.
     args.file.write_bytes(first + f"{NOISY.name},0,cross_entropy,0.5".encode())
     monkeypatch.setattr(safety_arms, "figures", lambda *_: dict(row))
@@ -79,7 +79,9 @@ def test_fixed_arms_are_as_models_of_their_own(cache):
         safety_arms.make_optimizer(NOISY), u_optimizer=rates.u, v_optimizer=rates.v
     )
     of_both = [figures(NOISY, one, data, 0) for one in (model, alone)]
-    assert of_both[0] | {"seconds": 0} == of_both[1] | {"seconds": 0}
+    # A model says each doubt once, and the shared one has been trained before.
+    other = {"seconds": 0, "warnings": ""}
+    assert of_both[0] | other == of_both[1] | other
     np.testing.assert_array_equal(np.array(model.tables.v), np.array(alone.tables.v))
     assert not np.array_equal(np.array(model.tables.u), first)
 

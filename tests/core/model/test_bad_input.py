@@ -178,7 +178,7 @@ def test_a_wrong_width_of_a_subclassed_backbone(jit_compile):
         ValueError, match=r"outputs have the shape \(None, 5\); expected"
     ):
         unbuilt.fit(X, Y, verbose=0)
-    assert int(unbuilt.u_optimizer.iterations) == 0
+    assert int(unbuilt.optimizer.iterations) == 0
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])

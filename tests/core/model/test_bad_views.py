@@ -170,7 +170,7 @@ def test_pairs_for_an_unbuilt_backbone_without_the_weight():
     )
     with pytest.raises(ValueError, match=message):
         one.fit((images, images), Y, verbose=0)
-    assert int(one.u_optimizer.iterations) == 0
+    assert int(one.optimizer.iterations) == 0
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_pairs_to_validate_an_unbuilt_backbone_on(pairs):
     message = r"like two views, .* takes float32 \(None, 4\). .*evaluation and predict"
     with pytest.raises(ValueError, match=message):
         one.fit(VIEWS, Y, validation_data=pairs, verbose=0)
-    assert int(one.u_optimizer.iterations) == 0
+    assert int(one.optimizer.iterations) == 0
 
 
 @pytest.mark.parametrize("consistency_weight", [0.0, 0.9])
