@@ -154,7 +154,7 @@ def updated_state(
     classes, totals = state["gate_classes"], state["gate_totals"]
     num_classes = classes.shape[0]
     label, predicted, of_given, of_own, square, likelier = (
-        said[:, column] for column in range(said.shape[1])
+        said[:, column] for column in range(6)
     )
     label, predicted = ops.cast(label, "int32"), ops.cast(predicted, "int32")
     agrees = counts * ops.cast(ops.equal(label, predicted), "float32")

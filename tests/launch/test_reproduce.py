@@ -86,11 +86,11 @@ def test_two_cells_of_two_seeds_for_real(tmp_path, monkeypatch, capsys):
     assert f"\nNot the paper's setting: {changes}\n" in text
     assert text in capsys.readouterr().out
 
-    # Complete: nothing is even loaded again, and the same table comes out.
+    # Complete: nothing is trained again, and the same table comes out.
     def fail(*_):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("sop_keras.training.run.load_data", fail)
+    monkeypatch.setattr("sop_keras.training.run.compile_model", fail)
     (tmp_path / "table.md").unlink()
     assert reproduce.main(arguments) == 0
     assert (tmp_path / "table.md").read_text("utf-8") == text

@@ -53,7 +53,8 @@ def test_settings_of_an_unknown_method_are_completed_as_far_as_known(method):
 
 
 def test_a_refusal_to_go_on_names_flags(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(DIGITS.settings()))
+    there = {**DIGITS.settings(), "u_learning_rate": 10.0}
+    (tmp_path / "config.json").write_text(json.dumps(there))
     other = replace(DIGITS, learning_rate=0.5, epochs=4, method="ce")
     with pytest.raises(RunFolderError) as refused:
         RunFolder(tmp_path, other, DataFiles()).check()
