@@ -37,7 +37,7 @@ Tensor = Any
 GIVEN_UP = 1e-4
 """A label counts as wrong once its row has grown by 1 / GIVEN_UP."""
 
-# Chosen on digits and on features of CIFAR-10; what else was tried: docs/theory.md.
+# Chosen on small trainings of digits and CIFAR-10 (docs/theory.md).
 _POWER = 1.5  # of R
 # Standard deviations that q_c is below the mean of the agreeing, in log odds; and so
 # many more while labels are still being learnt.
