@@ -38,8 +38,9 @@ class ExampleRows(IndexedModel):
 
         For labels that were corrected: the rows of an example whose label was taken
         for wrong explain it away, and would hide the right one from the network. The
-        first values are draws of the same distribution, which hang on the model's seed
-        and the id. What `trust` wrote of these examples is withdrawn.
+        first values are those of a table whose rate is `"auto"`, or draws of the same
+        distribution, which hang on the model's seed and the id. What `trust` wrote of
+        these examples is withdrawn.
 
         Args:
             ids: theirs, integers `(n,)` in `[0, num_examples)`.
@@ -101,6 +102,12 @@ class ExampleRows(IndexedModel):
             self.training_record.grow(num_examples)
         self.num_examples = self._training_data.num_examples = num_examples
         self.train_function = None  # the compiled step has the old variables
+
+    def _level_rows(self) -> None:
+        """Start the rows of `tables.level` that no training has moved yet."""
+        with scope(self.distribute_strategy):
+            for ids in self.training_record.unwritten():
+                self.tables.start_level(ids)
 
     def _distinct(self, ids: Any) -> np.ndarray:
         return np.unique(check_indices(ids, self.num_examples))

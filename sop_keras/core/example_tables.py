@@ -16,6 +16,7 @@ from sop_keras.core.saved_rows import SavedRows
 from sop_keras.randomness.keyed_tensors import normal_tensor
 
 _ROWS_AT_ONCE = 65_536
+_MOST_DRAWN = 6.0  # standard deviations, that 2e-9 of the draws exceed
 
 # Rows of the tables, or what examples bring for them, by the tables' names.
 Rows = Mapping[str, Any]
@@ -65,7 +66,11 @@ class ExampleTables(SavedRows):
     Attributes:
         Each table under its own name: a float32 variable, shape
         `(num_examples, columns)`.
+        level: names of tables whose rows start anew at their `std` itself, not as draws
+            of it.
     """
+
+    level: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -112,13 +117,30 @@ class ExampleTables(SavedRows):
         """Fresh first values for rows, `(n, columns)` of each table, by name.
 
         Those that are drawn hang on the seed, the table and the id alone: whenever, in
-        whatever batch and on whichever replica they are drawn, they are the same.
+        whatever batch and on whichever replica they are drawn, they are the same. Those
+        of `level` are not drawn.
 
         Args:
             ids: integers, shape `(n,)`.
         """
         ids = ops.cast(ids, "int64")
         return {table.name: self._first_values(table, ids) for table in self._kinds}
+
+    def start_level(self, ids: np.ndarray) -> None:
+        """Start rows of the tables of `level` that are as they were drawn.
+
+        Args:
+            ids: of rows that no training has moved, as far as is known. Larger entries
+                than a draw has stay.
+        """
+        tables = [table for table in self._kinds if table.name in self.level]
+        for start in range(0, len(ids), _ROWS_AT_ONCE):
+            chunk = ids[start : start + _ROWS_AT_ONCE]
+            rows = self.rows(chunk)
+            for table in tables:
+                std, old = table.std or 0.0, np.asarray(rows[table.name])
+                new = np.where(np.abs(old) <= _MOST_DRAWN * std, std, old)
+                self.write(table.name, chunk, new)
 
     def neutral_rows(self, num_rows: int) -> dict[str, np.ndarray]:
         """Rows that hold nothing against their labels, as `first_rows`."""
@@ -229,11 +251,15 @@ class ExampleTables(SavedRows):
 
     def _first_values(self, table: Table, ids: Any) -> Any:
         if table.std is None:
-            shape = ops.shape(ids)[0], table.columns
-            return ops.full(shape, table.initial, dtype="float32")
+            return self._filled(ids, table, table.initial)
+        if table.name in self.level:
+            return self._filled(ids, table, table.std)
         columns = ops.arange(table.columns, dtype="int64")
         use = f"rows of {table.name}"
         return table.std * normal_tensor(self._seed, use, ids[:, None], columns)
+
+    def _filled(self, ids: Any, table: Table, value: float) -> Any:
+        return ops.full((ops.shape(ids)[0], table.columns), value, dtype="float32")
 
     def _fill(self, table: Table, values: Callable[[tuple[int, int]], Any]) -> None:
         variable = getattr(self, table.name)

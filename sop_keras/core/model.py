@@ -200,7 +200,8 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
         self.loss = self.method.loss
         for name, one in optimizers.items():
             setattr(self, f"{name}_optimizer", one)
-        self._auto_rates = auto
+        # A rate that sets itself compares how rows grow: draws would be noise in that.
+        self._auto_rates = self.tables.level = auto
         self._build_optimizer()
 
     # Methods, not properties: Keras would save what a property lists under its name.
@@ -375,6 +376,7 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
             x = self._one_view(x)
         hooks = self._hooks.callbacks(scan_data, x, y, epochs)
         if self._auto_rates:
+            self._level_rows()
             logger.info(
                 "The rates of %s set themselves, by what the network knows: %d classes,"
                 " %d examples, %d epochs.",

@@ -164,6 +164,12 @@ class TrainingRecord(SavedRows):
         """Whether no example has ever been trained on."""
         return not any(self.is_written(ids).any() for ids in self._all_ids())
 
+    def unwritten(self) -> Iterator[np.ndarray]:
+        """The ids of all others whose labels no one has confirmed, in pieces."""
+        for ids in self._all_ids():
+            is_trusted = ops.convert_to_numpy(self.is_trusted(ids))[:, 0]
+            yield ids[~self.is_written(ids) & ~is_trusted]
+
     def _all_ids(self) -> Iterator[np.ndarray]:
         for start in range(0, self.num_examples, _ROWS_AT_ONCE):
             yield np.arange(start, min(start + _ROWS_AT_ONCE, self.num_examples))

@@ -49,9 +49,9 @@ class SOP(Method):
             LearningRateSchedule or a plain SGD. Defaults to `"auto"`: u grows by what
             the network knows (`sop_gate`), in trainings of any length.
         v_learning_rate: alpha_v, likewise.
-        init_std: u and v start as draws from N(0, init_std^2). Defaults to `"auto"`:
-            the paper's 1e-8. Where the rates are numbers, a short training needs more:
-            see `suggest_uv_rates`.
+        init_std: u and v start as draws from N(0, init_std^2), or at init_std itself
+            where their rate is `"auto"`. Defaults to `"auto"`: the paper's 1e-8. Where
+            the rates are numbers, a short training needs more: see `suggest_uv_rates`.
         variant: `"paper"` follows the published text, `"reference"` the authors' code
             where the two differ. Defaults to `"paper"`.
         consistency_weight: lambda_C of SOP+ (0.9 in the paper). If positive, training

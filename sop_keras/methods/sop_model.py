@@ -59,9 +59,9 @@ class SOPModel(NoisyLabelModel):
             takes pairs of views. Defaults to `0.0`.
         balance_weight: lambda_B of SOP+ (0.1 in the paper). Defaults to `0.0`.
         class_prior: the prior of L_B, as of `SOP`. Defaults to `None`: uniform.
-        init_std: u and v start as draws from N(0, init_std^2). Defaults to `"auto"`:
-            the paper's 1e-8. Where the rates of u and v are numbers, a short training
-            needs more: see `suggest_uv_rates`.
+        init_std: u and v start as draws from N(0, init_std^2), as of `SOP`. Defaults to
+            `"auto"`: the paper's 1e-8. Where the rates of u and v are numbers, a short
+            training needs more: see `suggest_uv_rates`.
         seed: seeds u and v. Defaults to `None`: Keras' global seed.
         table_device: as of `NoisyLabelModel`. Defaults to `None`.
         gradient_norms: as of `NoisyLabelModel`. Defaults to `False`.

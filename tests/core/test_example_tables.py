@@ -232,6 +232,22 @@ def test_first_and_neutral_rows_that_are_not_drawn():
     assert tables_of(2, 2).neutral_rows(1)["v"].tolist() == [[0.0, 0.0]]
 
 
+def test_level_tables_start_at_their_std_where_nothing_has_moved():
+    tables = tables_of(100_000, 3, init_std=1e-4)
+    tables.level = ("u",)
+    v = np.array(tables.v)
+    tables.write("u", np.array([70_000]), [[0.5]])
+    tables.start_level(np.setdiff1d(np.arange(100_000), [3]))
+    u = np.array(tables.u)[:, 0]
+    assert u[70_000] == 0.5
+    assert u[3] != np.float32(1e-4)
+    assert (np.delete(u, [3, 70_000]) == np.float32(1e-4)).all()
+    np.testing.assert_array_equal(tables.v, v)
+    first = tables.first_rows(np.array([3]))
+    assert np.array(first["u"]) == np.float32(1e-4)
+    assert (np.array(first["v"]) != np.float32(1e-4)).all()
+
+
 def test_rows_that_are_kept_stay_whatever_is_brought():
     tables = ExampleTables([Table("target", 1, initial=0.5)], 3)
     tables.update(
