@@ -33,22 +33,24 @@ Row = dict[str, Any]
 
 
 class CellResult(NamedTuple):
-    """A cell's figures, means over seeds that all of its arms have.
+    """A cell's figures, means over seeds.
 
     Args:
         name: the cell's.
-        seeds: how many.
-        arms: figures by arm; `warned` is the share of seeds in which it was.
+        seeds: how many cross entropy and "auto" both have.
+        pair: their figures over these, by arm; `warned`: whether it was in any seed.
+        arms: likewise of all arms, over the seeds that all have.
     """
 
     name: str
     seeds: int
+    pair: dict[str, Row]
     arms: dict[str, Row]
 
     @property
     def wrong(self) -> float:
         """The share of wrong labels."""
-        return self.arms[AUTO]["wrong"]
+        return self.pair[AUTO]["wrong"]
 
     @property
     def fixed(self) -> dict[str, Row]:
@@ -56,9 +58,9 @@ class CellResult(NamedTuple):
         others = (CROSS_ENTROPY, AUTO)
         return {name: one for name, one in self.arms.items() if name not in others}
 
-    def gain(self, arm: str = AUTO) -> float:
-        """How much more accurate an arm is than cross entropy."""
-        return self.arms[arm]["accuracy"] - self.arms[CROSS_ENTROPY]["accuracy"]
+    def gain(self) -> float:
+        """How much more accurate "auto" is than cross entropy."""
+        return _gain(self.pair, AUTO)
 
 
 class Bar(NamedTuple):
@@ -102,13 +104,13 @@ def cell_results(rows: Iterable[Row], distrust: str = "") -> list[CellResult]:
     results = []
     for name, arms in by_cell.items():
         if CROSS_ENTROPY in arms and AUTO in arms:
-            seeds = sorted(set.intersection(*(set(one) for one in arms.values())))
-            if seeds:
-                means = {
-                    arm: _means([of_seed[seed] for seed in seeds])
-                    for arm, of_seed in arms.items()
-                }
-                results.append(CellResult(name, len(seeds), means))
+            pair = {arm: arms[arm] for arm in (CROSS_ENTROPY, AUTO)}
+            if seeds := _common_seeds(pair):
+                of_all = _common_seeds(arms)
+                means = _arm_means(arms if of_all else pair, of_all or seeds)
+                results.append(
+                    CellResult(name, len(seeds), _arm_means(pair, seeds), means)
+                )
     return results
 
 
@@ -137,7 +139,7 @@ def close_cells(rows: Iterable[Row]) -> set[str]:
         one.name
         for one in cell_results(rows)
         if one.gain() < CLOSE - LESS_ACCURATE
-        or (one.wrong == 0 and one.arms[AUTO]["flagged_right"] > MOST_FLAGGED - CLOSE)
+        or (one.wrong == 0 and one.pair[AUTO]["flagged_right"] > MOST_FLAGGED - CLOSE)
     }
 
 
@@ -149,8 +151,8 @@ def markdown(rows: list[Row], distrust: str = "") -> str:
     found = bars(results)
     seconds = sum(row["seconds"] for row in rows) / 60
     lines = [
-        f"{len(results)} cells, {sum(one.seeds for one in results)} paired trainings "
-        f"of each arm; {seconds:.0f} minutes of one core.",
+        f"{len(results)} cells, {sum(one.seeds for one in results)} pairs of cross "
+        f'entropy and "auto"; {seconds:.0f} minutes of one core.',
         *(
             "",
             "| bar | figure | met | cells that miss it |",
@@ -176,8 +178,8 @@ def _as_accurate(results: list[CellResult]) -> Bar:
         f"worst {100 * min(one.gain() for one in results):+.1f} points",
         not missed,
         [
-            f"{_named(one)}: {_percent(one.arms[AUTO]['accuracy'])}, cross entropy "
-            f"{_percent(one.arms[CROSS_ENTROPY]['accuracy'])}"
+            f"{_named(one)}: {_percent(one.pair[AUTO]['accuracy'])}, cross entropy "
+            f"{_percent(one.pair[CROSS_ENTROPY]['accuracy'])}"
             for one in sorted(missed, key=CellResult.gain)
         ],
     )
@@ -185,9 +187,9 @@ def _as_accurate(results: list[CellResult]) -> Bar:
 
 def _flagged(clean: list[CellResult]) -> Bar:
     def share(one: CellResult) -> float:
-        return one.arms[AUTO]["flagged_right"]
+        return one.pair[AUTO]["flagged_right"]
 
-    silent = [one for one in clean if not one.arms[AUTO]["warned"]]
+    silent = [one for one in clean if not one.pair[AUTO]["warned"]]
     missed = [one for one in silent if share(one) > MOST_FLAGGED + _ROUNDING]
     worst = max((share(one) for one in silent), default=0.0)
     return Bar(
@@ -202,7 +204,7 @@ def _flagged(clean: list[CellResult]) -> Bar:
 
 
 def _warned(results: list[CellResult]) -> list[Bar]:
-    warned = [one for one in results if one.arms[AUTO]["warned"]]
+    warned = [one for one in results if one.pair[AUTO]["warned"]]
     share = len(warned) / len(results)
     needless = {
         one.name: good
@@ -233,7 +235,7 @@ def _warned(results: list[CellResult]) -> list[Bar]:
 def _is_good(one: CellResult, arm: str) -> bool:
     flagged = one.arms[arm]["flagged_right"]
     return (
-        one.gain(arm) >= -LESS_ACCURATE - _ROUNDING
+        _gain(one.arms, arm) >= -LESS_ACCURATE - _ROUNDING
         and flagged is not None
         and flagged <= MOST_FLAGGED + _ROUNDING
     )
@@ -332,12 +334,26 @@ def _figure(one: CellResult, arm: str, figure: str) -> float:
 
 def _named(one: CellResult) -> str:
     notes = [f"{one.seeds} seeds"] * (one.seeds > 1)
-    right = one.arms[AUTO]["least_right"]
+    right = one.pair[AUTO]["least_right"]
     if right < 0.5:
         notes.append(f"a class of which {_percent(right)} of the labels are right")
-    if one.arms[AUTO]["warned"]:
+    if one.pair[AUTO]["warned"]:
         notes.append("with a warning")
     return one.name + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def _gain(arms: dict[str, Row], arm: str) -> float:
+    return arms[arm]["accuracy"] - arms[CROSS_ENTROPY]["accuracy"]
+
+
+def _common_seeds(arms: dict[str, dict[int, Row]]) -> list[int]:
+    return sorted(set.intersection(*(set(of_seed) for of_seed in arms.values())))
+
+
+def _arm_means(arms: dict[str, dict[int, Row]], seeds: list[int]) -> dict[str, Row]:
+    return {
+        arm: _means([of_seed[seed] for seed in seeds]) for arm, of_seed in arms.items()
+    }
 
 
 def _means(rows: list[Row]) -> Row:

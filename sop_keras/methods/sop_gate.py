@@ -47,7 +47,7 @@ _MEANS_OVER, _AGREEMENT_OVER, _SLOW_OVER = 1 / 3, 1 / 6, 1 / 2  # of the visits 
 _SHARPNESS = (0.4, 0.7), (1.15, 1.4)
 _PROGRESS, _PROGRESS_AGAINST = (1.02, 1.12), (1.08, 1.16)
 _BY_CHANCE, _BY_CHANCE_MUCH = (0.08, 0.14), (0.16, 0.24)
-_BY_FAR, _BY_FAR_FROM = (0.3, 0.45), 3.0
+_BY_FAR, _BY_FAR_OF_TWO, _BY_FAR_FROM = (0.3, 0.45), (0.34, 0.44), 3.0
 _CLASS_SHARE = 0.3
 _LEAST_VISITS, _LEAST_STEPS, _LEAST_SURE = 1.0, 20, 5
 _STEP = (-0.5, 8.0)
@@ -243,8 +243,9 @@ def gate_of(state: dict[str, Tensor]) -> Gate:
     )
     has_learnt = has_learnt * (1.0 - _ramp(progress, low, high))
     long_enough = ops.cast(totals[VISITS] >= _BY_FAR_FROM, "float32")
+    by_far = _BY_FAR if num_classes > 2 else _BY_FAR_OF_TWO
     is_contradicted = ops.maximum(
-        _ramp(share * by_chance, *_BY_CHANCE), _ramp(share, *_BY_FAR) * long_enough
+        _ramp(share * by_chance, *_BY_CHANCE), _ramp(share, *by_far) * long_enough
     )
     in_time = (totals[VISITS] >= _LEAST_VISITS) & (totals[_STEPS] >= _LEAST_STEPS)
 

@@ -129,7 +129,7 @@ def test_cells_for_more_seeds(rows):
 def test_markdown(rows, tmp_path):
     text = markdown(rows)
     # 27 lines of half a minute: 13.5.
-    assert text.startswith("5 cells, 5 paired trainings of each arm; 14 minutes")
+    assert text.startswith('5 cells, 5 pairs of cross entropy and "auto"; 14 minutes')
     assert "| worst -2.0 points | NO | 1 |" in text
     assert "\n- worse: 88.0%, cross entropy 90.0%\n" in text
     # Clean: (0.895 + 0.88 + 0.9) / 3 accurate, (0.04 + 0.2 + 0.6) / 3 flagged.
