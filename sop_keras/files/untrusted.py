@@ -25,6 +25,9 @@ from typing import Any, BinaryIO
 MAX_BYTES = 2**30
 """The largest file that is read where no other limit is given: 1 GiB."""
 
+NO_LIMIT = 2**63 - 1
+"""For files of which only parts are in memory: a limit that no file has."""
+
 # Neither wait for the other end of a pipe, nor become the terminal's process, nor pass
 # the file on to programs that are started. Windows has none of these, but text modes.
 _FLAGS = os.O_RDONLY

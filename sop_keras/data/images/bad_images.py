@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import logging
+import os
 import threading
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
+from sop_keras.files.untrusted import opened_text
 from sop_keras.validation import check_fraction
 
 logger = logging.getLogger(__name__)
@@ -52,9 +54,8 @@ class BadImages:
         self._met: dict[str, set[int]] = {}
         self._listed: set[tuple[str, str]] = set()
         if path is not None and path.exists():
-            with path.open(newline="") as file:
-                # A line may have been cut off by a full disk.
-                self._listed = {(row[0], row[1]) for row in csv.reader(file) if row[1:]}
+            with opened_text(path, errors="backslashreplace") as file:
+                self._listed = _listed(path, file)
 
     def counts(self) -> dict[str, int]:
         """How many images of each split this process found bad."""
@@ -108,8 +109,24 @@ class BadImages:
             return
         self._listed.add(row[:2])
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", newline="") as file:
+        with open(self._path, "a", newline="", opener=_open_unlinked) as file:
             writer = csv.writer(file, lineterminator="\n")
             if file.tell() == 0:
                 writer.writerow(_HEADER)
             writer.writerow(row)
+
+
+def _listed(path: Path, file: TextIO) -> set[tuple[str, str]]:
+    """Split and id of each image in a list."""
+    try:
+        # A line may have been cut off by a full disk.
+        return {(row[0], row[1]) for row in csv.reader(file) if row[1:]}
+    except csv.Error as error:
+        raise ValueError(
+            f"{path} is no list of images: {error}. Remove it; it is written anew."
+        ) from None
+
+
+def _open_unlinked(path: str, flags: int) -> int:
+    """Open a file that no link leads away from, where the platform can tell."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
