@@ -212,8 +212,11 @@ def exit_code(function: Callable[[], Any], values: flags.FlagValues) -> int:
                 file=sys.stderr,
             )
             return CONTINUE
-        is_plain = isinstance(error, (ValueError, OSError, ImportError))
-        text = f"error: {error}" if is_plain and not shows_traceback else None
+        is_plain = isinstance(error, (ValueError, OSError, ImportError, MemoryError))
+        said = str(error)
+        if isinstance(error, MemoryError):
+            said = said or "There is not enough memory."
+        text = f"error: {said}" if is_plain and not shows_traceback else None
         if is_one_of_several:
             print(text or traceback.format_exc(), file=sys.stderr)
             return ERROR_OF_ONE_MACHINE

@@ -19,8 +19,13 @@ from sop_keras.data.datasets.dataset import Dataset
 from sop_keras.data.datasets.digits import load_digits
 from sop_keras.data.datasets.image_folder import load_image_folder
 from sop_keras.data.datasets.manifest import load_manifest
+from sop_keras.data.datasets.manifest_limits import (
+    MAX_MANIFEST_BYTES,
+    MAX_MANIFEST_ROWS,
+)
 from sop_keras.data.datasets.tfds import load_tfds
 from sop_keras.data.datasets.webvision import load_webvision
+from sop_keras.data.images.encoded_images import MAX_IMAGE_BYTES, EncodedImages
 from sop_keras.settings import check_settings, setting
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
@@ -38,7 +43,10 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
 TFDS_PREFIX = "tfds:"
 
 # What every data set may be given, whether it has a use for it or not.
-_FOR_ALL = ("data_dir", "expect_full_size")
+_FOR_ALL = (
+    *("data_dir", "expect_full_size"),
+    *("max_image_bytes", "max_manifest_bytes", "max_manifest_rows"),
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,22 @@ class DataFiles:
         "The share of the images that may be missing or unreadable, and left out.",
         least=0,
         most=1,
+    )
+
+    max_image_bytes: int = setting(
+        MAX_IMAGE_BYTES,
+        "The largest file of an image that is read, in bytes; larger ones are left "
+        "out.",
+        least=1,
+    )
+    max_manifest_bytes: int = setting(
+        MAX_MANIFEST_BYTES,
+        "dataset=manifest: the largest table that is read, in bytes: as a file, "
+        "unpacked, and its paths in memory.",
+        least=1,
+    )
+    max_manifest_rows: int = setting(
+        MAX_MANIFEST_ROWS, "dataset=manifest: the rows it may have.", least=1
     )
 
     def __post_init__(self) -> None:
@@ -159,7 +183,13 @@ def load_dataset(
             f"The data set {name} needs {missing[0]}: where it is. Pass "
             f"--{missing[0]}=PATH to a launcher, {missing[0]}=... to `load_dataset`."
         )
+    most = given.get("max_image_bytes", MAX_IMAGE_BYTES)
     given = {option: value for option, value in given.items() if option in takes}
     if name in DATASETS:
-        return DATASETS[name](**given)
-    return load_tfds(name.removeprefix(TFDS_PREFIX), **given)
+        dataset = DATASETS[name](**given)
+    else:
+        dataset = load_tfds(name.removeprefix(TFDS_PREFIX), **given)
+    for examples in (dataset.train, dataset.validation, *dataset.tests.values()):
+        if examples is not None and isinstance(examples.images, EncodedImages):
+            examples.images.max_bytes = most
+    return dataset

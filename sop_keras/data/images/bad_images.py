@@ -37,8 +37,8 @@ class BadImages:
             `0.0`.
 
     Attributes:
-        error: what ended the reading, a TooManyBadImagesError or an OSError of the
-            file, or None.
+        error: what ended the reading, a TooManyBadImagesError, an OSError of the file
+            or a MemoryError, or None.
     """
 
     def __init__(self, path: Path | None = None, max_fraction: float = 0.0):
@@ -47,7 +47,7 @@ class BadImages:
             max_fraction,
             meaning="the share of the images that may be left out",
         )
-        self.error: TooManyBadImagesError | OSError | None = None
+        self.error: TooManyBadImagesError | OSError | MemoryError | None = None
         self._path = path
         self._max_fraction = max_fraction
         self._lock = threading.Lock()
@@ -103,6 +103,18 @@ class BadImages:
         """Raise a TooManyBadImagesError, and remember it: TensorFlow would wrap it."""
         self.error = TooManyBadImagesError(text)
         raise self.error
+
+    def end_for_memory(self, image: str, error: MemoryError) -> NoReturn:
+        """Raise a MemoryError about an image, and remember it.
+
+        The image is not bad: with more memory it can be used.
+        """
+        detail = f": {error}" if str(error) else ""
+        self.error = MemoryError(
+            f"There is not enough memory for {image}{detail}. Free some, or give the "
+            "process more; no image was left out for it."
+        )
+        raise self.error from error
 
     def _list(self, row: tuple[str, str, str, str]) -> None:
         if self._path is None or row[:2] in self._listed:
