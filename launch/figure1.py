@@ -27,6 +27,7 @@ from absl import flags
 from planned_run import PlannedRun
 
 from sop_keras import methods
+from sop_keras.files.untrusted import opened_text
 
 # What the columns and the runs of a curve say instead of these flags.
 INSTEAD = {"seed": "seeds", "noise_rate": "noise_rates"}
@@ -284,7 +285,7 @@ def _mean_std(values: np.ndarray) -> str:
 
 
 def _history(folder: Path) -> list[dict[str, str]]:
-    with (folder / "history.csv").open(newline="") as file:
+    with opened_text(folder / "history.csv") as file:
         return list(csv.DictReader(file))
 
 

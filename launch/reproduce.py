@@ -34,6 +34,7 @@ from paper import FIGURE1, FIGURE1_METHODS, TABLES, Cell, Table
 from planned_run import PlannedRun
 
 from sop_keras import methods
+from sop_keras.files.untrusted import read_text
 from sop_keras.training.experiment import Experiment
 
 ERRORS = (ValueError, OSError, ImportError)
@@ -97,7 +98,7 @@ def reproduce(options: argparse.Namespace, overrides: Sequence[str]) -> bool:
             if cell.run in jobs
         }
         paper_tables.write(folder, table, results, notes)
-    print("", (folder / "table.md").read_text(), sep="\n")
+    print("", read_text(folder / "table.md"), sep="\n")
     print(*(folder / f"table.{ending}" for ending in ("md", "csv", "png")), sep="\n")
     return not any(errors.values())
 

@@ -26,6 +26,7 @@ import command
 from absl import flags
 
 from sop_keras.files.atomic import replacing
+from sop_keras.files.untrusted import opened_text
 
 if TYPE_CHECKING:
     from sop_keras.theory.figures import Finding
@@ -101,7 +102,7 @@ def check_folder(folder: Path) -> None:
         raise PermissionError(f"{folder} cannot be written to. Choose another folder.")
     path = folder / "findings.csv"
     if path.exists():
-        with path.open(newline="") as file:
+        with opened_text(path) as file:
             rows = list(csv.DictReader(file))
         if any(row.get("figure") not in NAMES.values() for row in rows):
             raise ValueError(
@@ -119,7 +120,7 @@ def write_findings(path: Path, table: list[tuple[str, Finding]]) -> None:
     ]
     made = {name for name, _ in table}
     if path.exists():
-        with path.open(newline="") as file:
+        with opened_text(path) as file:
             rows += [row for row in csv.DictReader(file) if row["figure"] not in made]
     order = list(NAMES.values())
     with replacing(path) as partial:
