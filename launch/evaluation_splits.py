@@ -13,7 +13,11 @@ import train_flags
 from absl import flags
 from evaluation_files import forget, write
 
-from sop_keras.data.datasets.by_name import dataset_options, load_dataset
+from sop_keras.data.datasets.by_name import (
+    check_not_fetched,
+    dataset_options,
+    load_dataset,
+)
 from sop_keras.data.datasets.dataset import Dataset
 from sop_keras.data.datasets.missing_files import check_image_files
 from sop_keras.data.images.bad_images import BadImages
@@ -72,6 +76,8 @@ def load(
     name = settings.get("dataset", values.dataset)
     if flags_of.is_given(values, "dataset"):
         name = values.dataset
+    else:
+        check_not_fetched(name, values.run, train_flags.files(values))
     # The settings of a run on another data set: the sizes alone are the network's.
     kept = set(DATASET_OPTIONS)
     if name != settings.get("dataset"):

@@ -357,11 +357,12 @@ def _check_footer(path: Path, footer: Any) -> None:
 
 @contextlib.contextmanager
 def _damage_explained(path: Path, *more: type[Exception]) -> Iterator[None]:
+    own: tuple[type[Exception], ...] = (ValueError, OverflowError, RecursionError)
     try:
         yield
     except UntrustedFileError:
         raise
-    except (ValueError, OverflowError, RecursionError, *more) as error:
+    except own + more as error:
         raise _damaged(path, error) from None
 
 

@@ -9,7 +9,7 @@ from dataclasses import Field, asdict
 from pathlib import Path
 from typing import Any
 
-from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.data.datasets.by_name import NOT_RECORDED, DataFiles
 from sop_keras.files.atomic import write_atomically
 from sop_keras.settings import flag_of
 from sop_keras.training.experiment import Experiment, settings_of
@@ -136,7 +136,7 @@ class RunFolder:
 
 def recorded(files: DataFiles) -> dict[str, Any]:
     """Where the data are, as `data.json` has it: the same from any directory."""
-    options = asdict(files)
+    options = {k: v for k, v in asdict(files).items() if k not in NOT_RECORDED}
     for name in _PATHS:
         path = options[name]
         if path is not None and (name, path) != ("imagenet_dir", "none"):

@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sop_keras import methods
-from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.data.datasets.by_name import (
+    DataFiles,
+    check_not_fetched,
+    check_recorded_path,
+)
 from sop_keras.label_issues.doubts import Evidence, largest_of
 from sop_keras.label_issues.export import read_label_issues
 from sop_keras.training.experiment import Experiment
@@ -121,6 +125,7 @@ def load_run(
     except ValueError as error:
         raise RunFolderError(f"{folder / 'config.json'}: {error}") from None
     files = files or recorded_files(folder)
+    check_not_fetched(experiment.dataset, folder, files)
     try:
         data = load_data(experiment, files)
     except FileNotFoundError as error:
@@ -209,6 +214,8 @@ def recorded_files(folder: str | os.PathLike[str]) -> DataFiles:
         )
     # Folders of earlier versions do not have all of them.
     known = recorded(DataFiles())
+    for name in known:
+        check_recorded_path(name, there.get(name), folder)
     return DataFiles(**{name: there[name] for name in known if name in there})
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -41,6 +43,19 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
 }
 
 TFDS_PREFIX = "tfds:"
+
+# NAME, NAME/CONFIG and NAME:VERSION are looked for on this machine. What is longer has
+# a namespace, such as huggingface:NAME, or arguments: it may be fetched.
+_LOCAL_TFDS = re.compile(r"\w+(/[\w+.-]+)?(:(\d+|\*)(\.(\d+|\*)){2})?", re.ASCII)
+
+NOT_RECORDED = (
+    *("max_image_bytes", "max_manifest_bytes", "max_manifest_rows"),
+    "may_fetch",
+)
+"""The fields of `DataFiles` that a run's folder does not say.
+
+They protect from what is in it.
+"""
 
 # What every data set may be given, whether it has a use for it or not.
 _FOR_ALL = (
@@ -102,13 +117,20 @@ class DataFiles:
         MAX_MANIFEST_ROWS, "dataset=manifest: the rows it may have.", least=1
     )
 
+    may_fetch: str | None = setting(
+        None,
+        "A data set that the folder of a run may have fetched from the network, by its "
+        "name, such as tfds:huggingface:NAME; none if unset.",
+    )
+
     def __post_init__(self) -> None:
         check_settings(self)
 
     def options(self) -> dict[str, Any]:
         """As `load_dataset` takes them."""
         options = asdict(self)
-        del options["max_bad_fraction"]  # of the splits that are used
+        # Of the splits that are used, and of who asks for the data set.
+        del options["max_bad_fraction"], options["may_fetch"]
         return options
 
 
@@ -123,6 +145,58 @@ def check_dataset_name(name: str) -> None:
         raise ValueError(
             f"The data set must be one of {', '.join(DATASETS)} or {TFDS_PREFIX}NAME "
             f"for any of tensorflow-datasets. Received: {name!r}."
+        )
+
+
+def is_fetched(name: str) -> bool:
+    """Whether loading a data set of this name may reach the network.
+
+    Of `"tfds:NAME"`, all other forms than NAME, NAME/CONFIG, NAME:VERSION and
+    NAME/CONFIG:VERSION may: `"tfds:huggingface:NAME"` is one.
+    """
+    if not name.startswith(TFDS_PREFIX):
+        return False
+    return not _LOCAL_TFDS.fullmatch(name.removeprefix(TFDS_PREFIX))
+
+
+def check_not_fetched(
+    name: str, folder: str | os.PathLike[str], files: DataFiles
+) -> None:
+    """Check that a data set that the folder of a run names is not fetched unasked.
+
+    Args:
+        name: what its settings say.
+        folder: the run's folder, for the error.
+        files: where the data set is, and whether it may be fetched.
+
+    Raises:
+        ValueError: if loading it may reach the network, and `files.may_fetch` does not
+            name it.
+    """
+    if is_fetched(name) and files.may_fetch != name:
+        raise ValueError(
+            f"The run {os.fspath(folder)} was trained on {name!r}, which may come out "
+            "of the network. The folder of a run is not enough to ask for that: if "
+            f"you trust it, pass --may_fetch={shlex.quote(name)} to a launcher, or "
+            "`may_fetch` of DataFiles."
+        )
+
+
+def check_recorded_path(name: str, path: Any, folder: str | os.PathLike[str]) -> None:
+    """Check that a path that the folder of a run has is one of this machine.
+
+    Args:
+        name: the field of `DataFiles`.
+        path: what the folder says.
+        folder: the run's folder, for the error.
+
+    Raises:
+        ValueError: if it is an address, such as `gs://...`, which runs do not write.
+    """
+    if isinstance(path, str) and "://" in path:
+        raise ValueError(
+            f"The run {os.fspath(folder)} says that its data are at {path!r}, which "
+            f"would be fetched from the network. Pass --{name}=PATH yourself."
         )
 
 
