@@ -16,7 +16,9 @@ them out. The label issues are those that the run found, or with --num_issues or
 
 The data are looked for where they were when the run was trained. The flags of
 launch/train.py say that they are elsewhere: --data_dir, --manifest, --test_manifest,
---human_labels, --imagenet_dir, --expect_full_size, --max_bad_fraction.
+--human_labels, --imagenet_dir, --expect_full_size, --max_bad_fraction,
+--max_image_bytes, --max_manifest_bytes, --max_manifest_rows. --may_fetch allows a data
+set that is fetched from the network.
 """
 
 from __future__ import annotations

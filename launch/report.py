@@ -10,7 +10,9 @@ has the labels that look worst: sorted, filtered by class, id or file, with ids 
 
 The data are looked for where they were in training. If they have moved, the flags of
 launch/train.py say where: --data_dir, --human_labels, --imagenet_dir, --manifest,
---test_manifest; --expect_full_size and --max_bad_fraction are here as well.
+--test_manifest; --expect_full_size, --max_bad_fraction, --max_image_bytes,
+--max_manifest_bytes and --max_manifest_rows are here as well. --may_fetch allows a data
+set that is fetched from the network.
 """
 
 from __future__ import annotations

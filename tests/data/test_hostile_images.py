@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 
+import keras
 import numpy as np
 import pytest
 from encoded_images import encoded, random_pixels
@@ -17,6 +18,8 @@ from sop_keras.data.images.bad_images import BadImages
 from sop_keras.data.images.decoding import decode_crops
 from sop_keras.data.images.encoded_images import ImageFiles
 from sop_keras.files.untrusted import FileTooLargeError
+from sop_keras.report.gallery import _picture
+from sop_keras.training.evaluation import evaluate_split
 
 
 @pytest.fixture
@@ -112,6 +115,28 @@ def test_a_shortage_of_memory_is_no_bad_image(folder, monkeypatch):
     assert isinstance(bad.error, MemoryError)  # TensorFlow wraps what was raised
     assert bad.counts() == {}
     assert not (folder / "bad_images.csv").exists()
+
+
+def test_a_shortage_of_memory_is_raised_through_tensorflow(folder, monkeypatch):
+    def short(*args):
+        raise MemoryError("Unable to allocate 5 bytes")
+
+    monkeypatch.setattr("sop_keras.data.batches.crop_loader.decode_crops", short)
+    examples = examples_of(folder)
+    dataset = Dataset("own", ("a", "b"), 6, examples, examples, (0.5,) * 3, (0.2,) * 3)
+    layers = [keras.Input((16, 16, 3)), keras.layers.Flatten(), keras.layers.Dense(2)]
+    bad = BadImages(max_fraction=1.0)
+    with pytest.raises(MemoryError, match=r"good\d\.png: Unable to allocate 5 bytes\."):
+        evaluate_split(keras.Sequential(layers), dataset, "test", bad)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_report_says_which_image_became_a_pipe(folder):
+    (folder / "good2.png").unlink()
+    os.mkfifo(folder / "good2.png")
+    shown = [_picture(examples_of(folder), position) for position in (1, 2)]
+    assert "image" in shown[0]
+    assert shown[1] == {"problem": "a pipe, where a regular file must be"}
 
 
 # Images that are changed

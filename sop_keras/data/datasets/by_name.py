@@ -230,7 +230,8 @@ def load_dataset(
         data_dir: the folder of the data set, or of prepared TFDS data sets; `"digits"`
             needs none. Defaults to TFDS' own.
         **options: the data set's own, such as `label_set` of `"cifar10n"`; None stands
-            for the default.
+            for the default. Any takes `max_image_bytes`, the largest file of an image
+            that is read.
 
     Raises:
         ValueError: if there is no data set of that name, or it does not take an option.
