@@ -19,6 +19,7 @@ import errno
 import io
 import os
 import stat
+import time
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -33,6 +34,9 @@ NO_LIMIT = 2**63 - 1
 _FLAGS = os.O_RDONLY
 for _name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY", "O_NOINHERIT"):
     _FLAGS |= getattr(os, _name, 0)
+
+# Between tries to open a file that another process has a lease on, in seconds.
+_PAUSES = (0.01, 0.1, 1.0)
 
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
@@ -173,6 +177,12 @@ class _CappedFile(io.FileIO):
 
     def _open(self, path: str | bytes) -> int:
         try:
+            for pause in _PAUSES:
+                # Another process, such as a file server, has promised to give the file
+                # up when it is asked to, which it is now.
+                with contextlib.suppress(BlockingIOError):
+                    return os.open(path, _FLAGS)
+                time.sleep(pause)
             return os.open(path, _FLAGS)
         except ValueError as error:
             if "\0" not in self._path:

@@ -3,6 +3,7 @@
 import csv
 import os
 import pickle
+import signal
 import socket
 import time
 
@@ -183,3 +184,27 @@ def test_errors_are_of_the_system_and_survive_a_pickle(file):
 
 def test_the_limit_where_none_is_given_is_1_gib():
     assert untrusted.MAX_BYTES == 1_073_741_824
+
+
+def test_a_file_that_another_process_gives_up_is_waited_for(file):
+    # As a file server does that has a client's promise not to be disturbed.
+    fcntl = pytest.importorskip("fcntl", reason="no leases here")
+    if not hasattr(fcntl, "F_SETLEASE"):
+        pytest.skip("this platform has no leases")
+    asked = []
+    with file.open("r+b") as held:
+
+        def give_up(*_):
+            asked.append(True)
+            fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+        before = signal.signal(signal.SIGIO, give_up)
+        try:
+            try:
+                fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            except OSError:
+                pytest.skip("this file system has no leases")
+            assert read_bytes(file) == b"0123456789"
+        finally:
+            signal.signal(signal.SIGIO, before)
+    assert asked == [True]
