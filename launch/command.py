@@ -212,10 +212,11 @@ def exit_code(function: Callable[[], Any], values: flags.FlagValues) -> int:
                 file=sys.stderr,
             )
             return CONTINUE
-        is_plain = isinstance(error, (ValueError, OSError, ImportError, MemoryError))
-        said = str(error)
-        if isinstance(error, MemoryError):
-            said = said or "There is not enough memory."
+        if (said := short_of_memory(error)) is not None:
+            is_plain = True
+        else:
+            said = str(error)
+            is_plain = isinstance(error, (ValueError, OSError, ImportError))
         text = f"error: {said}" if is_plain and not shows_traceback else None
         if is_one_of_several:
             print(text or traceback.format_exc(), file=sys.stderr)
@@ -225,6 +226,25 @@ def exit_code(function: Callable[[], Any], values: flags.FlagValues) -> int:
         print(text, file=sys.stderr)
         return 1
     return 0
+
+
+def short_of_memory(error: Exception) -> str | None:
+    """What to say where memory was short, the host's or a device's; None if it was not.
+
+    TensorFlow tells of a shortage in many lines, the first of which says how much.
+    """
+    if isinstance(error, MemoryError):
+        return str(error) or "There is not enough memory."
+    tf = sys.modules.get("tensorflow")  # or the error is none of its
+    if tf is None or not isinstance(error, tf.errors.ResourceExhaustedError):
+        return None
+    lines = [line.strip() for line in error.message.splitlines()]
+    found = [line for line in lines if re.match("MemoryError|OOM|Out of memory", line)]
+    reason = textwrap.shorten((found or lines)[0], 300, placeholder=" ...")
+    return (
+        "There is not enough memory: a smaller --batch_size takes less. TensorFlow "
+        f"says: {reason}"
+    )
 
 
 def _is_one_of_several(values: flags.FlagValues) -> bool:

@@ -6,6 +6,7 @@ import command
 import pytest
 import report
 import reproduce
+import tensorflow as tf
 import train
 import train_flags
 from absl import flags
@@ -82,6 +83,18 @@ def test_errors_of_a_plan_are_one_line_otherwise(more, text, monkeypatch, capsys
     [
         (MemoryError(), "There is not enough memory."),
         (MemoryError("There is not enough memory for a.jpg."), "for a.jpg."),
+        (
+            tf.errors.ResourceExhaustedError(
+                None, None, "Graph execution error:\n\nDetected at ...\nOOM when a\nb"
+            ),
+            "says: OOM when a",
+        ),
+        (
+            tf.errors.ResourceExhaustedError(
+                None, None, "MemoryError: Unable to allocate 5 bytes\nTraceback ...\n"
+            ),
+            "says: MemoryError: Unable to allocate 5 bytes",
+        ),
     ],
 )
 def test_a_shortage_of_memory_is_one_line(error, text, capsys):
