@@ -3,9 +3,11 @@
 import logging
 import os
 import pickle
+from types import SimpleNamespace
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from encoded_images import encoded, random_pixels
 
@@ -18,7 +20,8 @@ from sop_keras.data.images.bad_images import BadImages
 from sop_keras.data.images.decoding import decode_crops
 from sop_keras.data.images.encoded_images import ImageFiles
 from sop_keras.files.untrusted import FileTooLargeError
-from sop_keras.report.gallery import _picture
+from sop_keras.label_issues.find import COLUMNS
+from sop_keras.report.gallery import gallery_rows
 from sop_keras.training.evaluation import evaluate_split
 
 
@@ -134,9 +137,13 @@ def test_a_shortage_of_memory_is_raised_through_tensorflow(folder, monkeypatch):
 def test_a_report_says_which_image_became_a_pipe(folder):
     (folder / "good2.png").unlink()
     os.mkfifo(folder / "good2.png")
-    shown = [_picture(examples_of(folder), position) for position in (1, 2)]
-    assert "image" in shown[0]
-    assert shown[1] == {"problem": "a pipe, where a regular file must be"}
+    issues = dict.fromkeys(COLUMNS, np.zeros(2)) | {"id": [1, 2]}
+    labels = SimpleNamespace(
+        positions=np.array([1, 2]), issues=pd.DataFrame(issues), clean=None
+    )
+    good, pipe = gallery_rows(labels, examples_of(folder), 2)
+    assert "image" in good
+    assert pipe["problem"] == "a pipe, where a regular file must be"
 
 
 # Images that are changed
