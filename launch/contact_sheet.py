@@ -20,6 +20,7 @@ from absl import flags
 from PIL import Image, ImageDraw, ImageFont
 
 from sop_keras.data.datasets.cifar import CIFAR10_MEAN, load_cifar10
+from sop_keras.files.atomic import replacing
 
 SIDE = 32
 # What is shown of the photographs: file, top, left and side of a square in pixels.
@@ -160,7 +161,8 @@ def draw_sheets(line: command.CommandLine) -> None:
         ("augmentation_pairs", views_sheet(images)),
     ):
         path = folder / f"{name}.png"
-        sheet.save(path, optimize=True)
+        with replacing(path) as partial:
+            sheet.save(partial, optimize=True)
         print(path)
 
 

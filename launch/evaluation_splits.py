@@ -22,6 +22,7 @@ from sop_keras.data.datasets.dataset import Dataset
 from sop_keras.data.datasets.missing_files import check_image_files
 from sop_keras.data.images.bad_images import BadImages
 from sop_keras.drawing.cells import shown_name
+from sop_keras.files.folders import make_folder
 from sop_keras.training.evaluation import Evaluation, choose_splits, evaluate_split
 from sop_keras.training.experiment import DATASET_OPTIONS
 from sop_keras.training.run_folder import RunFolderError, read_json
@@ -48,8 +49,9 @@ def evaluate_splits(
     compare_classes(values.run, dataset)
     splits = choose_splits(dataset, values.splits or None)
     check_image_files(dataset.name, splits, values.max_bad_fraction)
-    folder = Path(values.output_dir or Path(values.run or path.parent) / "evaluation")
-    folder.mkdir(parents=True, exist_ok=True)
+    beside = Path(values.run or path.parent)
+    folder = Path(values.output_dir or beside / "evaluation")
+    make_folder(folder, inside=folder if values.output_dir else beside)
     forget(folder / "bad_images.csv", splits)
     bad_images = BadImages(folder / "bad_images.csv", values.max_bad_fraction)
     evaluations = {}

@@ -27,6 +27,7 @@ from absl import flags
 from planned_run import PlannedRun
 
 from sop_keras import methods
+from sop_keras.files.atomic import replacing
 from sop_keras.files.untrusted import opened_text
 
 # What the columns and the runs of a curve say instead of these flags.
@@ -169,7 +170,8 @@ def _write(
     target = Path(line.flags.figure or folder_of(line) / "figure1.png")
     target.parent.mkdir(parents=True, exist_ok=True)
     _write_csv(rows, target.with_suffix(".csv"))
-    draw(rows, target)
+    with replacing(target) as partial:
+        draw(rows, partial)
     print(f"\n{target}\n{target.with_suffix('.csv')}\n")
     print(final_table(rows))
 
@@ -292,7 +294,7 @@ def _history(folder: Path) -> list[dict[str, str]]:
 def _write_csv(rows: list[dict[str, Any]], path: Path) -> None:
     fields = ["method", "noise_rate", "seed", "epoch", "learning_rate", "loss"]
     fields += ["accuracy", "val_accuracy", "test_loss", "test_accuracy"]
-    with path.open("w", newline="") as file:
+    with replacing(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(
             file, fields, extrasaction="ignore", lineterminator="\n"
         )

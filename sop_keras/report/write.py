@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sop_keras import methods
 from sop_keras.data.datasets.by_name import DataFiles
-from sop_keras.files.atomic import explained, replacing
+from sop_keras.files.atomic import replacing
+from sop_keras.files.folders import make_folder
 from sop_keras.report.drawings import draw_all
 from sop_keras.report.gallery import gallery_rows
 from sop_keras.report.headline import settings_of, statistics_of
@@ -66,8 +67,7 @@ def write_report(
         gallery=gallery_rows(labels, run.data.train, num_examples),
     )
     pictures = path.with_suffix("")
-    with explained(pictures):
-        pictures.mkdir(parents=True, exist_ok=True)
+    make_folder(pictures, inside=pictures.parent)
     for plot in drawn:
         _write(pictures / f"{plot.name}.png", plot.light)
     # Half surrogates are no characters: names that have them are shown escaped.

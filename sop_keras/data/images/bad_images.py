@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import logging
-import os
 import threading
 from pathlib import Path
 from typing import NoReturn, TextIO
 
+from sop_keras.files.atomic import appending
 from sop_keras.files.untrusted import opened_text
 from sop_keras.validation import check_fraction
 
@@ -121,7 +121,7 @@ class BadImages:
             return
         self._listed.add(row[:2])
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self._path, "a", newline="", opener=_open_unlinked) as file:
+        with appending(self._path) as file:
             writer = csv.writer(file, lineterminator="\n")
             if file.tell() == 0:
                 writer.writerow(_HEADER)
@@ -137,8 +137,3 @@ def _listed(path: Path, file: TextIO) -> set[tuple[str, str]]:
         raise ValueError(
             f"{path} is no list of images: {error}. Remove it; it is written anew."
         ) from None
-
-
-def _open_unlinked(path: str, flags: int) -> int:
-    """Open a file that no link leads away from, where the platform can tell."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
