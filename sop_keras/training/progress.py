@@ -31,9 +31,32 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     metrics: list[np.ndarray] = field(default_factory=list)
 
+    def check(self) -> None:
+        """Check the types of what was read from a file.
+
+        Raises:
+            ValueError: for values that no training has.
+        """
+        for name in ("seed", "epoch", "step"):
+            value = getattr(self, name)
+            if type(value) is not int or (value < 0 and name != "seed"):
+                raise ValueError(f"its {name} is {value!r}")
+        if not _is_number(self.seconds):
+            raise ValueError(f"its seconds are {self.seconds!r}")
+        rows = self.history if isinstance(self.history, list) else [None]
+        for row in rows:
+            if not isinstance(row, dict) or not all(
+                value is None or _is_number(value) for value in row.values()
+            ):
+                raise ValueError("its history is no list of rows of numbers")
+
     def __str__(self) -> str:
         within = f" and batch {self.step} of the next" if self.step else ""
         return f"epoch {self.epoch}{within}"
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
 
 
 def metric_values(model: keras.Model) -> list[np.ndarray]:

@@ -268,16 +268,15 @@ def test_an_interrupted_export_leaves_no_training_manifest(tmp_path, monkeypatch
     original, calls = os.open, []
 
     def fail_at_last(path, *args, **options):
-        calls.append(path)
+        if str(path).endswith(".png"):
+            calls.append(path)
         if len(calls) == 6:
             raise OSError(28, "No space left on device")
         return original(path, *args, **options)
 
     test = Examples(np.array([0, 1]), pixels(2, 5, 5, 3), np.array([2, 1]))
-    with (
-        monkeypatch.context() as patch,
-        pytest.raises(OSError, match=r"5\.png could not be written"),
-    ):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "open", fail_at_last)
-        write_manifests(tmp_path, examples(), test, CLASSES)
+        with pytest.raises(OSError, match=r"5\.png could not be written"):
+            write_manifests(tmp_path, examples(), test, CLASSES)
     assert not (tmp_path / "train.csv").exists()
