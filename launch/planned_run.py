@@ -10,6 +10,7 @@ from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.training.execution import Execution
 from sop_keras.training.experiment import Experiment
 from sop_keras.training.run_folder import RunFolder
+from sop_keras.training.run_lock import check_not_locked
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -29,6 +30,8 @@ class PlannedRun:
 
     Raises:
         RunFolderError: if the folder holds a run of other settings, or damaged files.
+        RunLockedError: if a process of this machine trains it.
+        LinkedFolderError: if a folder in it that would be written to is a link.
     """
 
     experiment: Experiment
@@ -38,6 +41,9 @@ class PlannedRun:
 
     def __post_init__(self) -> None:
         self._own_files.check()
+        # Of several machines, the first one alone is not to find it locked, by itself.
+        if self.result is None and self.execution.strategy != "multi_worker":
+            check_not_locked(self.folder)
 
     @property
     def _own_files(self) -> RunFolder:

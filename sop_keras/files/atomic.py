@@ -29,12 +29,21 @@ _APPEND = (
 )
 _MODE = 0o666
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 # 64 random bits as text, in the names of what is not whole yet.
 _TOKEN = "[0-9a-f]{16}"
 
 
 class OutputError(OSError):
-    """Something that could not be written, such as on a full disk."""
+    """Something that could not be written, such as on a full disk.
+
+    Attributes:
+        is_of_room: whether a disk is full, or a quota or a limit is reached; `True` as
+            well where the reason is not known.
+    """
+
+    is_of_room = True
 
 
 @contextlib.contextmanager
@@ -50,9 +59,11 @@ def explained(path: Path) -> Iterator[None]:
             reason = "it is a link, and nothing is written through links"
         disk = next(parent for parent in path.absolute().parents if parent.exists())
         free = shutil.disk_usage(disk).free
-        raise OutputError(
+        output_error = OutputError(
             f"{path} could not be written: {reason}. Its disk has {free:,} bytes free."
-        ) from error
+        )
+        output_error.is_of_room = error.errno in (None, *_NO_ROOM)
+        raise output_error from error
 
 
 @contextlib.contextmanager
@@ -162,7 +173,7 @@ def check_room(path: Path, num_bytes: int) -> None:
         try:
             os.posix_fallocate(descriptor, 0, num_bytes)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if error.errno in _NO_ROOM:
                 raise  # others mean that this disk cannot tell
         finally:
             partial.unlink(missing_ok=True)

@@ -20,22 +20,19 @@ import tensorflow as tf
 from sop_keras.core.agreement import is_common, on_any_worker
 from sop_keras.core.strategies import is_chief, make_strategy, scope
 from sop_keras.data.batches.epoch_size import num_in_epoch
-from sop_keras.data.batches.pipelines import (
-    steps_per_epoch,
-)
+from sop_keras.data.batches.pipelines import steps_per_epoch
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.data.images.bad_images import BadImages
 from sop_keras.data.images.encoded_images import EncodedImages
 from sop_keras.files.atomic import OutputError, check_room, replacing
+from sop_keras.files.folders import LinkedFolderError
+from sop_keras.files.shown_text import shown
 from sop_keras.label_issues.export import write_label_issues
 from sop_keras.monitoring.noise_monitor import NoiseMonitor
 from sop_keras.training.checkpoint import CheckpointError, Checkpoints
 from sop_keras.training.execution import Execution
 from sop_keras.training.experiment import Experiment
-from sop_keras.training.experiment_data import (
-    ExperimentData,
-    load_data,
-)
+from sop_keras.training.experiment_data import ExperimentData, load_data
 from sop_keras.training.inputs import evaluation_input, scan_input, training_input
 from sop_keras.training.model_size import file_size
 from sop_keras.training.monitor import monitor_of_run
@@ -44,6 +41,7 @@ from sop_keras.training.preemption import Preemption
 from sop_keras.training.progress import Progress
 from sop_keras.training.recorder import Recorder
 from sop_keras.training.run_folder import LABEL_ISSUES, RunFolder, RunFolderError
+from sop_keras.training.run_lock import RunLock
 from sop_keras.training.stretches import Stretch, stretches
 from sop_keras.training.summary import summarize
 from sop_keras.training.terminate_on_nan import TerminateOnNaN
@@ -121,19 +119,37 @@ class Run:
             The content of `result.json`.
 
         Raises:
+            RunLockedError: if another process trains the run.
             RunFolderError: if the folder holds a run on other data.
             Preempted: after a SIGTERM.
             DivergenceError: if the loss or a weight becomes NaN or infinite.
             OutputError: if something cannot be written. The last checkpoint is intact.
             TooManyBadImagesError: if more images cannot be used than `files` allows.
         """
-        if (result := self.result) is not None:
-            self._check_complete()
-            logger.info("%s is complete; nothing to train.", self.folder)
-            self.checkpoints.remove()  # a kill may have come between the two
+        if (result := self._complete_result()) is not None:
             return result
-        with self._output_errors(), Preemption() as preemption:
-            return self._train(preemption, verbose, flags)
+        with (
+            self._output_errors(),
+            self._locked() as lock,
+            Preemption() as preemption,
+        ):
+            # Another start may have begun the run meanwhile, and ended it.
+            self._own.check()
+            if (result := self._complete_result()) is not None:
+                return result
+            return self._train(preemption, lock, verbose, flags)
+
+    def _locked(self) -> contextlib.AbstractContextManager[RunLock | None]:
+        """What keeps other starts out: of several machines' processes, one writes."""
+        return RunLock(self.folder) if self._writes else contextlib.nullcontext()
+
+    def _complete_result(self) -> dict[str, Any] | None:
+        if (result := self.result) is None:
+            return None
+        self._check_complete()
+        logger.info("%s is complete; nothing to train.", shown(self.folder))
+        self.checkpoints.remove()  # a kill may have come between the two
+        return result
 
     def _check_complete(self) -> None:
         """Check that a complete run is not taken for one on the data as they are now.
@@ -157,7 +173,7 @@ class Run:
         self._own.check_data(data)
 
     def _train(
-        self, preemption: Preemption, verbose: Any, flags: str
+        self, preemption: Preemption, lock: RunLock | None, verbose: Any, flags: str
     ) -> dict[str, Any]:
         keras.utils.set_random_seed(self.experiment.seed)
         data = load_data(self.experiment, self.files)
@@ -199,6 +215,7 @@ class Run:
             bad_images=bad_images,
             strategy=self.strategy,
             monitor=monitor,
+            lock=lock,
         )
         self._check_preemption(preemption, "before its first batch")
         with _clear_messages(bad_images):
@@ -220,7 +237,7 @@ class Run:
                     shuffle=False,  # the batches come shuffled; Keras warns if asked to
                     verbose=verbose,
                 )
-            return self._finish(model, data, recorder, preemption, flags)
+            return self._finish(model, data, recorder, preemption, lock, flags)
 
     def _check_machines(self, data: ExperimentData) -> None:
         """Check that all machines train the same on the same."""
@@ -300,14 +317,16 @@ class Run:
         data: ExperimentData,
         recorder: Recorder,
         preemption: Preemption,
+        lock: RunLock | None,
         flags: str,
     ) -> dict[str, Any]:
         started = time.monotonic()
         parts = {"model.keras": model, "backbone.keras": model.backbone}
         for name, part in parts.items():
             self._check_preemption(preemption, "after the last epoch")
-            if not self._writes:
+            if lock is None:  # another machine writes
                 continue
+            lock.check()
             with replacing(self.folder / name) as partial:
                 check_room(partial, file_size(part))
                 part.save(partial)
@@ -327,7 +346,8 @@ class Run:
             "execution": self.execution.settings(),
             "flags": flags,
         }
-        if self._writes:
+        if lock is not None:
+            lock.check()
             if issues is not None:
                 _write_issues(self.folder / LABEL_ISSUES, issues, data)
             self._own.write_result(result)
@@ -340,13 +360,16 @@ class Run:
         """Say what is left, where something could not be written."""
         try:
             yield
+        except LinkedFolderError:  # says itself what to do
+            raise
         except OutputError as error:
             last = self.checkpoints.newest
+            mend = "make room" if error.is_of_room else "mend that"
             intact = (
-                f"The last checkpoint, {last}, is intact: make room, and run the same "
+                f"The last checkpoint, {last}, is intact: {mend}, and run the same "
                 "command again to go on from it."
                 if last
-                else "There is no checkpoint yet: make room, and run the same command "
+                else f"There is no checkpoint yet: {mend}, and run the same command "
                 "again."
             )
             raise OutputError(f"{error} {intact}") from None
