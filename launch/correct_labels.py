@@ -23,7 +23,6 @@ set that is fetched from the network.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ import numpy as np
 import train_flags
 from absl import flags
 from data_flags import files_of_run
+from printed_command import launch_command
 
 from sop_keras import methods
 from sop_keras.data.datasets.by_name import DataFiles
@@ -95,7 +95,8 @@ def correct(line: command.CommandLine) -> None:
     check_choice(values.num_issues, values.issue_rate)
     folder = Path(values.output_dir)
     check_empty(folder)
-    run = load_run(folder_of_run, files_of_run(values, folder_of_run))
+    files = files_of_run(values, folder_of_run)
+    run = load_run(folder_of_run, files)
     issues = run.label_issues()
     if values.num_issues is not None or values.issue_rate is not None:
         issues["is_label_issue"] = label_issues(
@@ -114,7 +115,7 @@ def correct(line: command.CommandLine) -> None:
     written = write_manifests(
         folder, correction.after, test, run.class_names, values.format
     )
-    print(next_step(run, written))
+    print(next_step(run, written, files.max_bad_fraction))
 
 
 def changes(run: SavedRun, correction: Correction) -> str:
@@ -153,8 +154,14 @@ def changes(run: SavedRun, correction: Correction) -> str:
     return "\n".join(lines)
 
 
-def next_step(run: SavedRun, written: Manifests) -> str:
-    """What was written, and the command that trains on it."""
+def next_step(run: SavedRun, written: Manifests, max_bad_fraction: float) -> str:
+    """What was written, and the command that trains on it.
+
+    Args:
+        run: whose labels were corrected.
+        written: the manifests.
+        max_bad_fraction: the share of bad images that was allowed, in [0, 1].
+    """
     lines = ["", f"written: {written.train}"]
     if written.test is not None:
         lines.append(f"written: {written.test}")
@@ -172,11 +179,11 @@ def next_step(run: SavedRun, written: Manifests) -> str:
         if height != width:
             notes.append("cut to squares")
         lines.append(f"Images of a manifest are trained on {', '.join(notes)}.")
-    command = shlex.join(["python", "launch/train.py", *new_flags(run, written)])
+    command = launch_command("train.py", new_flags(run, written, max_bad_fraction))
     return "\n".join([*lines, "", f"train:   {command}"])
 
 
-def new_flags(run: SavedRun, written: Manifests) -> list[str]:
+def new_flags(run: SavedRun, written: Manifests, max_bad_fraction: float) -> list[str]:
     """The flags of launch/train.py for the same run on the new data."""
     values: dict[str, Any] = {"dataset": "manifest", "manifest": written.train}
     if written.test is not None:
@@ -190,6 +197,8 @@ def new_flags(run: SavedRun, written: Manifests) -> list[str]:
     else:
         side = min(images.shape[1:3])  # as large as they are: nothing is resampled
         values |= {"resize": side, "image_size": side}
+    if max_bad_fraction != DataFiles.max_bad_fraction:
+        values["max_bad_fraction"] = max_bad_fraction  # of the test images, at least
     values |= training_flags(run.experiment)
     values["output_dir"] = written.train.parent / "run"  # no other run's
     return [f"--{flag}={value}" for flag, value in values.items()]

@@ -30,7 +30,6 @@ class PlannedRun:
 
     Raises:
         RunFolderError: if the folder holds a run of other settings, or damaged files.
-        RunLockedError: if a process of this machine trains it.
         LinkedFolderError: if a folder in it that would be written to is a link.
     """
 
@@ -41,9 +40,6 @@ class PlannedRun:
 
     def __post_init__(self) -> None:
         self._own_files.check()
-        # Of several machines, the first one alone is not to find it locked, by itself.
-        if self.result is None and self.execution.strategy != "multi_worker":
-            check_not_locked(self.folder)
 
     @property
     def _own_files(self) -> RunFolder:
@@ -53,6 +49,17 @@ class PlannedRun:
     def result(self) -> dict[str, Any] | None:
         """The run's result, or None while it is not complete."""
         return self._own_files.result
+
+    def check_not_running(self) -> None:
+        """Check that the run may be trained: no process of this machine does.
+
+        Of several machines, the first one locks the folder, so none is asked here.
+
+        Raises:
+            RunLockedError: if one does.
+        """
+        if self.result is None and self.execution.strategy != "multi_worker":
+            check_not_locked(self.folder)
 
     def make(self, strategy: tf.distribute.Strategy | None = None) -> Run:
         """The run itself; TensorFlow is imported.

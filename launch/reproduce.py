@@ -32,6 +32,7 @@ import train_flags
 from absl import flags
 from paper import FIGURE1, FIGURE1_METHODS, TABLES, Cell, Table
 from planned_run import PlannedRun
+from printed_command import launch_command
 
 from sop_keras import methods
 from sop_keras.files.untrusted import read_text
@@ -81,7 +82,7 @@ def reproduce(options: argparse.Namespace, overrides: Sequence[str]) -> bool:
     train_flags.say_what_is_not_used(overrides, used_by)
     if options.dry_run:
         for command in (command for name in names for command in jobs[name].commands()):
-            print(shlex.join(["python", "launch/train.py", *command]))
+            print(launch_command("train.py", command))
         return True
     changes = dict.fromkeys(change for job in jobs.values() for change in job.changes)
     notes = captions(table, options.best, list(changes))
@@ -244,7 +245,7 @@ def reproduce_figure1(options: argparse.Namespace, overrides: Sequence[str]) -> 
         *overrides,
     ]
     if options.dry_run:
-        print(shlex.join(["python", "launch/figure1.py", *arguments]))
+        print(launch_command("figure1.py", arguments))
         return
     line = command.parse(figure1.define_flags(), arguments)
     figure1.figure1(dataclasses.replace(line, flagfile="figure1"))

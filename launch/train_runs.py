@@ -11,8 +11,10 @@ from typing import Any
 import tensorflow as tf
 from absl import flags
 from planned_run import PlannedRun
+from printed_command import launch_command, program, shell_line
 
 from sop_keras.core.strategies import is_chief, make_strategy
+from sop_keras.files.shown_text import shown
 from sop_keras.training.run_folder import LABEL_ISSUES
 
 
@@ -95,13 +97,13 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     rows = [columns]
     for method, result in results.items():
         # Of what label_issues.csv is ranked by; cross entropy has its loss alone.
-        auroc = (result.get("detection") or {}).get("auroc", result["noise_auroc"])
+        auroc = (result.get("detection") or {}).get("auroc", result.get("noise_auroc"))
         rows.append(
             (
                 method,
-                *(f"{100 * result[key]:.2f}" for key in known.values()),
-                "-" if auroc is None else f"{auroc:.4f}",
-                f"{result['seconds']:.0f}",
+                *(_text(result.get(key), "{:.2f}", 100) for key in known.values()),
+                _text(auroc, "{:.4f}"),
+                _text(result.get("seconds"), "{:.0f}"),
             )
         )
     lines = ["", "accuracy in % on the test set and on the training set's labels;"]
@@ -118,15 +120,20 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def _text(value: float | None, form: str, factor: float = 1) -> str:
+    return "-" if value is None else form.format(factor * value)
+
+
 def next_commands(folder: Path, first: Path) -> str:
     """What to do with the results, the first run's being in `first`."""
+    tensorboard = program("tensorboard", Path(sys.executable).with_name("tensorboard"))
     lines = [
         "",
-        f"curves:  tensorboard --logdir={folder}",
-        f"figures: {first}/result.json",
+        f"curves:  {shell_line([tensorboard, f'--logdir={folder}'])}",
+        shown(f"figures: {first / 'result.json'}"),
     ]
     if (first / LABEL_ISSUES).exists():
-        lines.append(f"wrong labels: {first / LABEL_ISSUES}")
-        lines.append(f"report:  python launch/report.py {first}")
+        lines.append(shown(f"wrong labels: {first / LABEL_ISSUES}"))
+        lines.append(f"report:  {launch_command('report.py', [first])}")
     lines.append(f"network: keras.saving.load_model({str(first / 'backbone.keras')!r})")
     return "\n".join(lines)

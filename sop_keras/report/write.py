@@ -11,7 +11,7 @@ from sop_keras.files.atomic import replacing
 from sop_keras.files.folders import make_folder
 from sop_keras.report.drawings import draw_all
 from sop_keras.report.gallery import gallery_rows
-from sop_keras.report.headline import settings_of, statistics_of
+from sop_keras.report.headline import check_figures, settings_of, statistics_of
 from sop_keras.report.page import Page, render
 from sop_keras.report.run_labels import labels_of
 from sop_keras.training.saved_run import load_run, method_of, run_settings
@@ -50,6 +50,7 @@ def write_report(
     path = Path(output) if output is not None else folder / "report.html"
     _check(folder, path, num_examples)
     run = load_run(folder, files)
+    check_figures(run)
     labels = labels_of(run)
     drawn = draw_all(run, labels)
     page = Page(
