@@ -166,14 +166,14 @@ def make_photos(tmp_path, tested=False):
 
 
 def test_the_printed_command_allows_the_bad_images_that_the_run_did(
-    tmp_path, capsys, in_process
+    tmp_path, in_process
 ):
     folder = make_photos(tmp_path, tested=True)
     out = folder / "out"
-    correct(
-        str(folder / "run"), "--action=drop", "--num_issues=1", f"--output_dir={out}"
-    )
-    words = shlex.split(capsys.readouterr().out.split("train:   ")[1])
+    words = ["--action=drop", "--num_issues=1", f"--output_dir={out}"]
+    done = in_process(correct_labels, folder / "run", *words)
+    assert done.returncode == 0, done.stderr
+    words = shlex.split(done.stdout.split("train:   ")[1])
     # 1 of 12 test images is none: 8%, where 1% may be left out by default.
     done = in_process(train, *words[2:])
     assert done.returncode == 0, done.stderr
