@@ -18,6 +18,7 @@ import command
 import numpy as np
 from absl import flags
 from PIL import Image, ImageDraw, ImageFont
+from terminal import say
 
 from sop_keras.data.datasets.cifar import CIFAR10_MEAN, load_cifar10
 from sop_keras.files.atomic import replacing
@@ -163,7 +164,7 @@ def draw_sheets(line: command.CommandLine) -> None:
         path = folder / f"{name}.png"
         with replacing(path) as partial:
             sheet.save(partial, optimize=True)
-        print(path)
+        say(path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

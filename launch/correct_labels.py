@@ -34,6 +34,7 @@ import train_flags
 from absl import flags
 from data_flags import files_of_run
 from printed_command import launch_command
+from terminal import say
 
 from sop_keras import methods
 from sop_keras.data.datasets.by_name import DataFiles
@@ -110,12 +111,12 @@ def correct(line: command.CommandLine) -> None:
         )
     num_classes = run.data.dataset.num_classes
     correction = correct_labels(run.data.train, issues, values.action, num_classes)
-    print(changes(run, correction), flush=True)
+    say(changes(run, correction))
     test = run.data.tests.get("test")
     written = write_manifests(
         folder, correction.after, test, run.class_names, values.format
     )
-    print(next_step(run, written, files.max_bad_fraction))
+    say(next_step(run, written, files.max_bad_fraction))
 
 
 def changes(run: SavedRun, correction: Correction) -> str:

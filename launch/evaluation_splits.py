@@ -12,6 +12,7 @@ import tensorflow as tf
 import train_flags
 from absl import flags
 from evaluation_files import forget, write
+from terminal import say
 
 from sop_keras.data.datasets.by_name import (
     check_not_fetched,
@@ -56,11 +57,11 @@ def evaluate_splits(
     bad_images = BadImages(folder / "bad_images.csv", values.max_bad_fraction)
     evaluations = {}
     for split, examples in splits.items():
-        print(f"{dataset.name}, {split}: {len(examples)} images", flush=True)
+        say(f"{dataset.name}, {split}: {len(examples)} images")
         evaluations[split] = evaluate_split(model, dataset, split, bad_images)
         write(folder, split, evaluations[split], dataset, path)
-    print(table(evaluations, dataset))
-    print(f"\nfigures: {folder}")
+    say(table(evaluations, dataset))
+    say(f"\nfigures: {folder}")
 
 
 def load(
@@ -111,7 +112,7 @@ def compare_classes(run: str | None, dataset: Dataset) -> None:
         )
     for number, names in enumerate(zip(trained, dataset.class_names, strict=False)):
         if names[0] != names[1]:
-            print(
+            say(
                 f"Classes differ: class {number} of the run is {names[0]!r}, of "
                 f"{dataset.name} {names[1]!r}. They are compared by number."
             )
@@ -146,7 +147,7 @@ def standardised(
         trained_on = settings.get("dataset", dataset.name)
         if trained_on != dataset.name:
             mean, std = ([round(x, 4) for x in s] for s in (dataset.mean, dataset.std))
-            print(
+            say(
                 f"Images are standardised as those of {dataset.name} are, with mean "
                 f"{mean} and deviation {std}. If {trained_on} has others, on which the "
                 "network was trained, pass them: --mean, --std."

@@ -25,6 +25,7 @@ import numpy as np
 import train_flags
 from absl import flags
 from planned_run import PlannedRun
+from terminal import say
 
 from sop_keras import methods
 from sop_keras.files.atomic import replacing
@@ -147,10 +148,10 @@ def figure1(line: command.CommandLine) -> None:
     writes = is_chief(strategy)
     if not writes:
         worker = strategy.cluster_resolver.task_id
-        print(f"Worker {worker} trains along; worker 0 draws the figure.", flush=True)
+        say(f"Worker {worker} trains along; worker 0 draws the figure.")
     for key, one in planned.items():
         if writes:
-            print(f"\n{one.folder}")
+            say(f"\n{one.folder}")
         one.make(strategy).train(
             verbose=2 if writes else 0, flags=flags_of_run(line, *key, one.folder)
         )
@@ -172,8 +173,8 @@ def _write(
     _write_csv(rows, target.with_suffix(".csv"))
     with replacing(target) as partial:
         draw(rows, partial)
-    print(f"\n{target}\n{target.with_suffix('.csv')}\n")
-    print(final_table(rows))
+    say(f"\n{target}\n{target.with_suffix('.csv')}\n")
+    say(final_table(rows))
 
 
 def looks_of_methods() -> dict[str, tuple[str, str]]:

@@ -25,6 +25,7 @@ import flags_of
 import train_flags
 from absl import flags
 from data_flags import files_of_run
+from terminal import say
 
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.training.saved_run import run_settings
@@ -62,7 +63,7 @@ def report(line: command.CommandLine) -> None:
         output=line.flags.output,
         num_examples=line.flags.num_examples,
     )
-    print(f"report: {path}\nplots:  {path.with_suffix('')}")
+    say(f"report: {path}\nplots:  {path.with_suffix('')}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

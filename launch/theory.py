@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import command
 from absl import flags
+from terminal import say
 
 from sop_keras.files.atomic import replacing
 from sop_keras.files.untrusted import opened_text
@@ -60,7 +61,7 @@ def theory(line: command.CommandLine) -> None:
     try:
         _theory(line.flags)
     except KeyboardInterrupt:
-        print("\nInterrupted. The same command goes on.", file=sys.stderr)
+        say("\nInterrupted. The same command goes on.", to=sys.stderr)
         sys.exit(INTERRUPTED)
 
 
@@ -79,15 +80,13 @@ def _theory(values: flags.FlagValues) -> None:
         found = make_figure(
             name, kind.quick() if values.quick else kind(), folder, values.workers
         )
-        print(f"{name}: {time.monotonic() - start:.0f} s", flush=True)
+        say(f"{name}: {time.monotonic() - start:.0f} s")
         table += [(name, one) for one in found]
         write_findings(folder / "findings.csv", table)
     if values.quick:
-        print(
-            "\nCoarse grids and steps: some claims may not hold (NO) that do in full."
-        )
-    print(f"\n{findings_table(table)}\n\nIn {folder}: findings.csv and")
-    print(", ".join(f"{name}.{{png,csv,npz}}" for name in names))
+        say("\nCoarse grids and steps: some claims may not hold (NO) that do in full.")
+    say(f"\n{findings_table(table)}\n\nIn {folder}: findings.csv and")
+    say(", ".join(f"{name}.{{png,csv,npz}}" for name in names))
 
 
 def check_folder(folder: Path) -> None:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from absl import flags
 from planned_run import PlannedRun
 from printed_command import launch_command, program, shell_line
+from terminal import say
 
 from sop_keras.core.strategies import is_chief, make_strategy
 from sop_keras.files.shown_text import shown
@@ -34,18 +35,18 @@ def train_all(
     runs = {method: one.make(strategy) for method, one in planned.items()}
     if not is_chief(strategy):
         worker = strategy.cluster_resolver.task_id
-        print(f"Worker {worker} trains along; worker 0 shows the results.", flush=True)
+        say(f"Worker {worker} trains along; worker 0 shows the results.")
         for run in runs.values():
             run.train(verbose=0, flags=shlex.join(sys.argv[1:]))
         return
     results = {}
     for method, run in runs.items():
-        print(f"\n{method}: {run.folder}")
+        say(f"\n{method}: {run.folder}")
         results[method] = run.train(
             verbose=1 if sys.stdout.isatty() else 2, flags=shlex.join(sys.argv[1:])
         )
-    print(table(results))
-    print(next_commands(folder, next(iter(runs.values())).folder))
+    say(table(results))
+    say(next_commands(folder, next(iter(runs.values())).folder))
 
 
 def prepare(values: flags.FlagValues) -> tf.distribute.Strategy:

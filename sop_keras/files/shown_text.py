@@ -27,9 +27,11 @@ def shown(text: str | bytes | os.PathLike[str], keep: str = "") -> str:
     """
     if isinstance(text, bytes):
         text = text.decode(errors="backslashreplace")
+    text = os.fspath(text)
+    if text.isprintable():
+        return text
     return "".join(
-        one if one in keep or not is_hidden(one) else _escaped(one)
-        for one in os.fspath(text)
+        one if one in keep or not is_hidden(one) else _escaped(one) for one in text
     )
 
 

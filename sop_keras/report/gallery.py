@@ -13,6 +13,7 @@ from PIL.Image import Resampling
 from sop_keras.data.datasets.dataset import Examples
 from sop_keras.data.images.decoding import UnreadableImageError, decode
 from sop_keras.data.images.encoded_images import EncodedImages, ImageFiles
+from sop_keras.files.shown_text import shown
 from sop_keras.report.run_labels import RunLabels
 
 SIDE = 96
@@ -63,7 +64,7 @@ def file_name(examples: Examples, position: int) -> str | None:
     """Where an image is; None for those that are in no file of their own."""
     images = examples.images
     if isinstance(images, ImageFiles):
-        return images.names[position].decode(errors="backslashreplace")
+        return shown(images.names[position])
     if isinstance(images, EncodedImages):
         return images.name(position)
     return None

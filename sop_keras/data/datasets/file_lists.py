@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sop_keras.files.shown_text import shown
 from sop_keras.files.untrusted import open_untrusted
 
 # Lines that are Python objects at the same time; the rest is in arrays.
@@ -33,8 +34,8 @@ MAX_NAMES_BYTES = 2**32
 
 
 def printable(name: bytes) -> str:
-    """The name, with a backslash escape for each byte that is not text."""
-    return name.decode(errors="backslashreplace")
+    """The name, as `shown` has it."""
+    return shown(name)
 
 
 def read_lines(file: Path) -> Iterator[bytes]:

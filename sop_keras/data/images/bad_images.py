@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 from sop_keras.files.atomic import appending
+from sop_keras.files.shown_text import shown
 from sop_keras.files.untrusted import opened_text
 from sop_keras.validation import check_fraction
 
@@ -76,6 +77,7 @@ class BadImages:
         Raises:
             TooManyBadImagesError: if these are too many.
         """
+        image, reason = shown(image), shown(reason)
         with self._lock:
             if self.error is not None:
                 raise self.error

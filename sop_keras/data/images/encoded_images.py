@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sop_keras.files.shown_text import shown
 from sop_keras.files.untrusted import open_untrusted
 
 logger = logging.getLogger(__name__)
@@ -136,8 +137,8 @@ class ImageFiles(EncodedImages):
         return content
 
     def name(self, position: int) -> str:
-        """The path, with a backslash escape for each byte that is not text."""
-        return self._path(position).decode(errors="backslashreplace")
+        """The path, as `shown` has it."""
+        return shown(self._path(position))
 
     def _path(self, position: int) -> bytes:
         return os.path.join(os.fsencode(self.folder), self.names[position])
