@@ -46,7 +46,8 @@ def train_all(
             verbose=1 if sys.stdout.isatty() else 2, flags=shlex.join(sys.argv[1:])
         )
     say(table(results))
-    say(next_commands(folder, next(iter(runs.values())).folder))
+    first = next(iter(runs.values()))
+    say(next_commands(folder, first.folder, first.picture_folder))
 
 
 def prepare(values: flags.FlagValues) -> tf.distribute.Strategy:
@@ -125,8 +126,14 @@ def _text(value: float | None, form: str, factor: float = 1) -> str:
     return "-" if value is None else form.format(factor * value)
 
 
-def next_commands(folder: Path, first: Path) -> str:
-    """What to do with the results, the first run's being in `first`."""
+def next_commands(folder: Path, first: Path, picture_folder: Path | None = None) -> str:
+    """What to do with the results.
+
+    Args:
+        folder: the folder that has all runs.
+        first: that of the first one.
+        picture_folder: what its report needs to be told. Defaults to `None`: nothing.
+    """
     tensorboard = program("tensorboard", Path(sys.executable).with_name("tensorboard"))
     lines = [
         "",
@@ -135,6 +142,9 @@ def next_commands(folder: Path, first: Path) -> str:
     ]
     if (first / LABEL_ISSUES).exists():
         lines.append(shown(f"wrong labels: {first / LABEL_ISSUES}"))
-        lines.append(f"report:  {launch_command('report.py', [first])}")
+        words = [str(first)]
+        if picture_folder is not None:
+            words.append(f"--picture_folder={picture_folder}")
+        lines.append(f"report:  {launch_command('report.py', words)}")
     lines.append(f"network: keras.saving.load_model({str(first / 'backbone.keras')!r})")
     return "\n".join(lines)

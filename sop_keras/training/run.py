@@ -24,8 +24,7 @@ from sop_keras.data.batches.pipelines import steps_per_epoch
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.data.images.bad_images import BadImages
 from sop_keras.data.images.encoded_images import EncodedImages
-from sop_keras.files.atomic import OutputError, check_room, replacing
-from sop_keras.files.folders import LinkedFolderError
+from sop_keras.files.atomic import check_room, replacing
 from sop_keras.files.shown_text import shown
 from sop_keras.label_issues.export import write_label_issues
 from sop_keras.monitoring.noise_monitor import NoiseMonitor
@@ -37,6 +36,8 @@ from sop_keras.training.inputs import evaluation_input, scan_input, training_inp
 from sop_keras.training.model_size import file_size
 from sop_keras.training.monitor import monitor_of_run
 from sop_keras.training.network import compile_model, make_backbone
+from sop_keras.training.output_errors import saying_what_is_left
+from sop_keras.training.picture_folder import needed_folder
 from sop_keras.training.preemption import Preemption
 from sop_keras.training.progress import Progress
 from sop_keras.training.recorder import Recorder
@@ -74,6 +75,10 @@ class Run:
         strategy: what `execution.strategy` names, where it is already made: a process
             should make one only. Defaults to `None`: made when training starts.
 
+    Attributes:
+        picture_folder: the folder that the report needs to be told of, to show the
+            images; None if it knows, or before `train`.
+
     On several machines all of them run this, on a folder that they share; the first one
     writes.
 
@@ -90,6 +95,7 @@ class Run:
         strategy: tf.distribute.Strategy | None = None,
     ):
         self.experiment = self._asked = experiment
+        self.picture_folder: Path | None = None
         self.folder = Path(folder)
         self.files = files or DataFiles()
         self.execution = execution or Execution()
@@ -129,7 +135,7 @@ class Run:
         if (result := self._complete_result()) is not None:
             return result
         with (
-            self._output_errors(),
+            saying_what_is_left(self.checkpoints),
             self._locked() as lock,
             Preemption() as preemption,
         ):
@@ -171,6 +177,7 @@ class Run:
             )
             return
         self._own.check_data(data)
+        self.picture_folder = needed_folder(data.train, self.files)
 
     def _train(
         self, preemption: Preemption, lock: RunLock | None, verbose: Any, flags: str
@@ -188,6 +195,7 @@ class Run:
             backbone = make_backbone(experiment, data)
             model = compile_model(experiment, backbone, data, steps, self.execution)
         self._own.check_data(data)
+        self.picture_folder = needed_folder(data.train, self.files)
         self._check_machines(data)
         progress = self._restore(model)
         bad_images = BadImages(
@@ -354,25 +362,6 @@ class Run:
         self.checkpoints.remove()
         on_any_worker(self.strategy, False)  # no machine leaves before the others
         return result
-
-    @contextlib.contextmanager
-    def _output_errors(self) -> Iterator[None]:
-        """Say what is left, where something could not be written."""
-        try:
-            yield
-        except LinkedFolderError:  # says itself what to do
-            raise
-        except OutputError as error:
-            last = self.checkpoints.newest
-            mend = "make room" if error.is_of_room else "mend that"
-            intact = (
-                f"The last checkpoint, {last}, is intact: {mend}, and run the same "
-                "command again to go on from it."
-                if last
-                else f"There is no checkpoint yet: {mend}, and run the same command "
-                "again."
-            )
-            raise OutputError(f"{error} {intact}") from None
 
 
 def _write_issues(path: Path, issues: pd.DataFrame, data: ExperimentData) -> None:

@@ -88,3 +88,13 @@ def test_the_next_commands_of_a_training(tmp_path):
     line = command.parse(report.define_flags(), words[2:], num_arguments=1)
     assert line.arguments == (str(first),)
     assert lines["figures"] == str(first / "result.json")
+    assert line.flags.picture_folder is None
+
+
+def test_the_report_is_told_where_the_pictures_may_be(tmp_path):
+    (tmp_path / LABEL_ISSUES).write_text("")
+    photos = tmp_path / "my photos"
+    text = train_runs.next_commands(tmp_path, tmp_path, photos)
+    words = shlex.split(re.search(r"^report: +(.*)$", text, re.M)[1])
+    line = command.parse(report.define_flags(), words[2:], num_arguments=1)
+    assert line.flags.picture_folder == str(photos)

@@ -36,7 +36,7 @@ def runs(monkeypatch):
 
     class FakeRun:
         def __init__(self, experiment, folder, files, execution, strategy):
-            self.folder = folder
+            self.folder, self.picture_folder = folder, None
             made.arguments.append((experiment, folder, files, execution, strategy))
 
         def train(self, verbose, flags):
