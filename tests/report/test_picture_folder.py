@@ -74,7 +74,7 @@ def test_a_folder_that_the_run_recorded_is_not_trusted(tmp_path, secret):
     folder = write_run(tmp_path / "run")
     table = tmp_path / "images" / "list.csv"
     for name in FILES:
-        (tmp_path / "home" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "home" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.open(tmp_path / "images" / name).save(tmp_path / "home" / name)
     there = json.loads((folder / "data.json").read_text())
     there["files"]["data_dir"] = str(tmp_path / "home")
