@@ -23,6 +23,7 @@ set that is fetched from the network.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ import flags_of
 import numpy as np
 import train_flags
 from absl import flags
-from data_flags import files_of_run
+from data_flags import files_of_run, limits_given
 from printed_command import launch_command
 from terminal import say
 
@@ -116,7 +117,7 @@ def correct(line: command.CommandLine) -> None:
     written = write_manifests(
         folder, correction.after, test, run.class_names, values.format
     )
-    say(next_step(run, written, files.max_bad_fraction))
+    say(next_step(run, written, files))
 
 
 def changes(run: SavedRun, correction: Correction) -> str:
@@ -155,13 +156,13 @@ def changes(run: SavedRun, correction: Correction) -> str:
     return "\n".join(lines)
 
 
-def next_step(run: SavedRun, written: Manifests, max_bad_fraction: float) -> str:
+def next_step(run: SavedRun, written: Manifests, files: DataFiles) -> str:
     """What was written, and the command that trains on it.
 
     Args:
         run: whose labels were corrected.
         written: the manifests.
-        max_bad_fraction: the share of bad images that was allowed, in [0, 1].
+        files: where the run's data set is, and what of it may be bad.
     """
     lines = ["", f"written: {written.train}"]
     if written.test is not None:
@@ -180,11 +181,11 @@ def next_step(run: SavedRun, written: Manifests, max_bad_fraction: float) -> str
         if height != width:
             notes.append("cut to squares")
         lines.append(f"Images of a manifest are trained on {', '.join(notes)}.")
-    command = launch_command("train.py", new_flags(run, written, max_bad_fraction))
+    command = launch_command("train.py", new_flags(run, written, files))
     return "\n".join([*lines, "", f"train:   {command}"])
 
 
-def new_flags(run: SavedRun, written: Manifests, max_bad_fraction: float) -> list[str]:
+def new_flags(run: SavedRun, written: Manifests, files: DataFiles) -> list[str]:
     """The flags of launch/train.py for the same run on the new data."""
     values: dict[str, Any] = {"dataset": "manifest", "manifest": written.train}
     if written.test is not None:
@@ -198,11 +199,13 @@ def new_flags(run: SavedRun, written: Manifests, max_bad_fraction: float) -> lis
     else:
         side = min(images.shape[1:3])  # as large as they are: nothing is resampled
         values |= {"resize": side, "image_size": side}
-    if max_bad_fraction != DataFiles.max_bad_fraction:
-        values["max_bad_fraction"] = max_bad_fraction  # of the test images, at least
+    if files.max_bad_fraction != DataFiles.max_bad_fraction:
+        # Of the test images, bad ones are still listed.
+        values["max_bad_fraction"] = files.max_bad_fraction
     values |= training_flags(run.experiment)
     values["output_dir"] = written.train.parent / "run"  # no other run's
-    return [f"--{flag}={value}" for flag, value in values.items()]
+    given = [f"--{flag}={value}" for flag, value in values.items()]
+    return [*given, *limits_given(dataclasses.replace(files, may_fetch=None))]
 
 
 def training_flags(experiment: Experiment) -> dict[str, str]:

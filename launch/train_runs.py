@@ -5,18 +5,24 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from absl import flags
+from data_flags import limits_given
 from planned_run import PlannedRun
 from printed_command import launch_command, program, shell_line
 from terminal import say
 
 from sop_keras.core.strategies import is_chief, make_strategy
+from sop_keras.data.datasets.by_name import is_fetched
 from sop_keras.files.shown_text import shown
 from sop_keras.training.run_folder import LABEL_ISSUES
+
+if TYPE_CHECKING:
+    from sop_keras.training.run import Run
 
 
 def train_all(
@@ -47,7 +53,7 @@ def train_all(
         )
     say(table(results))
     first = next(iter(runs.values()))
-    say(next_commands(folder, first.folder, first.picture_folder))
+    say(next_commands(folder, first.folder, report_flags(first)))
 
 
 def prepare(values: flags.FlagValues) -> tf.distribute.Strategy:
@@ -126,13 +132,23 @@ def _text(value: float | None, form: str, factor: float = 1) -> str:
     return "-" if value is None else form.format(factor * value)
 
 
-def next_commands(folder: Path, first: Path, picture_folder: Path | None = None) -> str:
+def report_flags(run: Run) -> list[str]:
+    """What launch/report.py is to be told of a run beside its folder."""
+    words = limits_given(run.files)
+    if run.files.may_fetch is None and is_fetched(run.experiment.dataset):
+        words.append(f"--may_fetch={run.experiment.dataset}")
+    if run.picture_folder is not None:
+        words.append(f"--picture_folder={run.picture_folder}")
+    return words
+
+
+def next_commands(folder: Path, first: Path, report: Sequence[str] = ()) -> str:
     """What to do with the results.
 
     Args:
         folder: the folder that has all runs.
         first: that of the first one.
-        picture_folder: what its report needs to be told. Defaults to `None`: nothing.
+        report: flags that its report needs. Defaults to none.
     """
     tensorboard = program("tensorboard", Path(sys.executable).with_name("tensorboard"))
     lines = [
@@ -142,9 +158,7 @@ def next_commands(folder: Path, first: Path, picture_folder: Path | None = None)
     ]
     if (first / LABEL_ISSUES).exists():
         lines.append(shown(f"wrong labels: {first / LABEL_ISSUES}"))
-        words = [str(first)]
-        if picture_folder is not None:
-            words.append(f"--picture_folder={picture_folder}")
-        lines.append(f"report:  {launch_command('report.py', words)}")
+        line = launch_command("report.py", [first, *report])
+        lines.append(f"report:  {line}")
     lines.append(f"network: keras.saving.load_model({str(first / 'backbone.keras')!r})")
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import shlex
 from pathlib import Path
 
 from sop_keras.files.untrusted import NO_LIMIT, open_untrusted
@@ -31,5 +32,5 @@ def check_not_utf16(path: Path) -> None:
     raise ValueError(
         f"{path} is not text in UTF-8: it looks like UTF-16 (in spreadsheets: Unicode "
         "text). Save it as UTF-8 (in spreadsheets: CSV UTF-8), or run: iconv -f UTF-16 "
-        f"-t UTF-8 {path.name} > new{path.suffix}"
+        f"-t UTF-8 {shlex.quote(str(path))} > {shlex.quote('new' + path.suffix)}"
     )

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import command
 import pytest
@@ -14,6 +15,7 @@ import report
 import train_runs
 from printed_command import launch_command, program, shell_line
 
+from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.training.run_folder import LABEL_ISSUES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,7 +96,19 @@ def test_the_next_commands_of_a_training(tmp_path):
 def test_the_report_is_told_where_the_pictures_may_be(tmp_path):
     (tmp_path / LABEL_ISSUES).write_text("")
     photos = tmp_path / "my photos"
-    text = train_runs.next_commands(tmp_path, tmp_path, photos)
+    run = SimpleNamespace(
+        picture_folder=photos,
+        experiment=SimpleNamespace(dataset="tfds:huggingface:a/b"),
+        files=DataFiles(max_manifest_rows=7, max_bad_fraction=0.5, data_dir="d"),
+    )
+    flags = train_runs.report_flags(run)
+    text = train_runs.next_commands(tmp_path, tmp_path, flags)
     words = shlex.split(re.search(r"^report: +(.*)$", text, re.M)[1])
     line = command.parse(report.define_flags(), words[2:], num_arguments=1)
     assert line.flags.picture_folder == str(photos)
+    # The folder of the run does not say these.
+    assert line.flags.max_manifest_rows == 7
+    assert line.flags.may_fetch == "tfds:huggingface:a/b"
+    assert not {"data_dir", "max_bad_fraction"} & {
+        word.split("=")[0].strip("-") for word in words
+    }

@@ -37,6 +37,7 @@ def runs(monkeypatch):
     class FakeRun:
         def __init__(self, experiment, folder, files, execution, strategy):
             self.folder, self.picture_folder = folder, None
+            self.experiment, self.files = experiment, files
             made.arguments.append((experiment, folder, files, execution, strategy))
 
         def train(self, verbose, flags):
