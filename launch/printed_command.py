@@ -21,9 +21,7 @@ def launch_command(script: str, words: Sequence[object] = ()) -> str:
         script: its file, such as `"train.py"`.
         words: what it is given.
     """
-    path = str(_LAUNCH / script)
-    if Path.cwd() == _LAUNCH.parent:
-        path = os.path.join("launch", script)
+    path = _from_here(_LAUNCH / script)
     return shell_line([program("python", sys.executable), path, *words])
 
 
@@ -31,7 +29,14 @@ def program(name: str, path: str | os.PathLike[str]) -> str:
     """A program's name, if a shell finds that very one by it; else its path."""
     found = shutil.which(name)
     is_same = found is not None and os.path.abspath(found) == os.path.abspath(path)
-    return name if is_same else os.fspath(path)
+    return name if is_same else _from_here(path)
+
+
+def _from_here(path: str | os.PathLike[str]) -> str:
+    """A path relative to the working directory if it is below it, else absolute."""
+    whole = os.path.abspath(path)
+    relative = os.path.relpath(whole)
+    return whole if relative.startswith(os.pardir) else relative
 
 
 def shell_line(words: Sequence[object]) -> str:

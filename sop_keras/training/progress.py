@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +50,21 @@ class Progress:
                 value is None or _is_number(value) for value in row.values()
             ):
                 raise ValueError("its history is no list of rows of numbers")
+
+    def is_within(self, epochs: int, steps: int, columns: Set[str]) -> bool:
+        """Whether it is a place of a training, with a row for each epoch before it.
+
+        Args:
+            epochs: of the training.
+            steps: batches in an epoch.
+            columns: what each row has, at least.
+        """
+        is_place = self.epoch <= epochs and self.step < steps
+        return (
+            is_place
+            and len(self.history) == self.epoch
+            and all(columns <= row.keys() for row in self.history)
+        )
 
     def __str__(self) -> str:
         within = f" and batch {self.step} of the next" if self.step else ""

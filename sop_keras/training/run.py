@@ -197,7 +197,7 @@ class Run:
         self._own.check_data(data)
         self.picture_folder = needed_folder(data.train, self.files)
         self._check_machines(data)
-        progress = self._restore(model)
+        progress = self._restore(model, data, steps)
         bad_images = BadImages(
             self.folder / self._name_of_bad_images(), self.files.max_bad_fraction
         )
@@ -266,7 +266,9 @@ class Run:
         if on_any_worker(self.strategy, preemption.is_requested):
             preemption.stop(where)
 
-    def _restore(self, model: keras.Model) -> Progress:
+    def _restore(
+        self, model: keras.Model, data: ExperimentData, steps: int
+    ) -> Progress:
         """Load the last checkpoint; gives the place to go on from."""
         seed = self.experiment.seed
         progress = self.checkpoints.restore(model) or Progress(seed)
@@ -284,6 +286,13 @@ class Run:
                 f"The checkpoints in {self.checkpoints.folder} are of another run, of "
                 f"seed={progress.seed}; this one has seed={seed}. Remove that folder "
                 "to train from the start."
+            )
+        columns = {"epoch", "seconds", *(f"{name}_accuracy" for name in data.tests)}
+        if not progress.is_within(self.experiment.epochs, steps, columns):
+            raise CheckpointError(
+                f"The checkpoints in {self.checkpoints.folder} are not of this run: it "
+                f"has no place {progress} with the history that they have. Remove that "
+                "folder to train from the start."
             )
         logger.info("Resuming after %s.", progress)
         return progress

@@ -65,6 +65,9 @@ def test_a_script_is_named_from_where_the_command_is_printed(tmp_path, monkeypat
         launch_command("train.py", ["-a", "b c"]) == "python launch/train.py -a 'b c'"
     )
     assert program("python", "/other/python") == "/other/python"
+    # An environment in the checkout that is not active.
+    there = str(ROOT / ".venv" / "bin" / "python")
+    assert program("python", there) == ".venv/bin/python"
 
 
 @pytest.mark.parametrize("script", ["train.py", "report.py", "figure1.py"])

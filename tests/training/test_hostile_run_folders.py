@@ -12,7 +12,9 @@ from train_runs import table
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.files.atomic import OutputError
 from sop_keras.report.headline import check_figures, settings_of, statistics_of
+from sop_keras.training.checkpoint import CheckpointError, Checkpoints
 from sop_keras.training.experiment_data import load_data
+from sop_keras.training.progress import Progress
 from sop_keras.training.run import Run
 from sop_keras.training.run_folder import RunFolder, RunFolderError
 from sop_keras.training.saved_run import load_run
@@ -183,3 +185,33 @@ def test_what_training_writes_to_is_no_link(tmp_path, name):
     with pytest.raises(OutputError, match=rf"run/{name} is a link to '.*mine'"):
         Run(digits(), folder)
     assert list(mine.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("epoch", "step", "history"),
+    [
+        (
+            4,
+            0,
+            [{"epoch": one, "seconds": 1, "test_accuracy": 0.5} for one in range(4)],
+        ),
+        (0, 5, []),  # 300 examples in batches of 64: 5 steps, 4 inside of an epoch
+        (1, 0, []),
+        (1, 1, [{"epoch": 1, "seconds": 1.0}]),
+        (1, 1, [{"epoch": 1, "test_accuracy": 0.5}]),
+    ],
+)
+def test_checkpoints_of_no_place_of_the_run(tmp_path, epoch, step, history):
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
+    progress = Progress(0, epoch, step, history=history)
+    run = Run(digits(), tmp_path / "run")
+    (tmp_path / "run").mkdir()
+
+    def restore(model):
+        return progress
+
+    run.checkpoints.restore = restore
+    with pytest.raises(CheckpointError, match="are not of this run"):
+        run.train(verbose=0)
+    assert checkpoints.newest is None
+    assert list((tmp_path / "run").iterdir()) == []
