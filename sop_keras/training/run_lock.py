@@ -106,7 +106,7 @@ class RunLock:
     def _take(self) -> _KernelLock | _Lease:
         lock = _KernelLock(self._folder / LOCK)
         started, is_waiting = time.monotonic(), False
-        while (taken := lock.take()) is False:
+        while (taken := self._try(lock)) is False:
             holder = _holder(lock.path)
             patience = PATIENCE
             if not holder:
@@ -125,7 +125,17 @@ class RunLock:
             time.sleep(min(1.0, patience / 10))
         if taken:
             return lock
+        with contextlib.suppress(OSError):
+            if not lock.path.stat().st_size:  # made here, to try
+                lock.path.unlink()
         return _Lease(self._folder / LEASE).take()
+
+    def _try(self, lock: _KernelLock) -> bool | None:
+        while True:
+            try:
+                return lock.take()
+            except FileNotFoundError:  # a start that failed removed its empty folder
+                self._make_folder()
 
     def _make_folder(self) -> None:
         place = self._folder

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -185,6 +184,22 @@ def test_nothing_is_left_and_what_was_there_stays(tmp_path):
     assert [one.name for one in (tmp_path / "used").iterdir()] == ["file"]
 
 
+def test_a_folder_that_another_start_removed_is_made_again(tmp_path, monkeypatch):
+    take, calls = run_lock._KernelLock.take, []
+
+    def removed_at_first(lock):
+        calls.append(lock)
+        if len(calls) == 1:
+            (tmp_path / "run").rmdir()
+        return take(lock)
+
+    monkeypatch.setattr(run_lock._KernelLock, "take", removed_at_first)
+    with RunLock(tmp_path / "run") as lock:
+        lock.check()
+    assert len(calls) == 2
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_start_that_was_taken_over_stops(tmp_path):
     with RunLock(tmp_path) as first:
         first.check()
@@ -231,7 +246,7 @@ def test_without_locks_there_is_a_lease_that_says_so(tmp_path, caplog):
             RunLock(tmp_path).__enter__()
         assert time.monotonic() - started < 1.0  # it was seen to be renewed
         first.check()
-    assert list(Path(tmp_path).glob("run.le*")) == []
+    assert {one.name for one in tmp_path.iterdir()} == {"probe"}
 
 
 @pytest.mark.usefixtures("no_locks")
