@@ -161,7 +161,8 @@ def check_room(path: Path, num_bytes: int) -> None:
     """Check that there is room for so many bytes in a file beside `path`.
 
     For what cannot be told that the disk is full: HDF5 can neither finish nor close
-    such files, prints traces for each of them and crashes the process at its end.
+    such files, prints traces for each of them and crashes the process at its end. What
+    a kill leaves of the trial goes with what it leaves of `path` (`replacing`).
 
     Raises:
         OSError: if there is no room.

@@ -345,7 +345,7 @@ class Run:
                 continue
             lock.check()
             with replacing(self.folder / name) as partial:
-                check_room(partial, file_size(part))
+                check_room(self.folder / name, file_size(part))
                 part.save(partial)
         self._check_preemption(preemption, "after the last epoch")
         figures, issues = summarize(

@@ -181,6 +181,21 @@ def test_room_is_looked_for_without_touching_what_is_there(folder, mine):
     assert [one.name for one in folder.iterdir()] == ["a"]
 
 
+def test_what_a_kill_left_of_a_trial_goes_with_the_file(folder):
+    script = (
+        "import os, pathlib, signal, sys\n"
+        "from sop_keras.files import atomic\n"
+        "atomic.os.posix_fallocate = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "atomic.check_room(pathlib.Path(sys.argv[1]), 1000)\n"
+    )
+    path = folder / "a.keras"
+    done = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(list(folder.iterdir())) == 1
+    write_atomically(path, "text")
+    assert [one.name for one in folder.iterdir()] == ["a.keras"]
+
+
 def test_folders_below_the_one_that_was_named_are_no_links(tmp_path, folder):
     named = linked(tmp_path / "named", folder)
     make_folder(named / "a" / "b", inside=named)  # the user's own link
