@@ -34,8 +34,11 @@ MAX_NAMES_BYTES = 2**32
 
 
 def printable(name: bytes) -> str:
-    """The name, as `shown` has it."""
-    return shown(name)
+    """The name as text, with a backslash escape for each byte that is not text.
+
+    For data, such as names of classes; what people are shown goes through `shown`.
+    """
+    return name.decode(errors="backslashreplace")
 
 
 def read_lines(file: Path) -> Iterator[bytes]:
@@ -296,9 +299,9 @@ def _content(folder: Path) -> str:
         return f"cannot be listed: {error.strerror}."
     if not names:
         return "is empty."
-    shown = ", ".join(map(printable, names[:_NUM_SHOWN]))
+    listed = ", ".join(map(shown, names[:_NUM_SHOWN]))
     more = f" and {len(names) - _NUM_SHOWN} more" if len(names) > _NUM_SHOWN else ""
-    return f"has: {shown}{more}."
+    return f"has: {listed}{more}."
 
 
 def _sizes(sizes: Mapping[str, int]) -> str:
