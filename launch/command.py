@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 import flagfiles
 from absl import flags
+from terminal import ShownFormatter, say
 
 from sop_keras.training.preemption import Preempted
 
@@ -163,7 +164,7 @@ def run(
     def parse_and_run() -> None:
         line = parse(values, words, default_flagfile, ignored, argument is not None)
         if any(values[name].value for name in _HELP):
-            print(f"{text}\nflags:\n{values.get_help(include_special_flags=False)}")
+            say(f"{text}\nflags:\n{values.get_help(include_special_flags=False)}")
             return
         if argument is not None and not line.arguments:
             program = sys.argv[0].rpartition("/")[2]
@@ -193,11 +194,11 @@ def exit_code(function: Callable[[], Any], values: flags.FlagValues) -> int:
     try:
         function()
     except Preempted as stopped:
-        print(stopped, file=sys.stderr)
+        say(stopped, to=sys.stderr)
         return CONTINUE
     except flags.Error as error:
         text = str(error).rstrip(".")
-        print(f"error: {text}. --help shows all flags.", file=sys.stderr)
+        say(f"error: {text}. --help shows all flags.", to=sys.stderr)
         return 1
     except Exception as error:
         is_parsed = values.is_parsed()
@@ -206,22 +207,45 @@ def exit_code(function: Callable[[], Any], values: flags.FlagValues) -> int:
         if is_one_of_several and (reason := lost_machine(error)) is not None:
             if shows_traceback:
                 traceback.print_exc()
-            print(
+            say(
                 "A machine was lost: start the same command on all machines again; "
                 f"it goes on from the last checkpoint. TensorFlow says: {reason}",
-                file=sys.stderr,
+                to=sys.stderr,
             )
             return CONTINUE
-        is_plain = isinstance(error, (ValueError, OSError, ImportError))
-        text = f"error: {error}" if is_plain and not shows_traceback else None
+        if (said := short_of_memory(error)) is not None:
+            is_plain = True
+        else:
+            said = str(error)
+            is_plain = isinstance(error, (ValueError, OSError, ImportError))
+        text = f"error: {said}" if is_plain and not shows_traceback else None
         if is_one_of_several:
-            print(text or traceback.format_exc(), file=sys.stderr)
+            say(text or traceback.format_exc(), to=sys.stderr)
             return ERROR_OF_ONE_MACHINE
         if text is None:
             raise
-        print(text, file=sys.stderr)
+        say(text, to=sys.stderr)
         return 1
     return 0
+
+
+def short_of_memory(error: Exception) -> str | None:
+    """What to say where memory was short, the host's or a device's; None if it was not.
+
+    TensorFlow tells of a shortage in many lines, the first of which says how much.
+    """
+    if isinstance(error, MemoryError):
+        return str(error) or "There is not enough memory."
+    tf = sys.modules.get("tensorflow")  # or the error is none of its
+    if tf is None or not isinstance(error, tf.errors.ResourceExhaustedError):
+        return None
+    lines = [line.strip() for line in error.message.splitlines()]
+    found = [line for line in lines if re.match("MemoryError|OOM|Out of memory", line)]
+    reason = textwrap.shorten((found or lines)[0], 300, placeholder=" ...")
+    return (
+        "There is not enough memory: a smaller --batch_size takes less. TensorFlow "
+        f"says: {reason}"
+    )
 
 
 def _is_one_of_several(values: flags.FlagValues) -> bool:
@@ -253,7 +277,7 @@ def show_messages(stream: TextIO | None = None) -> None:
         stream: where. Defaults to `None`: on stdout.
     """
     handler = logging.StreamHandler(stream or sys.stdout)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(ShownFormatter("%(message)s"))
     logger = logging.getLogger("sop_keras")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -18,8 +18,10 @@ import command
 import numpy as np
 from absl import flags
 from PIL import Image, ImageDraw, ImageFont
+from terminal import say
 
 from sop_keras.data.datasets.cifar import CIFAR10_MEAN, load_cifar10
+from sop_keras.files.atomic import replacing
 
 SIDE = 32
 # What is shown of the photographs: file, top, left and side of a square in pixels.
@@ -160,8 +162,9 @@ def draw_sheets(line: command.CommandLine) -> None:
         ("augmentation_pairs", views_sheet(images)),
     ):
         path = folder / f"{name}.png"
-        sheet.save(path, optimize=True)
-        print(path)
+        with replacing(path) as partial:
+            sheet.save(partial, optimize=True)
+        say(path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

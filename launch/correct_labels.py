@@ -16,12 +16,14 @@ them out. The label issues are those that the run found, or with --num_issues or
 
 The data are looked for where they were when the run was trained. The flags of
 launch/train.py say that they are elsewhere: --data_dir, --manifest, --test_manifest,
---human_labels, --imagenet_dir, --expect_full_size, --max_bad_fraction.
+--human_labels, --imagenet_dir, --expect_full_size, --max_bad_fraction,
+--max_image_bytes, --max_manifest_bytes, --max_manifest_rows. --may_fetch allows a data
+set that is fetched from the network.
 """
 
 from __future__ import annotations
 
-import shlex
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,9 @@ import flags_of
 import numpy as np
 import train_flags
 from absl import flags
-from data_flags import files_of_run
+from data_flags import files_of_run, limits_given
+from printed_command import launch_command
+from terminal import say
 
 from sop_keras import methods
 from sop_keras.data.datasets.by_name import DataFiles
@@ -93,7 +97,8 @@ def correct(line: command.CommandLine) -> None:
     check_choice(values.num_issues, values.issue_rate)
     folder = Path(values.output_dir)
     check_empty(folder)
-    run = load_run(folder_of_run, files_of_run(values, folder_of_run))
+    files = files_of_run(values, folder_of_run)
+    run = load_run(folder_of_run, files)
     issues = run.label_issues()
     if values.num_issues is not None or values.issue_rate is not None:
         issues["is_label_issue"] = label_issues(
@@ -107,12 +112,12 @@ def correct(line: command.CommandLine) -> None:
         )
     num_classes = run.data.dataset.num_classes
     correction = correct_labels(run.data.train, issues, values.action, num_classes)
-    print(changes(run, correction), flush=True)
+    say(changes(run, correction))
     test = run.data.tests.get("test")
     written = write_manifests(
         folder, correction.after, test, run.class_names, values.format
     )
-    print(next_step(run, written))
+    say(next_step(run, written, files))
 
 
 def changes(run: SavedRun, correction: Correction) -> str:
@@ -151,8 +156,14 @@ def changes(run: SavedRun, correction: Correction) -> str:
     return "\n".join(lines)
 
 
-def next_step(run: SavedRun, written: Manifests) -> str:
-    """What was written, and the command that trains on it."""
+def next_step(run: SavedRun, written: Manifests, files: DataFiles) -> str:
+    """What was written, and the command that trains on it.
+
+    Args:
+        run: whose labels were corrected.
+        written: the manifests.
+        files: where the run's data set is, and what of it may be bad.
+    """
     lines = ["", f"written: {written.train}"]
     if written.test is not None:
         lines.append(f"written: {written.test}")
@@ -170,11 +181,11 @@ def next_step(run: SavedRun, written: Manifests) -> str:
         if height != width:
             notes.append("cut to squares")
         lines.append(f"Images of a manifest are trained on {', '.join(notes)}.")
-    command = shlex.join(["python", "launch/train.py", *new_flags(run, written)])
+    command = launch_command("train.py", new_flags(run, written, files))
     return "\n".join([*lines, "", f"train:   {command}"])
 
 
-def new_flags(run: SavedRun, written: Manifests) -> list[str]:
+def new_flags(run: SavedRun, written: Manifests, files: DataFiles) -> list[str]:
     """The flags of launch/train.py for the same run on the new data."""
     values: dict[str, Any] = {"dataset": "manifest", "manifest": written.train}
     if written.test is not None:
@@ -188,9 +199,13 @@ def new_flags(run: SavedRun, written: Manifests) -> list[str]:
     else:
         side = min(images.shape[1:3])  # as large as they are: nothing is resampled
         values |= {"resize": side, "image_size": side}
+    if files.max_bad_fraction != DataFiles.max_bad_fraction:
+        # Of the test images, bad ones are still listed.
+        values["max_bad_fraction"] = files.max_bad_fraction
     values |= training_flags(run.experiment)
     values["output_dir"] = written.train.parent / "run"  # no other run's
-    return [f"--{flag}={value}" for flag, value in values.items()]
+    given = [f"--{flag}={value}" for flag, value in values.items()]
+    return [*given, *limits_given(dataclasses.replace(files, may_fetch=None))]
 
 
 def training_flags(experiment: Experiment) -> dict[str, str]:

@@ -8,7 +8,7 @@ import os
 import flags_of
 from absl import flags
 
-from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.data.datasets.by_name import NOT_RECORDED, DataFiles
 from sop_keras.settings import flag_of
 from sop_keras.training.saved_run import recorded_files
 
@@ -25,3 +25,16 @@ def files_of_run(values: flags.FlagValues, folder: str | os.PathLike[str]) -> Da
         if flags_of.is_given(values, flag_of(one))
     }
     return dataclasses.replace(recorded_files(folder), **given)
+
+
+def limits_given(files: DataFiles) -> list[str]:
+    """The flags that a command on a run needs again, as its folder does not say them.
+
+    Args:
+        files: where the run's data set is.
+    """
+    return [
+        flags_of.written(one, getattr(files, one.name))
+        for one in flags_of.fields_of(DataFiles)
+        if one.name in NOT_RECORDED and getattr(files, one.name) != one.default
+    ]

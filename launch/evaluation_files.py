@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from sop_keras.data.datasets.dataset import Dataset
 from sop_keras.drawing.class_matrix import MatrixStyle, draw_class_matrix
 from sop_keras.files.atomic import replacing, write_atomically
+from sop_keras.files.untrusted import opened_text
 from sop_keras.training.evaluation import Evaluation, choose_splits
 from sop_keras.training.versions import versions
 
@@ -38,8 +39,13 @@ def forget(path: Path, splits: Collection[str]) -> None:
     Its images may have been mended since.
     """
     if path.exists():
-        with path.open(newline="") as file:
-            rows = [row for row in csv.reader(file) if row[0] not in splits]
+        with opened_text(path, errors="backslashreplace") as file:
+            try:
+                rows = [row for row in csv.reader(file) if {*row[:1]} - {*splits}]
+            except csv.Error as error:
+                raise ValueError(
+                    f"{path} is no list of images: {error}. Remove it."
+                ) from None
         write_csv(path, rows)
 
 

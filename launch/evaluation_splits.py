@@ -12,12 +12,18 @@ import tensorflow as tf
 import train_flags
 from absl import flags
 from evaluation_files import forget, write
+from terminal import say
 
-from sop_keras.data.datasets.by_name import dataset_options, load_dataset
+from sop_keras.data.datasets.by_name import (
+    check_not_fetched,
+    dataset_options,
+    load_dataset,
+)
 from sop_keras.data.datasets.dataset import Dataset
 from sop_keras.data.datasets.missing_files import check_image_files
 from sop_keras.data.images.bad_images import BadImages
 from sop_keras.drawing.cells import shown_name
+from sop_keras.files.folders import make_folder
 from sop_keras.training.evaluation import Evaluation, choose_splits, evaluate_split
 from sop_keras.training.experiment import DATASET_OPTIONS
 from sop_keras.training.run_folder import RunFolderError, read_json
@@ -44,17 +50,18 @@ def evaluate_splits(
     compare_classes(values.run, dataset)
     splits = choose_splits(dataset, values.splits or None)
     check_image_files(dataset.name, splits, values.max_bad_fraction)
-    folder = Path(values.output_dir or Path(values.run or path.parent) / "evaluation")
-    folder.mkdir(parents=True, exist_ok=True)
+    beside = Path(values.run or path.parent)
+    folder = Path(values.output_dir or beside / "evaluation")
+    make_folder(folder, inside=folder if values.output_dir else beside)
     forget(folder / "bad_images.csv", splits)
     bad_images = BadImages(folder / "bad_images.csv", values.max_bad_fraction)
     evaluations = {}
     for split, examples in splits.items():
-        print(f"{dataset.name}, {split}: {len(examples)} images", flush=True)
+        say(f"{dataset.name}, {split}: {len(examples)} images")
         evaluations[split] = evaluate_split(model, dataset, split, bad_images)
         write(folder, split, evaluations[split], dataset, path)
-    print(table(evaluations, dataset))
-    print(f"\nfigures: {folder}")
+    say(table(evaluations, dataset))
+    say(f"\nfigures: {folder}")
 
 
 def load(
@@ -72,6 +79,8 @@ def load(
     name = settings.get("dataset", values.dataset)
     if flags_of.is_given(values, "dataset"):
         name = values.dataset
+    else:
+        check_not_fetched(name, values.run, train_flags.files(values))
     # The settings of a run on another data set: the sizes alone are the network's.
     kept = set(DATASET_OPTIONS)
     if name != settings.get("dataset"):
@@ -103,7 +112,7 @@ def compare_classes(run: str | None, dataset: Dataset) -> None:
         )
     for number, names in enumerate(zip(trained, dataset.class_names, strict=False)):
         if names[0] != names[1]:
-            print(
+            say(
                 f"Classes differ: class {number} of the run is {names[0]!r}, of "
                 f"{dataset.name} {names[1]!r}. They are compared by number."
             )
@@ -138,7 +147,7 @@ def standardised(
         trained_on = settings.get("dataset", dataset.name)
         if trained_on != dataset.name:
             mean, std = ([round(x, 4) for x in s] for s in (dataset.mean, dataset.std))
-            print(
+            say(
                 f"Images are standardised as those of {dataset.name} are, with mean "
                 f"{mean} and deviation {std}. If {trained_on} has others, on which the "
                 "network was trained, pass them: --mean, --std."

@@ -25,8 +25,11 @@ import numpy as np
 import train_flags
 from absl import flags
 from planned_run import PlannedRun
+from terminal import say
 
 from sop_keras import methods
+from sop_keras.files.atomic import replacing
+from sop_keras.files.untrusted import opened_text
 
 # What the columns and the runs of a curve say instead of these flags.
 INSTEAD = {"seed": "seeds", "noise_rate": "noise_rates"}
@@ -145,10 +148,10 @@ def figure1(line: command.CommandLine) -> None:
     writes = is_chief(strategy)
     if not writes:
         worker = strategy.cluster_resolver.task_id
-        print(f"Worker {worker} trains along; worker 0 draws the figure.", flush=True)
+        say(f"Worker {worker} trains along; worker 0 draws the figure.")
     for key, one in planned.items():
         if writes:
-            print(f"\n{one.folder}")
+            say(f"\n{one.folder}")
         one.make(strategy).train(
             verbose=2 if writes else 0, flags=flags_of_run(line, *key, one.folder)
         )
@@ -168,9 +171,10 @@ def _write(
     target = Path(line.flags.figure or folder_of(line) / "figure1.png")
     target.parent.mkdir(parents=True, exist_ok=True)
     _write_csv(rows, target.with_suffix(".csv"))
-    draw(rows, target)
-    print(f"\n{target}\n{target.with_suffix('.csv')}\n")
-    print(final_table(rows))
+    with replacing(target) as partial:
+        draw(rows, partial)
+    say(f"\n{target}\n{target.with_suffix('.csv')}\n")
+    say(final_table(rows))
 
 
 def looks_of_methods() -> dict[str, tuple[str, str]]:
@@ -284,14 +288,14 @@ def _mean_std(values: np.ndarray) -> str:
 
 
 def _history(folder: Path) -> list[dict[str, str]]:
-    with (folder / "history.csv").open(newline="") as file:
+    with opened_text(folder / "history.csv") as file:
         return list(csv.DictReader(file))
 
 
 def _write_csv(rows: list[dict[str, Any]], path: Path) -> None:
     fields = ["method", "noise_rate", "seed", "epoch", "learning_rate", "loss"]
     fields += ["accuracy", "val_accuracy", "test_loss", "test_accuracy"]
-    with path.open("w", newline="") as file:
+    with replacing(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(
             file, fields, extrasaction="ignore", lineterminator="\n"
         )

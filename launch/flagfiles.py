@@ -8,9 +8,13 @@ from pathlib import Path
 
 from sop_keras import methods
 from sop_keras.files.text_encoding import check_not_utf16
+from sop_keras.files.untrusted import read_text
 
 FOLDER = Path(__file__).resolve().parent / "flags"
 DEFAULT = "digits.flags"
+
+# A flagfile has some lines; what is longer is another file.
+MAX_BYTES = 2**20
 
 
 def resolve(
@@ -105,6 +109,7 @@ def read(path: Path, including: tuple[Path, ...] = ()) -> list[str]:
         including: the flagfiles that led to this one. Defaults to none.
 
     Raises:
+        OSError: if it is no regular file, or has more than `MAX_BYTES`.
         ValueError: for a name that is no file, or a flagfile that includes itself.
     """
     chain = (*including, path)
@@ -116,7 +121,7 @@ def read(path: Path, including: tuple[Path, ...] = ()) -> list[str]:
         )
     flags = []
     check_not_utf16(path)
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_text(path, MAX_BYTES).splitlines():
         line = line.strip()
         if not line or line.startswith(("#", "//")):
             continue
@@ -136,7 +141,7 @@ def _flagfile(argument: str) -> str | None:
 
 def _find(value: str) -> Path:
     for path in (Path(value), FOLDER / value, FOLDER / f"{value}.flags"):
-        if path.is_file():
+        if path.exists() and not path.is_dir():
             return path
     raise ValueError(
         f"There is no flagfile {value!r}, neither as a path nor in {FOLDER}, which "

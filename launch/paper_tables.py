@@ -14,6 +14,8 @@ import matplotlib as mpl
 import numpy as np
 from paper import Column, Table
 
+from sop_keras.files.atomic import replacing, write_atomically
+
 # Hollow beside filled: told apart without colours too.
 POINT = {"markersize": 6, "capsize": 2.5, "linestyle": "none"}
 PAPER = {**POINT, "marker": "o", "color": "#777777", "markerfacecolor": "white"}
@@ -58,9 +60,10 @@ Results = dict[tuple[str, str], Ours]
 def write(folder: Path, table: Table, results: Results, notes: Sequence[str]) -> None:
     """Write table.md, table.csv and table.png."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "table.md").write_text(markdown(table, results, notes))
+    write_atomically(folder / "table.md", markdown(table, results, notes))
     write_csv(table, results, folder / "table.csv")
-    draw(table, results, notes, folder / "table.png")
+    with replacing(folder / "table.png") as partial:
+        draw(table, results, notes, partial)
 
 
 def markdown(table: Table, results: Results, notes: Sequence[str]) -> str:
@@ -84,7 +87,7 @@ def markdown(table: Table, results: Results, notes: Sequence[str]) -> str:
 def write_csv(table: Table, results: Results, path: Path) -> None:
     """A line for each method and column."""
     fields = ["table", "method", "cell", "unit", "paper_mean", "paper_std"]
-    with path.open("w", newline="") as file:
+    with replacing(path) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*fields, "seeds", "mean", "std", "error"])
         for row in table.rows:

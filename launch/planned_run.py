@@ -10,6 +10,7 @@ from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.training.execution import Execution
 from sop_keras.training.experiment import Experiment
 from sop_keras.training.run_folder import RunFolder
+from sop_keras.training.run_lock import check_not_locked
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -29,6 +30,7 @@ class PlannedRun:
 
     Raises:
         RunFolderError: if the folder holds a run of other settings, or damaged files.
+        LinkedFolderError: if a folder in it that would be written to is a link.
     """
 
     experiment: Experiment
@@ -47,6 +49,17 @@ class PlannedRun:
     def result(self) -> dict[str, Any] | None:
         """The run's result, or None while it is not complete."""
         return self._own_files.result
+
+    def check_not_running(self) -> None:
+        """Check that the run may be trained: no process of this machine does.
+
+        Of several machines, the first one locks the folder, so none is asked here.
+
+        Raises:
+            RunLockedError: if one does.
+        """
+        if self.result is None and self.execution.strategy != "multi_worker":
+            check_not_locked(self.folder)
 
     def make(self, strategy: tf.distribute.Strategy | None = None) -> Run:
         """The run itself; TensorFlow is imported.

@@ -10,7 +10,13 @@ has the labels that look worst: sorted, filtered by class, id or file, with ids 
 
 The data are looked for where they were in training. If they have moved, the flags of
 launch/train.py say where: --data_dir, --human_labels, --imagenet_dir, --manifest,
---test_manifest; --expect_full_size and --max_bad_fraction are here as well.
+--test_manifest; --expect_full_size, --max_bad_fraction, --max_image_bytes,
+--max_manifest_bytes and --max_manifest_rows are here as well. --may_fetch allows a data
+set that is fetched from the network.
+
+A list of images can name any file of this machine, and the run may be somebody else's:
+pictures are shown of files below the list's own folder, or --data_dir, alone. If you
+trust the list, --picture_folder=FOLDER says where else they may be.
 """
 
 from __future__ import annotations
@@ -23,6 +29,7 @@ import flags_of
 import train_flags
 from absl import flags
 from data_flags import files_of_run
+from terminal import say
 
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.training.saved_run import run_settings
@@ -45,6 +52,13 @@ def define_flags() -> flags.FlagValues:
         lower_bound=1,
         **command.own(values),
     )
+    flags.DEFINE_string(
+        "picture_folder",
+        None,
+        "Of images that are files, those in this folder are shown; --data_dir if "
+        "unset, or else the folder of the manifest, or of the data set.",
+        **command.own(values),
+    )
     return values
 
 
@@ -59,8 +73,9 @@ def report(line: command.CommandLine) -> None:
         files_of_run(line.flags, run),
         output=line.flags.output,
         num_examples=line.flags.num_examples,
+        picture_folder=line.flags.picture_folder or line.flags.data_dir,
     )
-    print(f"report: {path}\nplots:  {path.with_suffix('')}")
+    say(f"report: {path}\nplots:  {path.with_suffix('')}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

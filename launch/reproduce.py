@@ -32,8 +32,11 @@ import train_flags
 from absl import flags
 from paper import FIGURE1, FIGURE1_METHODS, TABLES, Cell, Table
 from planned_run import PlannedRun
+from printed_command import launch_command
+from terminal import say
 
 from sop_keras import methods
+from sop_keras.files.untrusted import read_text
 from sop_keras.training.experiment import Experiment
 
 ERRORS = (ValueError, OSError, ImportError)
@@ -80,7 +83,7 @@ def reproduce(options: argparse.Namespace, overrides: Sequence[str]) -> bool:
     train_flags.say_what_is_not_used(overrides, used_by)
     if options.dry_run:
         for command in (command for name in names for command in jobs[name].commands()):
-            print(shlex.join(["python", "launch/train.py", *command]))
+            say(launch_command("train.py", command))
         return True
     changes = dict.fromkeys(change for job in jobs.values() for change in job.changes)
     notes = captions(table, options.best, list(changes))
@@ -97,8 +100,8 @@ def reproduce(options: argparse.Namespace, overrides: Sequence[str]) -> bool:
             if cell.run in jobs
         }
         paper_tables.write(folder, table, results, notes)
-    print("", (folder / "table.md").read_text(), sep="\n")
-    print(*(folder / f"table.{ending}" for ending in ("md", "csv", "png")), sep="\n")
+    say("", read_text(folder / "table.md"), sep="\n")
+    say(*(folder / f"table.{ending}" for ending in ("md", "csv", "png")), sep="\n")
     return not any(errors.values())
 
 
@@ -196,13 +199,13 @@ def run(job: Job) -> str | None:
         tf.config.experimental.enable_op_determinism()
     try:
         for one, words in zip(job.runs, job.commands(), strict=True):
-            print(f"\n{one.folder}", flush=True)
+            say(f"\n{one.folder}")
             one.make().train(verbose=2, flags=shlex.join(words))
             keras.utils.clear_session()  # or memory grows from run to run
     except ERRORS as error:
         if job.values.traceback:
             traceback.print_exc()
-        print(f"error: {error}", flush=True)
+        say(f"error: {error}")
         return " ".join(str(error).split())
     return None
 
@@ -243,7 +246,7 @@ def reproduce_figure1(options: argparse.Namespace, overrides: Sequence[str]) -> 
         *overrides,
     ]
     if options.dry_run:
-        print(shlex.join(["python", "launch/figure1.py", *arguments]))
+        say(launch_command("figure1.py", arguments))
         return
     line = command.parse(figure1.define_flags(), arguments)
     figure1.figure1(dataclasses.replace(line, flagfile="figure1"))

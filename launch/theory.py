@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 import command
 from absl import flags
+from terminal import say
 
 from sop_keras.files.atomic import replacing
+from sop_keras.files.untrusted import opened_text
 
 if TYPE_CHECKING:
     from sop_keras.theory.figures import Finding
@@ -59,7 +61,7 @@ def theory(line: command.CommandLine) -> None:
     try:
         _theory(line.flags)
     except KeyboardInterrupt:
-        print("\nInterrupted. The same command goes on.", file=sys.stderr)
+        say("\nInterrupted. The same command goes on.", to=sys.stderr)
         sys.exit(INTERRUPTED)
 
 
@@ -78,15 +80,13 @@ def _theory(values: flags.FlagValues) -> None:
         found = make_figure(
             name, kind.quick() if values.quick else kind(), folder, values.workers
         )
-        print(f"{name}: {time.monotonic() - start:.0f} s", flush=True)
+        say(f"{name}: {time.monotonic() - start:.0f} s")
         table += [(name, one) for one in found]
         write_findings(folder / "findings.csv", table)
     if values.quick:
-        print(
-            "\nCoarse grids and steps: some claims may not hold (NO) that do in full."
-        )
-    print(f"\n{findings_table(table)}\n\nIn {folder}: findings.csv and")
-    print(", ".join(f"{name}.{{png,csv,npz}}" for name in names))
+        say("\nCoarse grids and steps: some claims may not hold (NO) that do in full.")
+    say(f"\n{findings_table(table)}\n\nIn {folder}: findings.csv and")
+    say(", ".join(f"{name}.{{png,csv,npz}}" for name in names))
 
 
 def check_folder(folder: Path) -> None:
@@ -101,7 +101,7 @@ def check_folder(folder: Path) -> None:
         raise PermissionError(f"{folder} cannot be written to. Choose another folder.")
     path = folder / "findings.csv"
     if path.exists():
-        with path.open(newline="") as file:
+        with opened_text(path) as file:
             rows = list(csv.DictReader(file))
         if any(row.get("figure") not in NAMES.values() for row in rows):
             raise ValueError(
@@ -119,7 +119,7 @@ def write_findings(path: Path, table: list[tuple[str, Finding]]) -> None:
     ]
     made = {name for name, _ in table}
     if path.exists():
-        with path.open(newline="") as file:
+        with opened_text(path) as file:
             rows += [row for row in csv.DictReader(file) if row["figure"] not in made]
     order = list(NAMES.values())
     with replacing(path) as partial:

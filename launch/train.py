@@ -50,6 +50,8 @@ def train(line: command.CommandLine) -> None:
         )
         for method in values.method
     }
+    for one in planned.values():
+        one.check_not_running()
     train_flags.say_what_is_not_used(line.words, values.method)
     import train_runs
 

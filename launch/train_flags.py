@@ -15,6 +15,7 @@ import command
 import flagfiles
 import flags_of
 from absl import flags
+from terminal import say
 
 from sop_keras import methods
 from sop_keras.data.datasets.by_name import DataFiles
@@ -90,7 +91,7 @@ def say_what_is_not_used(words: Sequence[str], chosen: Collection[str]) -> None:
     """
     others = " or ".join(dict.fromkeys(chosen))
     for name in flagfiles.given(words, flags_of.not_of_methods(chosen)):
-        print(f"--{name} is not a flag of {others}: not used.", file=sys.stderr)
+        say(f"--{name} is not a flag of {others}: not used.", to=sys.stderr)
 
 
 def files(values: flags.FlagValues) -> DataFiles:

@@ -5,15 +5,24 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from absl import flags
+from data_flags import limits_given
 from planned_run import PlannedRun
+from printed_command import launch_command, program, shell_line
+from terminal import say
 
 from sop_keras.core.strategies import is_chief, make_strategy
+from sop_keras.data.datasets.by_name import is_fetched
+from sop_keras.files.shown_text import shown
 from sop_keras.training.run_folder import LABEL_ISSUES
+
+if TYPE_CHECKING:
+    from sop_keras.training.run import Run
 
 
 def train_all(
@@ -32,18 +41,19 @@ def train_all(
     runs = {method: one.make(strategy) for method, one in planned.items()}
     if not is_chief(strategy):
         worker = strategy.cluster_resolver.task_id
-        print(f"Worker {worker} trains along; worker 0 shows the results.", flush=True)
+        say(f"Worker {worker} trains along; worker 0 shows the results.")
         for run in runs.values():
             run.train(verbose=0, flags=shlex.join(sys.argv[1:]))
         return
     results = {}
     for method, run in runs.items():
-        print(f"\n{method}: {run.folder}")
+        say(f"\n{method}: {run.folder}")
         results[method] = run.train(
             verbose=1 if sys.stdout.isatty() else 2, flags=shlex.join(sys.argv[1:])
         )
-    print(table(results))
-    print(next_commands(folder, next(iter(runs.values())).folder))
+    say(table(results))
+    first = next(iter(runs.values()))
+    say(next_commands(folder, first.folder, report_flags(first)))
 
 
 def prepare(values: flags.FlagValues) -> tf.distribute.Strategy:
@@ -95,13 +105,13 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     rows = [columns]
     for method, result in results.items():
         # Of what label_issues.csv is ranked by; cross entropy has its loss alone.
-        auroc = (result.get("detection") or {}).get("auroc", result["noise_auroc"])
+        auroc = (result.get("detection") or {}).get("auroc", result.get("noise_auroc"))
         rows.append(
             (
                 method,
-                *(f"{100 * result[key]:.2f}" for key in known.values()),
-                "-" if auroc is None else f"{auroc:.4f}",
-                f"{result['seconds']:.0f}",
+                *(_text(result.get(key), "{:.2f}", 100) for key in known.values()),
+                _text(auroc, "{:.4f}"),
+                _text(result.get("seconds"), "{:.0f}"),
             )
         )
     lines = ["", "accuracy in % on the test set and on the training set's labels;"]
@@ -118,15 +128,37 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def next_commands(folder: Path, first: Path) -> str:
-    """What to do with the results, the first run's being in `first`."""
+def _text(value: float | None, form: str, factor: float = 1) -> str:
+    return "-" if value is None else form.format(factor * value)
+
+
+def report_flags(run: Run) -> list[str]:
+    """What launch/report.py is to be told of a run beside its folder."""
+    words = limits_given(run.files)
+    if run.files.may_fetch is None and is_fetched(run.experiment.dataset):
+        words.append(f"--may_fetch={run.experiment.dataset}")
+    if run.picture_folder is not None:
+        words.append(f"--picture_folder={run.picture_folder}")
+    return words
+
+
+def next_commands(folder: Path, first: Path, report: Sequence[str] = ()) -> str:
+    """What to do with the results.
+
+    Args:
+        folder: the folder that has all runs.
+        first: that of the first one.
+        report: flags that its report needs. Defaults to none.
+    """
+    tensorboard = program("tensorboard", Path(sys.executable).with_name("tensorboard"))
     lines = [
         "",
-        f"curves:  tensorboard --logdir={folder}",
-        f"figures: {first}/result.json",
+        f"curves:  {shell_line([tensorboard, f'--logdir={folder}'])}",
+        shown(f"figures: {first / 'result.json'}"),
     ]
     if (first / LABEL_ISSUES).exists():
-        lines.append(f"wrong labels: {first / LABEL_ISSUES}")
-        lines.append(f"report:  python launch/report.py {first}")
+        lines.append(shown(f"wrong labels: {first / LABEL_ISSUES}"))
+        line = launch_command("report.py", [first, *report])
+        lines.append(f"report:  {line}")
     lines.append(f"network: keras.saving.load_model({str(first / 'backbone.keras')!r})")
     return "\n".join(lines)

@@ -49,7 +49,8 @@ def test_names_and_options_are_checked_without_tensorflow():
     assert options["digits"] == []
     assert options["cifar10n"] == ["data_dir", "label_set", "human_labels"]
     assert options["tfds:mnist"] == ["data_dir", "resize", "image_size"]
-    known = {one for takes in options.values() for one in takes}
+    # What all are given by `load_dataset` itself, and then those of single ones.
+    known = {"max_image_bytes", *(one for takes in options.values() for one in takes)}
     assert known == {*files, "label_set", "num_classes", "resize", "image_size"}
 
 

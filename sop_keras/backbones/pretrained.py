@@ -13,6 +13,9 @@ import h5py
 import keras
 import numpy as np
 
+from sop_keras.files.archives import check_unpacked
+from sop_keras.files.untrusted import NO_LIMIT, open_untrusted
+
 FROM_SCRATCH = "none"
 IMAGENET = "imagenet"
 
@@ -105,8 +108,12 @@ def _read_contents(path: str | os.PathLike[str]) -> tuple[Counter, set[str]]:
     try:
         source: str | os.PathLike[str] | io.BytesIO = path
         if str(path).endswith(".keras"):
-            with zipfile.ZipFile(path) as archive:
-                source = io.BytesIO(archive.read("model.weights.h5"))
+            with open_untrusted(path, NO_LIMIT) as packed:
+                check_unpacked(packed, path, {})
+                with zipfile.ZipFile(packed) as archive:
+                    source = io.BytesIO(archive.read("model.weights.h5"))
+        else:
+            open_untrusted(path, NO_LIMIT).close()  # h5py and Keras take paths alone
         with h5py.File(source, "r") as file:
             file.visititems(visit)
             # Where Keras' older format keeps the names; whole models, one level down.

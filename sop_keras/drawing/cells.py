@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from sop_keras.files.shown_text import shown
+
 DARKEST = (8, 48, 107)
 """Red, green and blue of a share of 1, on a white page."""
 
@@ -26,8 +28,8 @@ def shown_name(name: str, longest: int = 24) -> str:
         longest: how many characters there is room for, more than 3. Defaults to
             `24`.
     """
-    shown = "".join(one if one.isprintable() else "?" for one in name)
-    return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
+    text = shown(name)
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def shades(shares: np.ndarray) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Files that are whole or not there, TensorBoard's among them."""
+"""Files: read with limits, written whole or not at all, TensorBoard's among them."""

@@ -20,7 +20,7 @@ from PIL import Image
 from sop_keras.data.datasets.dataset import Examples
 from sop_keras.data.datasets.manifest_table import is_no_value, is_number
 from sop_keras.data.images.encoded_images import EncodedImages, ImageFiles
-from sop_keras.files.atomic import explained, replacing
+from sop_keras.files.atomic import replacing, write_new
 from sop_keras.label_issues.export import is_formula, pyarrow_for
 from sop_keras.validation import check_choice_of
 
@@ -295,8 +295,7 @@ def _paths(examples: Examples, folder: Path, part: str) -> list[str]:
         else:
             content, suffix = _png(images[position]), ".png"
         paths.append(f"images/{part}/{one}{suffix}")
-        with explained(folder / paths[-1]):
-            (folder / paths[-1]).write_bytes(content)
+        write_new(folder / paths[-1], content)
     return paths
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from sop_keras.files.atomic import replacing
 from sop_keras.files.text_encoding import check_not_utf16
+from sop_keras.files.untrusted import UntrustedFileError, open_untrusted, read_bytes
 from sop_keras.label_issues.find import COLUMNS
 
 if TYPE_CHECKING:
@@ -32,6 +33,15 @@ _DTYPES = {
     "is_label_issue": np.bool_,
 }
 _CLASS_COLUMNS = ("given_class", "suggested_class")
+
+MAX_TABLE_BYTES = 2**31
+"""The largest table of label issues that is read: a file of 2 GiB."""
+
+MAX_TABLE_ROWS = 20_000_000
+"""The most rows that are read of one in Parquet, which may take no room in a file."""
+
+# The types of Parquet that numbers and bools are stored as.
+_NUMBERS = ("BOOLEAN", "INT32", "INT64", "FLOAT", "DOUBLE")
 
 # Rows that are made into text, or into Arrow's columns, together.
 _ROWS_AT_ONCE = 65_536
@@ -105,12 +115,14 @@ def read_label_issues(path: str | os.PathLike[str]) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: for another ending, a file that lacks columns, or a damaged one.
+        OSError: if it is no regular file, or has more than `MAX_TABLE_BYTES`.
+        ValueError: for another ending, a file that lacks columns, a damaged one, or one
+            in Parquet of more than `MAX_TABLE_ROWS`.
         ImportError: for Parquet without pyarrow.
     """
     path = Path(path)
     read = _by_suffix(path, _READERS)
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         raise FileNotFoundError(
             f"There is no table of label issues {path}. A run of SOP writes one at its "
             "end. `write_label_issues` writes one from what `label_issues` of a model "
@@ -289,13 +301,14 @@ def _read_csv(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     check_not_utf16(path)
-    with _damage_explained(path):
-        found = list(pd.read_csv(path, nrows=0).columns)
-    _check_columns(str(path), found)
-    with _damage_explained(path):
-        table = pd.read_csv(
-            path, usecols=list(COLUMNS), dtype=_DTYPES, **_exact_floats(pd.__version__)
-        )
+    exact = _exact_floats(pd.__version__)
+    with open_untrusted(path, MAX_TABLE_BYTES) as file:
+        with _damage_explained(path):
+            found = list(pd.read_csv(file, nrows=0).columns)
+        _check_columns(str(path), found)
+        file.seek(0)
+        with _damage_explained(path):
+            table = pd.read_csv(file, usecols=list(COLUMNS), dtype=_DTYPES, **exact)
     return table[list(COLUMNS)]
 
 
@@ -309,7 +322,7 @@ def _exact_floats(version: str) -> dict[str, Any]:
 def _read_json(path: Path) -> pd.DataFrame:
     check_not_utf16(path)
     with _damage_explained(path):
-        records = json.loads(path.read_bytes())
+        records = json.loads(read_bytes(path, MAX_TABLE_BYTES))
     if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
         raise _damaged(path, "it is not a list of records")
     _check_columns(str(path), set(COLUMNS).intersection(*records))  # each has them
@@ -321,21 +334,35 @@ def _read_json(path: Path) -> pd.DataFrame:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     arrow, parquet = pyarrow_for(path)
-    with _damage_explained(path, arrow.ArrowException, OSError):
-        file = parquet.ParquetFile(path)
-    with file:
+    with open_untrusted(path, MAX_TABLE_BYTES) as opened:
+        with _damage_explained(path, arrow.ArrowException, OSError):
+            file = parquet.ParquetFile(opened)
         _check_columns(str(path), file.schema_arrow.names)
+        _check_footer(path, file.metadata)
         with _damage_explained(path, arrow.ArrowException, OSError):
             table = file.read(columns=list(COLUMNS))
     return _typed(path, {name: table[name].to_numpy() for name in COLUMNS})
 
 
+def _check_footer(path: Path, footer: Any) -> None:
+    """Check what a Parquet file says of itself before its values are read."""
+    if footer.num_rows > MAX_TABLE_ROWS:
+        raise _damaged(path, f"{footer.num_rows:,} rows, more than {MAX_TABLE_ROWS:,}")
+    for leaf in map(footer.schema.column, range(len(footer.schema.names))):
+        name = leaf.path.partition(".")[0]
+        is_number = leaf.path == name and leaf.physical_type in _NUMBERS
+        if name in COLUMNS and not is_number:
+            raise _damaged(path, f"its column {name!r} is no column of numbers")
+
+
 @contextlib.contextmanager
 def _damage_explained(path: Path, *more: type[Exception]) -> Iterator[None]:
-    errors: tuple[type[Exception], ...] = (ValueError, OverflowError, *more)
+    own: tuple[type[Exception], ...] = (ValueError, OverflowError, RecursionError)
     try:
         yield
-    except errors as error:
+    except UntrustedFileError:
+        raise
+    except own + more as error:
         raise _damaged(path, error) from None
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,17 +15,22 @@ from PIL.Image import Resampling
 from sop_keras.data.datasets.dataset import Examples
 from sop_keras.data.images.decoding import UnreadableImageError, decode
 from sop_keras.data.images.encoded_images import EncodedImages, ImageFiles
+from sop_keras.files.shown_text import shown
 from sop_keras.report.run_labels import RunLabels
+from sop_keras.training.picture_folder import is_inside
 
 SIDE = 96
 """The longer side of a thumbnail, in pixels of the page, at most."""
+
+OUTSIDE = "its file is not in the folder that may be shown"
+"""The problem of an image that somebody else's list has from elsewhere."""
 
 # Of photographs, that are made smaller; others keep their pixels.
 _JPEG_QUALITY = 85
 
 
 def gallery_rows(
-    labels: RunLabels, train: Examples, num_examples: int
+    labels: RunLabels, train: Examples, num_examples: int, folder: Path | None = None
 ) -> list[dict[str, Any]]:
     """What the page shows of the labels of the lowest quality, as JSON knows it.
 
@@ -31,11 +38,13 @@ def gallery_rows(
         labels: of the run.
         train: its training examples.
         num_examples: how many to show; fewer where there are fewer.
+        folder: of images that are files, those elsewhere are not shown. Defaults to
+            `None`: all are.
 
     Returns:
         A dict an example: the columns of the table of label issues under short names,
         `clean` (or None), `file` (or None), and `image`, `width` and `height`, or
-        `problem` where the image cannot be read.
+        `problem` where the image cannot be read, or is `OUTSIDE`.
     """
     rows = []
     positions = labels.positions[:num_examples].tolist()
@@ -53,7 +62,7 @@ def gallery_rows(
                 "isIssue": bool(issue["is_label_issue"]),
                 "clean": None if labels.clean is None else int(labels.clean[place]),
                 "file": file_name(train, position),
-                **_picture(train, position),
+                **_picture(train, position, folder),
             }
         )
     return rows
@@ -63,7 +72,7 @@ def file_name(examples: Examples, position: int) -> str | None:
     """Where an image is; None for those that are in no file of their own."""
     images = examples.images
     if isinstance(images, ImageFiles):
-        return images.names[position].decode(errors="backslashreplace")
+        return shown(images.names[position])
     if isinstance(images, EncodedImages):
         return images.name(position)
     return None
@@ -95,8 +104,12 @@ def thumbnail(image: Image.Image) -> dict[str, Any]:
     }
 
 
-def _picture(examples: Examples, position: int) -> dict[str, Any]:
+def _picture(examples: Examples, position: int, folder: Path | None) -> dict[str, Any]:
     images = examples.images
+    if folder is not None and isinstance(images, ImageFiles):
+        path = os.path.join(os.fsencode(images.folder), images.names[position])
+        if not is_inside(path, folder):
+            return {"problem": OUTSIDE}
     if isinstance(images, np.ndarray):
         pixels = images[position]
         is_grey = pixels.shape[-1] == 1

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from sop_keras.report.run_labels import RunLabels
+from sop_keras.training.result_types import shortened
+from sop_keras.training.run_folder import RunFolderError
 from sop_keras.training.saved_run import SavedRun
 
 _NUM_LOWEST = 3  # classes named beside a figure of all
@@ -25,6 +27,27 @@ class Statistic:
     name: str
     value: str
     note: str = ""
+
+
+def check_figures(run: SavedRun) -> None:
+    """Check that a run's `result.json` has the figures that are shown.
+
+    Raises:
+        RunFolderError: if it lacks one.
+    """
+    result = run.result
+    needed = ["seconds", "train_accuracy_given_labels"]
+    if result.get("final_test_accuracy") is not None:
+        needed += ["best_test_accuracy", "best_epoch"]
+    missing = [name for name in needed if result.get(name) is None]
+    for name, values in (result.get("class_figures") or {}).items():
+        if len(values) != len(run.class_names):
+            missing.append(f"{name} of each class")
+    if missing:
+        raise RunFolderError(
+            f"{run.folder / 'result.json'} is damaged: it has no "
+            f"{shortened(', '.join(missing))}. Put a good copy there."
+        )
 
 
 def settings_of(run: SavedRun) -> dict[str, str]:

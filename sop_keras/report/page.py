@@ -18,6 +18,7 @@ from importlib import resources
 from string import Template
 from typing import Any
 
+from sop_keras.files.shown_text import shown
 from sop_keras.report.headline import Statistic
 
 
@@ -72,17 +73,20 @@ def render(page: Page) -> str:
         f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
         f"script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
     )
-    data = {"classNames": list(page.class_names), "rows": list(page.gallery)}
+    data = {
+        "classNames": [shown(name) for name in page.class_names],
+        "rows": [_shown_row(row) for row in page.gallery],
+    }
     return Template(_asset("page.html")).substitute(
         policy=policy,
         style=style,
         script=script,
-        title=escape(page.title),
-        summary=escape(page.summary),
+        title=_shown(page.title),
+        summary=_shown(page.summary),
         warnings="".join(map(_warning, page.warnings)),
         statistics="".join(map(_statistic, page.statistics)),
         settings="".join(
-            f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+            f"<div><dt>{_shown(name)}</dt><dd>{_shown(value)}</dd></div>"
             for name, value in page.settings.items()
         ),
         plots="".join(map(_plot, page.plots)),
@@ -119,24 +123,36 @@ def _hash(content: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
+def _shown(text: str) -> str:
+    """Text as HTML, with what does other than be read escaped."""
+    return escape(shown(text))
+
+
+def _shown_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: shown(value) if isinstance(value, str) else value
+        for name, value in row.items()
+    }
+
+
 def _warning(text: str) -> str:
-    return f'<p class="warning" role="note">{escape(text)}</p>'
+    return f'<p class="warning" role="note">{_shown(text)}</p>'
 
 
 def _statistic(one: Statistic) -> str:
     return (
-        f"<div><dt>{escape(one.name)}</dt><dd>{escape(one.value)}"
-        f"<small>{escape(one.note)}</small></dd></div>"
+        f"<div><dt>{_shown(one.name)}</dt><dd>{_shown(one.value)}"
+        f"<small>{_shown(one.note)}</small></dd></div>"
     )
 
 
 def _plot(plot: Plot) -> str:
     dark, light = (_png_uri(content) for content in (plot.dark, plot.light))
     return (
-        f'<figure id="{escape(plot.name)}"><picture>'
+        f'<figure id="{_shown(plot.name)}"><picture>'
         f'<source media="(prefers-color-scheme: dark)" srcset="{dark}">'
-        f'<img src="{light}" alt="{escape(plot.caption)}"></picture>'
-        f"<figcaption>{escape(plot.caption)}</figcaption></figure>"
+        f'<img src="{light}" alt="{_shown(plot.caption)}"></picture>'
+        f"<figcaption>{_shown(plot.caption)}</figcaption></figure>"
     )
 
 
@@ -147,7 +163,7 @@ def _png_uri(content: bytes) -> str:
 def _changes(page: Page) -> str:
     names = page.class_names
     return "".join(
-        f"<tr><td>{escape(names[given])}</td><td>{escape(names[suggested])}</td>"
+        f"<tr><td>{_shown(names[given])}</td><td>{_shown(names[suggested])}</td>"
         f"<td>{count:,}</td></tr>"
         for given, suggested, count in page.changes
     )

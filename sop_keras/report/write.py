@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
+from typing import Any
 
 from sop_keras import methods
 from sop_keras.data.datasets.by_name import DataFiles
-from sop_keras.files.atomic import explained, replacing
+from sop_keras.data.datasets.dataset import Examples
+from sop_keras.data.images.encoded_images import ImageFiles
+from sop_keras.files.atomic import replacing
+from sop_keras.files.folders import make_folder
+from sop_keras.files.shown_text import shown
 from sop_keras.report.drawings import draw_all
-from sop_keras.report.gallery import gallery_rows
-from sop_keras.report.headline import settings_of, statistics_of
+from sop_keras.report.gallery import OUTSIDE, gallery_rows
+from sop_keras.report.headline import check_figures, settings_of, statistics_of
 from sop_keras.report.page import Page, render
 from sop_keras.report.run_labels import labels_of
-from sop_keras.training.saved_run import load_run, method_of, run_settings
+from sop_keras.training.picture_folder import default_folder
+from sop_keras.training.saved_run import (
+    load_run,
+    method_of,
+    recorded_files,
+    run_settings,
+)
+
+logger = logging.getLogger(__name__)
 
 _NUM_CHANGES = 10
 
@@ -23,6 +37,7 @@ def write_report(
     files: DataFiles | None = None,
     output: str | os.PathLike[str] | None = None,
     num_examples: int = 200,
+    picture_folder: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Write the report of a complete run whose method finds wrong labels.
 
@@ -34,6 +49,10 @@ def write_report(
         files: where its data set is. Defaults to `None`: where it was in training.
         output: the page, `NAME.html`. Defaults to `None`: `report.html` in `folder`.
         num_examples: how many labels the gallery shows, at least 1. Defaults to `200`.
+        picture_folder: of images that are files, those in this folder or below it are
+            shown; the page says how many are not. Defaults to `None`: the folder of the
+            manifest, or of the data set. The run may be somebody else's, whose list of
+            images can name any file of this machine.
 
     Returns:
         The page's path.
@@ -49,7 +68,11 @@ def write_report(
     path = Path(output) if output is not None else folder / "report.html"
     _check(folder, path, num_examples)
     run = load_run(folder, files)
+    check_figures(run)
     labels = labels_of(run)
+    train = run.data.train
+    allowed = _allowed(train, files or recorded_files(folder), picture_folder)
+    gallery = gallery_rows(labels, train, num_examples, allowed)
     drawn = draw_all(run, labels)
     page = Page(
         title=f"Label report: {run.data.dataset.name}",
@@ -57,22 +80,44 @@ def write_report(
             f"{run.experiment.record.title} on {len(run.data.train):,} "
             f"training examples of {run.data.dataset.name}: whose labels look wrong."
         ),
-        warnings=run.doubts(),
+        warnings=[*run.doubts(), *_left_out(gallery, allowed)],
         statistics=statistics_of(run, labels),
         settings=settings_of(run),
         plots=drawn,
         changes=labels.frequent_changes(_NUM_CHANGES),
         class_names=run.class_names,
-        gallery=gallery_rows(labels, run.data.train, num_examples),
+        gallery=gallery,
     )
     pictures = path.with_suffix("")
-    with explained(pictures):
-        pictures.mkdir(parents=True, exist_ok=True)
+    make_folder(pictures, inside=pictures.parent)
     for plot in drawn:
         _write(pictures / f"{plot.name}.png", plot.light)
     # Half surrogates are no characters: names that have them are shown escaped.
     _write(path, render(page).encode("utf-8", "backslashreplace"))
     return path
+
+
+def _allowed(
+    train: Examples, files: DataFiles, folder: str | os.PathLike[str] | None
+) -> Path | None:
+    if not isinstance(train.images, ImageFiles):
+        return None
+    return default_folder(train.images, files) if folder is None else Path(folder)
+
+
+def _left_out(gallery: list[dict[str, Any]], allowed: Path | None) -> list[str]:
+    """What is said of pictures that are left out; nothing where none is."""
+    count = sum(row.get("problem") == OUTSIDE for row in gallery)
+    if not count:
+        return []
+    text = (
+        f"{count} of the {len(gallery)} pictures are left out: their files are not in "
+        f"{shown(allowed or '')}, links followed. If the list of images is to be "
+        "trusted, say where they may be: --picture_folder=FOLDER (or --data_dir) to "
+        "launch/report.py, `picture_folder` to `write_report`."
+    )
+    logger.warning("%s", text)
+    return [text]
 
 
 def _check(folder: Path, path: Path, num_examples: int) -> None:

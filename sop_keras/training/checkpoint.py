@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import logging
 import os
 import re
 import shutil
+import zipfile
+import zlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +20,21 @@ from typing import Any
 import keras
 import numpy as np
 
-from sop_keras.files.atomic import check_room, explained, flush, write_atomically
+from sop_keras.files.atomic import (
+    check_room,
+    explained,
+    flush,
+    is_partial,
+    partial_name,
+    write_atomically,
+)
+from sop_keras.files.folders import make_folder
+from sop_keras.files.untrusted import (
+    UntrustedFileError,
+    open_untrusted,
+    read_bytes,
+    read_text,
+)
 from sop_keras.training.model_size import file_size
 from sop_keras.training.progress import Progress
 
@@ -24,8 +43,22 @@ logger = logging.getLogger(__name__)
 _WEIGHTS = "model.weights.h5"
 _METRICS = "metrics.npz"
 _STATE = "state.json"
+_SUMS = "SHA256SUMS"
+_SUMMED = (_METRICS, _WEIGHTS, _STATE)
 
-_NAME = re.compile(r"epoch-(\d+)-step-(\d+)")
+_NAME = r"epoch-(\d+)-step-(\d+)"
+
+# Of weights, tables and optimizers as large as they may be; and of the rest.
+_LIMIT = 2**50
+_SMALL = 2**28
+
+# What it may mean, while a checkpoint is read, that it is not whole.
+_DAMAGE = (
+    *(FileNotFoundError, NotADirectoryError, IsADirectoryError, UntrustedFileError),
+    *(ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError),
+    *(RecursionError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 class CheckpointError(ValueError):
@@ -37,9 +70,18 @@ class Checkpoints:
 
     A checkpoint is a folder `epoch-00012-step-000340` (12 epochs and 340 batches are
     done) with the model's weights (network, u, v, all optimizers, seed generators), the
-    metrics' sums over the epoch's batches so far, and a state of JSON values with the
-    SHA-256 of the other files. It is written under another name, flushed to disk, and
-    renamed; the one before it stays until then, and one more.
+    metrics' sums over the epoch's batches so far, a state of JSON values, and
+    `SHA256SUMS` with the SHA-256 of all these, as `sha256sum --check` reads it. It is
+    written under another name, flushed to disk, and renamed; the one before it stays
+    until then, and one more.
+
+    What is restored is what was written: a file that is lost or has one other bit, and
+    a folder whose name is not that of its state, are left out for the checkpoint
+    before. Sums tell damage, not intent: whoever can write here can write these too.
+
+    Earlier versions had no `SHA256SUMS` but, in the state, the sums of the other two
+    files. No damage makes one kind of the other: which it is depends on whether there
+    is such a file, and the state of the new kind has no sums that would do for the old.
 
     Args:
         folder: where they are kept; made if needed.
@@ -74,26 +116,28 @@ class Checkpoints:
         """
         if not self.writes:
             return
-        name = f"epoch-{progress.epoch:05d}-step-{progress.step:06d}"
-        final, partial = self.folder / name, self.folder / f"partial-{name}"
+        name = _name(progress)
+        final = self.folder / name
+        make_folder(self.folder, inside=self.folder.parent)
         with explained(final):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for old in self.folder.glob("partial-*"):  # left behind by a kill
-                shutil.rmtree(old)
+            for old in self.folder.iterdir():  # left behind by a kill
+                if is_partial(old.name, _NAME):
+                    _remove(old)
+            partial = self.folder / partial_name(name)
             try:
                 _write(partial, model, progress)
-                shutil.rmtree(final, ignore_errors=True)
+                _remove(final)
                 partial.rename(final)
                 flush(self.folder)
             finally:
-                shutil.rmtree(partial, ignore_errors=True)
+                _remove(partial)
         # A damaged one is no second one to fall back on.
         for damaged in self._damaged:
             if damaged != final:
-                shutil.rmtree(damaged, ignore_errors=True)
+                _remove(damaged)
         self._damaged = []
         for old in self._found()[: -self.keep]:
-            shutil.rmtree(old)
+            _remove(old)
 
     def restore(self, model: keras.Model) -> Progress | None:
         """Load the newest whole checkpoint into the model.
@@ -102,19 +146,21 @@ class Checkpoints:
             What was given to `save`; None where there is no checkpoint.
 
         Raises:
-            CheckpointError: if there are checkpoints and none of them is whole.
+            CheckpointError: if there are checkpoints and none of them is whole; the
+                model's weights may then be any.
+            OSError: if one cannot be read for another reason, such as permissions.
         """
         found = self._found()
         damages = []
         for path in reversed(found):
             try:
                 progress = _read(path)
-            except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-                damages.append(f"{path.name}: {error}")
+                _load(model, path / _WEIGHTS)
+            except _DAMAGE as error:
+                damages.append(f"{path.name}: {_reason(error)}")
                 self._damaged.append(path)
-                logger.warning("Damaged, left out: %s: %s", path, error)
+                logger.warning("Damaged, left out: %s: %s", path, _reason(error))
                 continue
-            model.load_weights(path / _WEIGHTS)
             return progress
         if damages:
             raise CheckpointError(
@@ -134,9 +180,13 @@ class Checkpoints:
         places = {
             tuple(map(int, match.groups())): path
             for path in self.folder.glob("epoch-*")
-            if (match := _NAME.fullmatch(path.name))
+            if (match := re.fullmatch(_NAME, path.name, re.ASCII))
         }
         return [places[place] for place in sorted(places)]
+
+
+def _name(progress: Progress) -> str:
+    return f"epoch-{progress.epoch:05d}-step-{progress.step:06d}"
 
 
 def _write(folder: Path, model: keras.Model, progress: Progress) -> None:
@@ -144,29 +194,83 @@ def _write(folder: Path, model: keras.Model, progress: Progress) -> None:
     check_room(folder / _WEIGHTS, file_size(model))
     model.save_weights(folder / _WEIGHTS)
     np.savez(folder / _METRICS, *progress.metrics)
+    for name in (_WEIGHTS, _METRICS):
+        flush(folder / name)
     state = asdict(progress)
     del state["metrics"]
-    state["sha256"] = {name: _sha256(folder / name) for name in (_WEIGHTS, _METRICS)}
-    for name in state["sha256"]:
-        flush(folder / name)
-    # Last, and an object: cut off anywhere, it is no JSON.
     write_atomically(folder / _STATE, json.dumps(state))
+    write_atomically(folder / _SUMS, _sums(folder, _SUMMED))
 
 
 def _read(folder: Path) -> Progress:
-    """The progress in a checkpoint that is whole; an error of some kind otherwise."""
-    state: dict[str, Any] = json.loads((folder / _STATE).read_text())
-    digests = state.pop("sha256")
-    for name in (_WEIGHTS, _METRICS):
-        if digests[name] != _sha256(folder / name):
-            raise ValueError(f"{name} is not what was written")
-    with np.load(folder / _METRICS, allow_pickle=False) as arrays:
-        return Progress(**state, metrics=[arrays[name] for name in arrays.files])
+    """The progress in a checkpoint that is whole; an error of `_DAMAGE` otherwise."""
+    state: dict[str, Any] = json.loads(read_text(folder / _STATE, _SMALL))
+    if not isinstance(state, dict):
+        raise ValueError(f"{_STATE} is no JSON object")
+    if os.path.lexists(folder / _SUMS):
+        # To the last byte: a digit that became a capital is damage, too.
+        if read_bytes(folder / _SUMS, _SMALL) != _sums(folder, _SUMMED).encode():
+            raise ValueError("the files are not what was written")
+    else:  # of an earlier version
+        digests = state.pop("sha256")
+        for name in (_WEIGHTS, _METRICS):
+            if digests[name] != _sha256(folder / name):
+                raise ValueError(f"{name} is not what was written")
+    progress = Progress(**state, metrics=_read_metrics(folder / _METRICS))
+    progress.check()
+    if folder.name != _name(progress):
+        raise ValueError(f"it holds {_name(progress)}")
+    return progress
+
+
+def _read_metrics(path: Path) -> list[np.ndarray]:
+    with open_untrusted(path, _SMALL) as file:
+        with zipfile.ZipFile(file) as archive:
+            if any(one.compress_type for one in archive.infolist()):
+                raise ValueError(f"{path.name} is compressed, as none is written")
+        file.seek(0)
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                return [arrays[name] for name in arrays.files]
+        except MemoryError:  # of a shape that the file has no numbers for
+            raise ValueError(f"{path.name} says that it has too many numbers") from None
+
+
+def _load(model: keras.Model, path: Path) -> None:
+    try:
+        model.load_weights(path)
+    except OSError as error:
+        # HDF5 has errors of its own for files that are none; others are the disk's.
+        if error.errno in (None, errno.EINVAL):
+            raise ValueError(f"{path.name} cannot be read: {error}") from error
+        raise
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        return f"{Path(os.fsdecode(error.filename or '')).name}: {error.strerror}"
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    return str(error) or type(error).__name__
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint, or what is in its place; never what a link leads to."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+
+
+def _sums(folder: Path, names: Sequence[str]) -> str:
+    """What `sha256sum` says of files."""
+    return "".join(f"{_sha256(folder / name)}  {name}\n" for name in names)
 
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_untrusted(path, _LIMIT) as file:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()

@@ -14,6 +14,7 @@ from sop_keras.data.datasets.dataset import Dataset, Examples
 from sop_keras.data.datasets.missing_files import check_image_files
 from sop_keras.data.datasets.split import keyed_subset, validation_ids
 from sop_keras.data.images.encoded_images import ImageFiles
+from sop_keras.files.shown_text import shown
 from sop_keras.label_noise.asymmetric import asymmetric
 from sop_keras.label_noise.noisy_labels import NoisyLabels
 from sop_keras.label_noise.symmetric import symmetric
@@ -127,7 +128,7 @@ def load_data(experiment: Experiment, files: DataFiles | None = None) -> Experim
     more = ", ..." if len(names) < dataset.num_classes else ""
     logger.info(
         "%s: %s examples; %d classes: %s%s",
-        *(dataset.name, sizes, dataset.num_classes, ", ".join(names), more),
+        *(dataset.name, sizes, dataset.num_classes, ", ".join(map(shown, names)), more),
     )
     check_image_files(dataset.name, data.splits, files.max_bad_fraction)
     return data

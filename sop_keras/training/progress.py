@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,9 +32,47 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     metrics: list[np.ndarray] = field(default_factory=list)
 
+    def check(self) -> None:
+        """Check the types of what was read from a file.
+
+        Raises:
+            ValueError: for values that no training has.
+        """
+        for name in ("seed", "epoch", "step"):
+            value = getattr(self, name)
+            if type(value) is not int or (value < 0 and name != "seed"):
+                raise ValueError(f"its {name} is {value!r}")
+        if not _is_number(self.seconds):
+            raise ValueError(f"its seconds are {self.seconds!r}")
+        rows = self.history if isinstance(self.history, list) else [None]
+        for row in rows:
+            if not isinstance(row, dict) or not all(
+                value is None or _is_number(value) for value in row.values()
+            ):
+                raise ValueError("its history is no list of rows of numbers")
+
+    def is_within(self, epochs: int, steps: int, columns: Set[str]) -> bool:
+        """Whether it is a place of a training, with a row for each epoch before it.
+
+        Args:
+            epochs: of the training.
+            steps: batches in an epoch.
+            columns: what each row has, at least.
+        """
+        is_place = self.epoch <= epochs and self.step < steps
+        return (
+            is_place
+            and len(self.history) == self.epoch
+            and all(columns <= row.keys() for row in self.history)
+        )
+
     def __str__(self) -> str:
         within = f" and batch {self.step} of the next" if self.step else ""
         return f"epoch {self.epoch}{within}"
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
 
 
 def metric_values(model: keras.Model) -> list[np.ndarray]:

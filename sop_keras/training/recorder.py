@@ -23,6 +23,7 @@ from sop_keras.training.experiment_data import ExperimentData
 from sop_keras.training.inputs import evaluation_input
 from sop_keras.training.preemption import Preemption
 from sop_keras.training.progress import Progress, metric_values, restore_metrics
+from sop_keras.training.run_lock import RunLock
 from sop_keras.training.terminate_on_nan import TerminateOnNaN
 
 # Several machines: how often they ask each other whether to save, or to stop.
@@ -56,6 +57,8 @@ class Recorder(keras.callbacks.Callback):
         strategy: what the run trains under. Of several machines, the first one writes.
         monitor: what looks at the noise table after each epoch, on that machine.
             Defaults to `None`: nothing does.
+        lock: on the run's folder, looked at before a checkpoint is written. Defaults to
+            `None`: another process writes it, or none else does.
 
     Attributes:
         progress: how far the run has come, at the last checkpoint. `history` in it has
@@ -80,6 +83,7 @@ class Recorder(keras.callbacks.Callback):
         bad_images: BadImages,
         strategy: tf.distribute.Strategy,
         monitor: NoiseMonitor | None = None,
+        lock: RunLock | None = None,
     ):
         super().__init__()
         self.progress = progress
@@ -90,6 +94,7 @@ class Recorder(keras.callbacks.Callback):
         self._preemption = preemption
         self._strategy = strategy
         self._monitor = monitor
+        self._lock = lock
         self._writes = is_chief(strategy)
         self._scalars = Scalars(folder / "tensorboard")
         self._num_classes = data.dataset.num_classes
@@ -199,6 +204,8 @@ class Recorder(keras.callbacks.Callback):
         return 0 < self._checkpoint_seconds <= since
 
     def _save(self, progress: Progress) -> None:
+        if self._lock is not None:
+            self._lock.check()
         self._checkpoints.save(self.model, progress)
         self.progress = progress
         self._saved = time.monotonic()

@@ -20,30 +20,29 @@ import tensorflow as tf
 from sop_keras.core.agreement import is_common, on_any_worker
 from sop_keras.core.strategies import is_chief, make_strategy, scope
 from sop_keras.data.batches.epoch_size import num_in_epoch
-from sop_keras.data.batches.pipelines import (
-    steps_per_epoch,
-)
+from sop_keras.data.batches.pipelines import steps_per_epoch
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.data.images.bad_images import BadImages
 from sop_keras.data.images.encoded_images import EncodedImages
-from sop_keras.files.atomic import OutputError, check_room, replacing
+from sop_keras.files.atomic import check_room, replacing
+from sop_keras.files.shown_text import shown
 from sop_keras.label_issues.export import write_label_issues
 from sop_keras.monitoring.noise_monitor import NoiseMonitor
 from sop_keras.training.checkpoint import CheckpointError, Checkpoints
 from sop_keras.training.execution import Execution
 from sop_keras.training.experiment import Experiment
-from sop_keras.training.experiment_data import (
-    ExperimentData,
-    load_data,
-)
+from sop_keras.training.experiment_data import ExperimentData, load_data
 from sop_keras.training.inputs import evaluation_input, scan_input, training_input
 from sop_keras.training.model_size import file_size
 from sop_keras.training.monitor import monitor_of_run
 from sop_keras.training.network import compile_model, make_backbone
+from sop_keras.training.output_errors import saying_what_is_left
+from sop_keras.training.picture_folder import needed_folder
 from sop_keras.training.preemption import Preemption
 from sop_keras.training.progress import Progress
 from sop_keras.training.recorder import Recorder
 from sop_keras.training.run_folder import LABEL_ISSUES, RunFolder, RunFolderError
+from sop_keras.training.run_lock import RunLock
 from sop_keras.training.stretches import Stretch, stretches
 from sop_keras.training.summary import summarize
 from sop_keras.training.terminate_on_nan import TerminateOnNaN
@@ -76,6 +75,10 @@ class Run:
         strategy: what `execution.strategy` names, where it is already made: a process
             should make one only. Defaults to `None`: made when training starts.
 
+    Attributes:
+        picture_folder: the folder that the report needs to be told of, to show the
+            images; None if it knows, or before `train`.
+
     On several machines all of them run this, on a folder that they share; the first one
     writes.
 
@@ -92,6 +95,7 @@ class Run:
         strategy: tf.distribute.Strategy | None = None,
     ):
         self.experiment = self._asked = experiment
+        self.picture_folder: Path | None = None
         self.folder = Path(folder)
         self.files = files or DataFiles()
         self.execution = execution or Execution()
@@ -121,19 +125,37 @@ class Run:
             The content of `result.json`.
 
         Raises:
+            RunLockedError: if another process trains the run.
             RunFolderError: if the folder holds a run on other data.
             Preempted: after a SIGTERM.
             DivergenceError: if the loss or a weight becomes NaN or infinite.
             OutputError: if something cannot be written. The last checkpoint is intact.
             TooManyBadImagesError: if more images cannot be used than `files` allows.
         """
-        if (result := self.result) is not None:
-            self._check_complete()
-            logger.info("%s is complete; nothing to train.", self.folder)
-            self.checkpoints.remove()  # a kill may have come between the two
+        if (result := self._complete_result()) is not None:
             return result
-        with self._output_errors(), Preemption() as preemption:
-            return self._train(preemption, verbose, flags)
+        with (
+            saying_what_is_left(self.checkpoints),
+            self._locked() as lock,
+            Preemption() as preemption,
+        ):
+            # Another start may have begun the run meanwhile, and ended it.
+            self._own.check()
+            if (result := self._complete_result()) is not None:
+                return result
+            return self._train(preemption, lock, verbose, flags)
+
+    def _locked(self) -> contextlib.AbstractContextManager[RunLock | None]:
+        """What keeps other starts out: of several machines' processes, one writes."""
+        return RunLock(self.folder) if self._writes else contextlib.nullcontext()
+
+    def _complete_result(self) -> dict[str, Any] | None:
+        if (result := self.result) is None:
+            return None
+        self._check_complete()
+        logger.info("%s is complete; nothing to train.", shown(self.folder))
+        self.checkpoints.remove()  # a kill may have come between the two
+        return result
 
     def _check_complete(self) -> None:
         """Check that a complete run is not taken for one on the data as they are now.
@@ -155,9 +177,10 @@ class Run:
             )
             return
         self._own.check_data(data)
+        self.picture_folder = needed_folder(data.train, self.files)
 
     def _train(
-        self, preemption: Preemption, verbose: Any, flags: str
+        self, preemption: Preemption, lock: RunLock | None, verbose: Any, flags: str
     ) -> dict[str, Any]:
         keras.utils.set_random_seed(self.experiment.seed)
         data = load_data(self.experiment, self.files)
@@ -172,8 +195,9 @@ class Run:
             backbone = make_backbone(experiment, data)
             model = compile_model(experiment, backbone, data, steps, self.execution)
         self._own.check_data(data)
+        self.picture_folder = needed_folder(data.train, self.files)
         self._check_machines(data)
-        progress = self._restore(model)
+        progress = self._restore(model, data, steps)
         bad_images = BadImages(
             self.folder / self._name_of_bad_images(), self.files.max_bad_fraction
         )
@@ -199,6 +223,7 @@ class Run:
             bad_images=bad_images,
             strategy=self.strategy,
             monitor=monitor,
+            lock=lock,
         )
         self._check_preemption(preemption, "before its first batch")
         with _clear_messages(bad_images):
@@ -220,7 +245,7 @@ class Run:
                     shuffle=False,  # the batches come shuffled; Keras warns if asked to
                     verbose=verbose,
                 )
-            return self._finish(model, data, recorder, preemption, flags)
+            return self._finish(model, data, recorder, preemption, lock, flags)
 
     def _check_machines(self, data: ExperimentData) -> None:
         """Check that all machines train the same on the same."""
@@ -241,7 +266,9 @@ class Run:
         if on_any_worker(self.strategy, preemption.is_requested):
             preemption.stop(where)
 
-    def _restore(self, model: keras.Model) -> Progress:
+    def _restore(
+        self, model: keras.Model, data: ExperimentData, steps: int
+    ) -> Progress:
         """Load the last checkpoint; gives the place to go on from."""
         seed = self.experiment.seed
         progress = self.checkpoints.restore(model) or Progress(seed)
@@ -259,6 +286,13 @@ class Run:
                 f"The checkpoints in {self.checkpoints.folder} are of another run, of "
                 f"seed={progress.seed}; this one has seed={seed}. Remove that folder "
                 "to train from the start."
+            )
+        columns = {"epoch", "seconds", *(f"{name}_accuracy" for name in data.tests)}
+        if not progress.is_within(self.experiment.epochs, steps, columns):
+            raise CheckpointError(
+                f"The checkpoints in {self.checkpoints.folder} are not of this run: it "
+                f"has no place {progress} with the history that they have. Remove that "
+                "folder to train from the start."
             )
         logger.info("Resuming after %s.", progress)
         return progress
@@ -300,16 +334,18 @@ class Run:
         data: ExperimentData,
         recorder: Recorder,
         preemption: Preemption,
+        lock: RunLock | None,
         flags: str,
     ) -> dict[str, Any]:
         started = time.monotonic()
         parts = {"model.keras": model, "backbone.keras": model.backbone}
         for name, part in parts.items():
             self._check_preemption(preemption, "after the last epoch")
-            if not self._writes:
+            if lock is None:  # another machine writes
                 continue
+            lock.check()
             with replacing(self.folder / name) as partial:
-                check_room(partial, file_size(part))
+                check_room(self.folder / name, file_size(part))
                 part.save(partial)
         self._check_preemption(preemption, "after the last epoch")
         figures, issues = summarize(
@@ -327,29 +363,14 @@ class Run:
             "execution": self.execution.settings(),
             "flags": flags,
         }
-        if self._writes:
+        if lock is not None:
+            lock.check()
             if issues is not None:
                 _write_issues(self.folder / LABEL_ISSUES, issues, data)
             self._own.write_result(result)
         self.checkpoints.remove()
         on_any_worker(self.strategy, False)  # no machine leaves before the others
         return result
-
-    @contextlib.contextmanager
-    def _output_errors(self) -> Iterator[None]:
-        """Say what is left, where something could not be written."""
-        try:
-            yield
-        except OutputError as error:
-            last = self.checkpoints.newest
-            intact = (
-                f"The last checkpoint, {last}, is intact: make room, and run the same "
-                "command again to go on from it."
-                if last
-                else "There is no checkpoint yet: make room, and run the same command "
-                "again."
-            )
-            raise OutputError(f"{error} {intact}") from None
 
 
 def _write_issues(path: Path, issues: pd.DataFrame, data: ExperimentData) -> None:

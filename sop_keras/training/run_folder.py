@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import Field, asdict
+from dataclasses import Field, asdict, fields
 from pathlib import Path
 from typing import Any
 
-from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.data.datasets.by_name import NOT_RECORDED, DataFiles
 from sop_keras.files.atomic import write_atomically
+from sop_keras.files.folders import check_not_linked
+from sop_keras.files.untrusted import read_text
 from sop_keras.settings import flag_of
 from sop_keras.training.experiment import Experiment, settings_of
 from sop_keras.training.experiment_data import ExperimentData
+from sop_keras.training.result_types import damage_of, shortened
 
 # Of `data.json`: values that say nothing to a reader.
 _DIGESTS = ("ids", "labels", "file_names")
@@ -22,6 +25,9 @@ _PATHS = ("data_dir", "human_labels", "imagenet_dir", "manifest", "test_manifest
 SUGGESTED = "suggested.json"
 LABEL_ISSUES = "label_issues.csv"
 _TABLES = ("manifest", "test_manifest")
+# What training writes into, below the run's folder.
+_FOLDERS = ("checkpoints", "tensorboard/train", "tensorboard/validation")
+MAX_JSON_BYTES = 2**26
 
 
 class RunFolderError(ValueError):
@@ -45,7 +51,7 @@ class RunFolder:
     @property
     def result(self) -> dict[str, Any] | None:
         """What `result.json` says, or None while the run is not complete."""
-        return read_json(self.path / "result.json")
+        return read_result(self.path)
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Write `result.json`: the run is complete."""
@@ -54,7 +60,14 @@ class RunFolder:
     @property
     def suggested(self) -> dict[str, Any]:
         """Settings that an earlier version suggested as the run began, by name."""
-        return read_json(self.path / SUGGESTED) or {}
+        suggested = read_suggested(self.path)
+        known = {one.name for one in fields(self._experiment.method)}
+        if unknown := suggested.keys() - known:
+            raise RunFolderError(
+                f"{self.path / SUGGESTED} is damaged: {self._experiment.record.title} "
+                f"has no setting {shortened(min(unknown))}. Put a good copy there."
+            )
+        return suggested
 
     def begin(self, data: ExperimentData) -> None:
         """Make the folder, with the files that say what run it holds.
@@ -75,6 +88,7 @@ class RunFolder:
 
         Raises:
             RunFolderError: if it holds a run of other settings, or damaged files.
+            LinkedFolderError: if a folder in it that training writes to is a link.
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"{self.path} is a file; a run needs a folder.")
@@ -101,7 +115,10 @@ class RunFolder:
                 "Choose another folder, remove it to train anew, or give the flags as "
                 "they were."
             )
-        _ = self.result  # damaged: better said now than after hours of training
+        # Damaged: better said now than after hours of training.
+        if self.result is None:
+            for name in _FOLDERS:
+                check_not_linked(self.path / name, inside=self.path)
 
     def check_data(self, data: ExperimentData) -> None:
         """Check that the data are those that a run in the folder began with.
@@ -123,20 +140,21 @@ class RunFolder:
         Raises:
             RunFolderError: for another table.
         """
-        there = (read_json(self.path / "data.json") or {}).get("files", {})
+        there = read_files(self.path)
         now = recorded(self._files)
         for name in _TABLES:
             path = now[name]
             if there and there.get(name) != path:
                 raise RunFolderError(
                     f"{self.path} holds a complete run on another table ({name}: "
-                    f"{there.get(name)} there, {path} now). Choose another folder."
+                    f"{shortened(there.get(name))} there, {path!r} now). Choose "
+                    "another folder."
                 )
 
 
 def recorded(files: DataFiles) -> dict[str, Any]:
     """Where the data are, as `data.json` has it: the same from any directory."""
-    options = asdict(files)
+    options = {k: v for k, v in asdict(files).items() if k not in NOT_RECORDED}
     for name in _PATHS:
         path = options[name]
         if path is not None and (name, path) != ("imagenet_dir", "none"):
@@ -175,31 +193,83 @@ def _differences(
         if one == other:
             continue
         if name == "class_names":
-            changed.append(_class_difference(one or [], other or []))
+            changed.append(_class_difference(one, other or []))
         else:
             flag = flag_of(known[name]) if known and name in known else name
             shown = name if flag == name else f"{name} (--{flag})"
-            changed.append(f"{shown}: {one!r} there, {other!r} now")
+            changed.append(f"{shown}: {shortened(one)} there, {shortened(other)} now")
     return changed
 
 
-def _class_difference(there: list[str], now: list[str]) -> str:
+def _class_difference(there: Any, now: list[str]) -> str:
+    if not isinstance(there, list):
+        return f"class_names: {shortened(there)} there"
     if len(there) != len(now):
         return f"{len(there)} classes there, {len(now)} now"
     number = next(i for i, one in enumerate(there) if one != now[i])
-    return f"class {number}: {there[number]!r} there, {now[number]!r} now"
+    return f"class {number}: {shortened(there[number])} there, {now[number]!r} now"
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """What a run's `result.json` says; None while the run is not complete.
+
+    Raises:
+        RunFolderError: if it is damaged, or says what no run does.
+    """
+    path = folder / "result.json"
+    result = read_json(path)
+    if result is not None and (damage := damage_of(result)) is not None:
+        raise RunFolderError(f"{path} is damaged: {damage}. Put a good copy there.")
+    return result
+
+
+def read_suggested(folder: Path) -> dict[str, Any]:
+    """Settings that an earlier version suggested as a run began, by name.
+
+    Raises:
+        RunFolderError: if the file is damaged.
+    """
+    suggested = read_json(folder / SUGGESTED) or {}
+    for name, value in suggested.items():
+        if type(value) not in (int, float):
+            raise RunFolderError(
+                f"{folder / SUGGESTED} is damaged: its {shortened(name)} is "
+                f"{shortened(value)}, not a number. Put a good copy there."
+            )
+    return suggested
+
+
+def read_files(folder: Path) -> dict[str, Any]:
+    """Where a run's data were, as its `data.json` has it; nothing if it has not.
+
+    Raises:
+        RunFolderError: if it is damaged.
+    """
+    path = folder / "data.json"
+    there = (read_json(path) or {}).get("files", {})
+    if not isinstance(there, dict):
+        raise RunFolderError(
+            f'{path} is damaged: its "files" is {shortened(there)}, not a JSON object. '
+            "Put a good copy there."
+        )
+    return there
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """The JSON object in a file of a run's folder; None where there is no file.
 
     Raises:
-        RunFolderError: if it is damaged.
+        RunFolderError: if it is damaged, of more than 64 MiB, or no regular file.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(read_text(path, MAX_JSON_BYTES))
     except FileNotFoundError:
         return None
+    except RecursionError:
+        raise RunFolderError(
+            f"{path} cannot be read as JSON: its objects are nested too deep. Put a "
+            "good copy there, or choose another folder; nothing in it was changed."
+        ) from None
     except (OSError, ValueError) as error:
         raise RunFolderError(
             f"{path} cannot be read as JSON: {error}. Put a good copy there, or choose "

@@ -6,11 +6,23 @@ import json
 import os
 import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 import keras
 
 import sop_keras
 from sop_keras.data.datasets.dataset import Dataset
+from sop_keras.files.archives import check_address_space, check_unpacked
+from sop_keras.files.untrusted import NO_LIMIT, open_untrusted
+
+MAX_CONFIG_BYTES = 2**24
+"""How long the description of a model's layers may be: 16 MiB."""
+
+# Of a `.keras` file, what is no weights.
+_LIMITS = {"config.json": MAX_CONFIG_BYTES, "metadata.json": 2**20}
+# For each byte of JSON when it is parsed and made into layers, and for each of weights:
+# the file, unpacked, and as variables.
+_BYTES_OF_CONFIG, _BYTES_OF_WEIGHTS = 20, 3
 
 
 def load_classifier(path: str | os.PathLike[str]) -> keras.Model:
@@ -18,17 +30,25 @@ def load_classifier(path: str | os.PathLike[str]) -> keras.Model:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not one that Keras can load.
+        OSError: if it is no regular file.
+        ValueError: if it is not one that Keras can load, its layers' description has
+            more than `MAX_CONFIG_BYTES`, or its members are far larger than the file.
+        MemoryError: if a limit of the process leaves no room for it.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         raise FileNotFoundError(
             f"There is no model {path}. Give the file of a saved Keras model, such as "
             "the backbone.keras of a complete run."
         )
+    with open_untrusted(path, NO_LIMIT) as file:
+        _check_members(path, file)
     try:
+        # Keras takes no open file: it opens by name what was looked at above.
         _ = sop_keras.NoisyLabelModel  # and with it, all classes that Keras looks for
         model = keras.saving.load_model(path, compile=False)
+    except MemoryError as error:
+        raise MemoryError(f"There is not enough memory to load {path}.") from error
     except Exception as error:  # whatever the readers of zip, JSON and HDF5 raise
         if (name := _unknown_own_class(path)) is not None:
             raise ValueError(
@@ -48,13 +68,32 @@ def load_classifier(path: str | os.PathLike[str]) -> keras.Model:
     return model
 
 
+def _check_members(path: Path, file: BinaryIO) -> None:
+    """Check the sizes of what is in a file before any of it is unpacked."""
+    if path.suffix != ".keras" or not zipfile.is_zipfile(file):
+        return  # which Keras finds out, too
+    total = check_unpacked(file, path, _LIMITS)
+    with zipfile.ZipFile(file) as archive:
+        sizes = {one.filename: one.file_size for one in archive.infolist()}
+    config = sizes.get("config.json", 0)
+    needed = _BYTES_OF_CONFIG * config + _BYTES_OF_WEIGHTS * (total - config)
+    check_address_space(path, needed)
+
+
 def _unknown_own_class(path: Path) -> str | None:
     """The class of the model in a file, if another version of this package had it."""
     try:
-        with zipfile.ZipFile(path) as file:
-            config = json.loads(file.read("config.json"))
+        with open_untrusted(path, NO_LIMIT) as file, zipfile.ZipFile(file) as archive:
+            config = json.loads(archive.read("config.json"))
         name = str(config["registered_name"])
-    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError):
+    except (
+        OSError,
+        zipfile.BadZipFile,
+        KeyError,
+        TypeError,
+        ValueError,
+        RecursionError,
+    ):
         return None
     package, _, name = name.partition(">")
     is_known = keras.saving.get_registered_object(f"{package}>{name}") is not None

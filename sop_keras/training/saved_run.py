@@ -10,22 +10,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sop_keras import methods
-from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.data.datasets.by_name import (
+    DataFiles,
+    check_not_fetched,
+    check_recorded_path,
+)
+from sop_keras.files.untrusted import opened_text, read_text
 from sop_keras.label_issues.doubts import Evidence, largest_of
 from sop_keras.label_issues.export import read_label_issues
 from sop_keras.training.experiment import Experiment
 from sop_keras.training.experiment_data import ExperimentData, load_data
+from sop_keras.training.result_types import shortened
 from sop_keras.training.run_folder import (
     LABEL_ISSUES,
-    SUGGESTED,
+    MAX_JSON_BYTES,
     RunFolderError,
     data_differences,
+    read_files,
     read_json,
+    read_result,
+    read_suggested,
     recorded,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_MAX_HISTORY_BYTES = 2**26
 
 _SAY_WHERE = (
     "Say where its data are now: --data_dir=FOLDER (and --manifest, --human_labels or "
@@ -106,7 +117,7 @@ def load_run(
     """
     folder = Path(folder)
     settings = run_settings(folder)
-    result = read_json(folder / "result.json")
+    result = read_result(folder)
     history = _history(folder / "history.csv")
     if result is None or history is None:
         missing = "result.json" if result is None else "history.csv"
@@ -114,13 +125,14 @@ def load_run(
             f"There is no {folder / missing}: the run is not complete. The command "
             "that started it finishes it."
         )
-    suggested = read_json(folder / SUGGESTED) or {}
+    suggested = read_suggested(folder)
     method_of(folder, settings)
     try:
         experiment = Experiment.from_settings({**settings, **suggested})
     except ValueError as error:
         raise RunFolderError(f"{folder / 'config.json'}: {error}") from None
     files = files or recorded_files(folder)
+    check_not_fetched(experiment.dataset, folder, files)
     try:
         data = load_data(experiment, files)
     except FileNotFoundError as error:
@@ -159,9 +171,14 @@ def run_settings(folder: Path) -> dict[str, Any]:
             f"{folder} is not the folder of a run: {reason}. {mend}"
         )
     try:
-        return dict(json.loads(path.read_text()))
-    except (TypeError, ValueError) as error:
+        settings = json.loads(read_text(path, MAX_JSON_BYTES))
+    except RecursionError:
+        raise RunFolderError(f"{path} is no JSON object: it is too deep.") from None
+    except (OSError, ValueError) as error:
         raise RunFolderError(f"{path} is no JSON object: {error}.") from None
+    if not isinstance(settings, dict):
+        raise RunFolderError(f"{path} is no JSON object: {shortened(settings)}.")
+    return settings
 
 
 def method_of(folder: Path, settings: dict[str, Any]) -> methods.MethodRecord:
@@ -183,8 +200,9 @@ def method_of(folder: Path, settings: dict[str, Any]) -> methods.MethodRecord:
     name = settings["method"]
     if name not in methods.names():
         raise RunFolderError(
-            f"{path} was written by the method {name!r}, which is not registered here: "
-            "import the module that registers it (sop_keras.methods.register), then "
+            f"{path} was written by the method {shortened(name)}, which is not "
+            "registered here: import the module that registers it "
+            "(sop_keras.methods.register), then "
             "call sop_keras.write_report in that process. "
             f"Known here: {', '.join(methods.names())}."
         )
@@ -200,25 +218,28 @@ def recorded_files(folder: str | os.PathLike[str]) -> DataFiles:
     Raises:
         RunFolderError: if its data.json is damaged.
     """
-    path = Path(folder) / "data.json"
-    there = (read_json(path) or {}).get("files", {})
-    if not isinstance(there, dict):
-        raise RunFolderError(
-            f'{path} is damaged: its "files" is {there!r}, not a JSON object. Put a '
-            "good copy there."
-        )
+    there = read_files(Path(folder))
     # Folders of earlier versions do not have all of them.
     known = recorded(DataFiles())
-    return DataFiles(**{name: there[name] for name in known if name in there})
+    for name in known:
+        check_recorded_path(name, there.get(name), folder)
+    try:
+        return DataFiles(**{name: there[name] for name in known if name in there})
+    except ValueError as error:
+        raise RunFolderError(
+            f"{Path(folder) / 'data.json'} is damaged: {error} Put a good copy there."
+        ) from None
 
 
 def _history(path: Path) -> list[dict[str, float]] | None:
     """The rows of history.csv, without cells that an epoch left empty."""
     try:
-        with path.open(newline="") as file:
+        with opened_text(path, _MAX_HISTORY_BYTES) as file:
             rows = list(csv.DictReader(file))
         if not rows:
             raise ValueError("it has no row, not even of one epoch")
+        if not all(row.get("epoch") for row in rows):
+            raise ValueError("it has a row without its epoch")
         return [
             {name: float(cell) for name, cell in row.items() if cell} for row in rows
         ]

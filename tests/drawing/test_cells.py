@@ -4,7 +4,7 @@ from sop_keras.drawing.cells import percents, shown_name
 
 
 def test_names_are_one_short_line():
-    assert shown_name("a\nb\x00", 14) == "a?b?"
+    assert shown_name("a\nb\x00", 14) == r"a\nb\x00"
     assert shown_name("<script>alert(1)</script>", 14) == "<script>ale..."
     assert shown_name("a" * 14, 14) == "a" * 14
 

@@ -1,6 +1,5 @@
 import io
 import os
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -266,16 +265,18 @@ def test_folders_that_are_not_empty(tmp_path):
 
 
 def test_an_interrupted_export_leaves_no_training_manifest(tmp_path, monkeypatch):
-    write_bytes, calls = Path.write_bytes, []
+    original, calls = os.open, []
 
-    def fail_at_last(path, content):
-        calls.append(path)
+    def fail_at_last(path, *args, **options):
+        if str(path).endswith(".png"):
+            calls.append(path)
         if len(calls) == 6:
             raise OSError(28, "No space left on device")
-        return write_bytes(path, content)
+        return original(path, *args, **options)
 
     test = Examples(np.array([0, 1]), pixels(2, 5, 5, 3), np.array([2, 1]))
-    monkeypatch.setattr(Path, "write_bytes", fail_at_last)
-    with pytest.raises(OSError, match=r"5\.png could not be written"):
-        write_manifests(tmp_path, examples(), test, CLASSES)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fail_at_last)
+        with pytest.raises(OSError, match=r"5\.png could not be written"):
+            write_manifests(tmp_path, examples(), test, CLASSES)
     assert not (tmp_path / "train.csv").exists()

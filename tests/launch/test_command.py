@@ -6,6 +6,7 @@ import command
 import pytest
 import report
 import reproduce
+import tensorflow as tf
 import train
 import train_flags
 from absl import flags
@@ -75,3 +76,35 @@ def test_errors_of_a_plan_are_one_line_otherwise(more, text, monkeypatch, capsys
     monkeypatch.setattr(command, "show_messages", lambda: None)
     assert reproduce.main(["--table=1", "--seed=3", "--dry_run", *more]) == 1
     assert re.fullmatch(rf"error: .*{text}.*\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (MemoryError(), "There is not enough memory."),
+        (MemoryError("There is not enough memory for a.jpg."), "for a.jpg."),
+        (
+            tf.errors.ResourceExhaustedError(
+                None, None, "Graph execution error:\n\nDetected at ...\nOOM when a\nb"
+            ),
+            "says: OOM when a",
+        ),
+        (
+            tf.errors.ResourceExhaustedError(
+                None, None, "MemoryError: Unable to allocate 5 bytes\nTraceback ...\n"
+            ),
+            "says: MemoryError: Unable to allocate 5 bytes",
+        ),
+    ],
+)
+def test_a_shortage_of_memory_is_one_line(error, text, capsys):
+    def fail():
+        raise error
+
+    values = report.define_flags()
+    command.parse(values, [])
+    assert command.exit_code(fail, values) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: There is not enough memory")
+    assert said.endswith(f"{text}\n")
+    assert said.count("\n") == 1

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import train
 import train_flags
+from printed_command import launch_command
 
 from sop_keras.data.datasets.manifest import load_manifest
 from sop_keras.label_issues.export import read_label_issues, write_label_issues
@@ -40,7 +42,7 @@ def of_training(*arguments):
 def printed_experiment(text):
     """What the printed command trains, and its files."""
     words = shlex.split(text.split("train:   ")[1])
-    assert words[:2] == ["python", "launch/train.py"]
+    assert words[:2] == shlex.split(launch_command("train.py"))
     return of_training(*words[2:])
 
 
@@ -135,6 +137,10 @@ def test_a_share_and_both(run, tmp_path, capsys):
 
 @pytest.fixture
 def photos(tmp_path):
+    return make_photos(tmp_path)
+
+
+def make_photos(tmp_path, tested=False):
     """A run on a table of files, of two classes, one of which is a piece of HTML."""
     from PIL import Image
 
@@ -152,9 +158,28 @@ def photos(tmp_path):
     arguments = ["--dataset=manifest", f"--manifest={folder / 'train.csv'}"]
     arguments += ["--noise=none", "--resize=12", "--image_size=8", "--epochs=1"]
     arguments += ["--max_bad_fraction=0.1", "--augment=flip", "--batch_size=4"]
+    if tested:
+        arguments.append(f"--test_manifest={folder / 'train.csv'}")
     experiment, files = of_training(*arguments)
     Run(experiment, tmp_path / "run", files).train(verbose=0)
     return tmp_path
+
+
+def test_the_printed_command_allows_the_bad_images_that_the_run_did(
+    tmp_path, in_process
+):
+    folder = make_photos(tmp_path, tested=True)
+    out = folder / "out"
+    words = ["--action=drop", "--num_issues=1", f"--output_dir={out}"]
+    done = in_process(correct_labels, folder / "run", *words)
+    assert done.returncode == 0, done.stderr
+    words = shlex.split(done.stdout.split("train:   ")[1])
+    # 1 of 12 test images is none: 8%, where 1% may be left out by default.
+    done = in_process(train, *words[2:])
+    assert done.returncode == 0, done.stderr
+    result = json.loads((out / "run" / "result.json").read_text("utf-8"))
+    assert result["num_bad_images"] == {"test": 1}
+    assert result["num_train"] == 10
 
 
 def test_files_of_any_name(photos, capsys):
@@ -181,6 +206,7 @@ def test_files_of_any_name(photos, capsys):
     assert sizes == (12, 8, None)
     assert experiment.augment == "flip"
     assert files.test_manifest is None
+    assert files.max_bad_fraction == 0.1  # as the run allowed
 
 
 def test_the_data_may_have_moved(photos):
@@ -240,7 +266,8 @@ def test_the_command_line(run, tmp_path, monkeypatch, in_process):
     assert done.returncode == 0, done.stderr
     monkeypatch.chdir(tmp_path)
     again = shlex.split(done.stdout.split("train:   ")[1])
-    assert again[:2] == ["python", "launch/train.py"]
+    assert os.path.abspath(shutil.which(again[0])) == sys.executable
+    assert again[1] == str(ROOT / "launch" / "train.py")
     trained = in_process(train, *again[2:], "--epochs=2")
     assert trained.returncode == 0, trained.stderr
     result = json.loads((tmp_path / "out" / "run" / "result.json").read_text("utf-8"))

@@ -267,3 +267,11 @@ def test_the_command_line(tmp_path, monkeypatch, in_process):
     assert failed.returncode == 1
     assert "error: Say what to evaluate: --run" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+def test_a_data_set_that_would_be_fetched_is_asked_for_by_the_user(asked):
+    name = "tfds:huggingface:mnist"
+    with pytest.raises(ValueError, match=r"may come out of the network"):
+        options_for(asked, {"dataset": name}, network(8, 8, 3), "--run=R")
+    for words in ([f"--may_fetch={name}"], [f"--dataset={name}"]):
+        options_for(asked, {"dataset": name}, network(8, 8, 3), "--run=R", *words)

@@ -11,6 +11,7 @@ import paper_tables
 import pytest
 import reproduce
 import train_flags
+from printed_command import launch_command
 
 ROOT = Path(__file__).resolve().parents[2]
 CELLS = {(cell.row.name, cell.column.name): cell for cell in paper.TABLES[1].cells}
@@ -349,7 +350,7 @@ def test_figure_1_is_drawn_by_its_own_launcher(tmp_path, monkeypatch, capsys):
     seen.clear()
     assert reproduce.main([*arguments, "--methods=sop", "--dry_run"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "python launch/figure1.py --flagfile=fig1_40_sop.flags --method=sop "
+        f"{launch_command('figure1.py')} --flagfile=fig1_40_sop.flags --method=sop "
         f"--seeds=0,1 --output_dir={tmp_path} --epochs=3"
     ]
     assert not seen

@@ -1,13 +1,14 @@
 """What reproduce.py would run, without running it."""
 
 import reproduce
+from printed_command import launch_command
 
 
 def test_all_commands_and_nothing_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     arguments = ["--table=1", "--cells=cifar100_sym80", "--seeds=2", "--epochs", "2"]
     assert reproduce.main([*arguments, "--dry_run"]) == 0
-    command = "python launch/train.py --flagfile="
+    command = f"{launch_command('train.py')} --flagfile="
     assert capsys.readouterr().out.splitlines() == [
         f"{command}{flags} --epochs 2 --seed={seed} "
         f"--output_dir=runs/table1/{name}-seed{seed}"

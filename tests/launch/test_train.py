@@ -36,7 +36,8 @@ def runs(monkeypatch):
 
     class FakeRun:
         def __init__(self, experiment, folder, files, execution, strategy):
-            self.folder = folder
+            self.folder, self.picture_folder = folder, None
+            self.experiment, self.files = experiment, files
             made.arguments.append((experiment, folder, files, execution, strategy))
 
         def train(self, verbose, flags):
@@ -203,7 +204,7 @@ def test_the_first_machine_alone_shows_the_results(
     if index == 0:
         assert runs.trained == [2, 2]
         assert re.search(r" sop +50\.00 .*\n +ce +50\.00 ", output)
-        assert "tensorboard --logdir=here" in output
+        assert re.search("tensorboard --logdir=here\n", output)
     else:
         assert runs.trained == [0, 0]
         assert output == "Worker 1 trains along; worker 0 shows the results.\n"
@@ -229,7 +230,7 @@ def test_the_command_line_from_any_directory(tmp_path, monkeypatch, in_process):
     done = launch("--flagfile=digits", *quick, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.search(r" sop +\d+\.\d\d .*\n +ce +\d+\.\d\d ", done.stdout)
-    assert "tensorboard --logdir=runs/digits-seed0" in done.stdout
+    assert re.search("tensorboard --logdir=runs/digits-seed0\n", done.stdout)
     runs = [tmp_path / "runs/digits-seed0" / method for method in ("sop", "ce")]
     for run in runs:
         assert (run / "result.json").is_file()

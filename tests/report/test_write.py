@@ -1,11 +1,13 @@
 import json
 import re
+import resource
 from html import unescape
 
 import pytest
 from untrained_runs import CLASSES, FILES, write_run
 
 from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.files.atomic import OutputError
 from sop_keras.report.write import write_report
 
 CLEAN = (1, 1, 2, 2, 0, 2)
@@ -101,7 +103,33 @@ def test_what_cannot_be_reported_on_is_refused_before_the_data_are_loaded(tmp_pa
 def test_a_page_that_cannot_be_written_leaves_the_one_before(tmp_path):
     folder = write_run(tmp_path / "run")
     before = write_report(folder).read_bytes()
-    (folder / "partial-report.html").mkdir()  # where it would be written first
-    with pytest.raises(OSError, match=r"report\.html"):
-        write_report(folder, num_examples=1)
+    # The page holds all pictures twice, in light and dark: it is the largest file.
+    largest = max(one.stat().st_size for one in (folder / "report").iterdir())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
+    try:
+        with pytest.raises(OutputError, match=r"report\.html could not .*large"):
+            write_report(folder, num_examples=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (folder / "report.html").read_bytes() == before
+    assert not list(folder.glob("partial-*"))
+
+
+def test_pictures_do_not_go_through_a_linked_folder(tmp_path):
+    folder, elsewhere = write_run(tmp_path / "run"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (folder / "report").symlink_to(elsewhere)
+    with pytest.raises(OutputError, match=r"run/report is a link to '.*elsewhere'"):
+        write_report(folder)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_page_takes_the_place_of_a_link_and_what_it_leads_to_stays(tmp_path):
+    folder, mine = write_run(tmp_path / "run"), tmp_path / "mine"
+    mine.write_text("mine")
+    for name in ("report.html", "partial-report.html"):
+        (folder / name).symlink_to(mine)
+    write_report(folder)
+    assert mine.read_text() == "mine"
+    assert not (folder / "report.html").is_symlink()

@@ -4,45 +4,11 @@ import shutil
 import keras
 import numpy as np
 import pytest
+from small_checkpoints import FILES, NAMES, kernel_value, names, network, progress
 
 from sop_keras import NoisyLabelModel, SOPModel, methods
 from sop_keras.training.checkpoint import CheckpointError, Checkpoints
-from sop_keras.training.progress import Progress, metric_values, restore_metrics
-
-
-def network(value: float) -> keras.Model:
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
-    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
-    model.optimizer.build(model.trainable_variables)
-    for weight in model.weights:
-        weight.assign(np.full(weight.shape, value, "float32"))
-    return model
-
-
-def kernel_value(model: keras.Model) -> float:
-    return float(model.weights[0].numpy()[0, 0])
-
-
-def progress(epoch: int, step: int = 0, **values) -> Progress:
-    return Progress(seed=5, epoch=epoch, step=step, **values)
-
-
-# In the order of training: after one epoch, in the second, and after it.
-PLACES = [(1, 0), (1, 7), (2, 0)]
-NAMES = [f"epoch-{epoch:05d}-step-{step:06d}" for epoch, step in PLACES]
-FILES = ["model.weights.h5", "metrics.npz", "state.json"]
-
-
-@pytest.fixture
-def checkpoints(tmp_path):
-    checkpoints = Checkpoints(tmp_path / "checkpoints")
-    for value, (epoch, step) in enumerate(PLACES, start=1):
-        checkpoints.save(network(value), progress(epoch, step))
-    return checkpoints
-
-
-def names(checkpoints: Checkpoints) -> list[str]:
-    return sorted(path.name for path in checkpoints.folder.iterdir())
+from sop_keras.training.progress import metric_values, restore_metrics
 
 
 def test_nothing_to_restore(tmp_path):
@@ -137,7 +103,8 @@ def test_none_whole_is_an_error_that_changes_nothing(checkpoints):
 def test_a_kill_while_writing_leaves_a_part_that_is_no_checkpoint(checkpoints):
     # What a kill before the rename leaves behind.
     last = checkpoints.folder / NAMES[2]
-    shutil.copytree(last, checkpoints.folder / "partial-epoch-00002-step-000003")
+    for name in ("partial-epoch", "partial-0123456789abcdef-epoch"):
+        shutil.copytree(last, checkpoints.folder / f"{name}-00002-step-000003")
     assert checkpoints.restore(network(0)) == progress(2)
     checkpoints.save(network(4), progress(3))
     assert names(checkpoints) == [NAMES[2], "epoch-00003-step-000000"]

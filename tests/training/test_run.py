@@ -1,3 +1,4 @@
+import contextlib
 import json
 import sys
 from dataclasses import replace
@@ -18,6 +19,7 @@ from sop_keras.training.experiment_data import load_data
 from sop_keras.training.progress import Progress
 from sop_keras.training.run import Run
 from sop_keras.training.run_folder import RunFolder, RunFolderError
+from sop_keras.training.run_lock import RunLock, RunLockedError
 from sop_keras.training.terminate_on_nan import DivergenceError
 
 
@@ -302,3 +304,36 @@ def test_a_test_set_without_one_readable_image_is_an_error(tmp_path):
     files = replace(train, test_manifest=str(bad), max_bad_fraction=1.0)
     with pytest.raises(TooManyBadImagesError, match="None of the images of the test"):
         Run(own_experiment(), tmp_path / "run", files).train(verbose=0)
+
+
+def test_a_run_that_another_process_trains_is_refused_and_stays(tmp_path):
+    with RunLock(tmp_path / "run"):
+        with pytest.raises(RunLockedError, match="is being written to by process"):
+            Run(digits(), tmp_path / "run").train(verbose=0)
+        assert [one.name for one in (tmp_path / "run").iterdir()] == ["run.lock"]
+
+
+def test_of_several_machines_the_first_one_locks(tmp_path, monkeypatch):
+    from sop_keras.training import run
+
+    # The others are let through to train along, by a lock that the first one has.
+    for is_chief, kind in ((True, RunLock), (False, contextlib.nullcontext)):
+        monkeypatch.setattr(run, "is_chief", lambda strategy, value=is_chief: value)
+        assert type(Run(digits(), tmp_path / "run")._locked()) is kind
+
+
+def test_a_run_whose_lock_is_gone_stops_before_its_next_checkpoint(
+    tmp_path, monkeypatch
+):
+    original = Checkpoints.save
+
+    def save(self, model, progress):
+        original(self, model, progress)
+        (tmp_path / "run.lock").unlink()
+
+    monkeypatch.setattr(Checkpoints, "save", save)
+    with pytest.raises(RunLockedError, match=r"run\.lock was removed or taken over"):
+        Run(digits(), tmp_path).train(verbose=0)
+    assert [one.name for one in (tmp_path / "checkpoints").iterdir()] == [
+        "epoch-00001-step-000000"
+    ]

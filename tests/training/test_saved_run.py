@@ -207,7 +207,8 @@ def test_where_the_data_are_is_recorded_for_any_directory(tmp_path, monkeypatch)
     }
     assert json.loads((folder / "data.json").read_text())["files"] == expected
     monkeypatch.chdir("/")
-    assert asdict(recorded_files(folder)) == expected
+    found = asdict(recorded_files(folder))
+    assert {name: found[name] for name in expected} == expected
 
 
 def test_runs_that_recorded_less_have_their_data_where_they_are_by_default(tmp_path):
@@ -220,3 +221,39 @@ def test_runs_that_recorded_less_have_their_data_where_they_are_by_default(tmp_p
     (folder / "data.json").write_text(json.dumps(data))
     assert recorded_files(folder) == DataFiles()
     assert len(load_run(folder).data.train) == 300
+
+
+# Folders of strangers
+
+
+def test_a_data_set_that_would_be_fetched_is_asked_for_by_the_user(
+    tmp_path, monkeypatch
+):
+    folder = leave_run(tmp_path / "run", digits())
+    config = json.loads((folder / "config.json").read_text())
+    config["dataset"] = "tfds:huggingface:mnist"
+    (folder / "config.json").write_text(json.dumps(config))
+    asked = []
+    monkeypatch.setattr(
+        "sop_keras.training.saved_run.load_data",
+        lambda experiment, files: asked.append(experiment.dataset) or 1 / 0,
+    )
+    with pytest.raises(ValueError, match=r"may come out of the network"):
+        load_run(folder)
+    assert asked == []
+    with pytest.raises(ZeroDivisionError):
+        load_run(folder, DataFiles(may_fetch="tfds:huggingface:mnist"))
+    assert asked == ["tfds:huggingface:mnist"]
+
+
+def test_a_folder_cannot_raise_limits_or_name_addresses(tmp_path):
+    folder = leave_run(tmp_path / "run", digits())
+    data = json.loads((folder / "data.json").read_text())
+    assert "max_image_bytes" not in data["files"]
+    data["files"] |= {"max_image_bytes": 10**15, "may_fetch": "tfds:huggingface:mnist"}
+    (folder / "data.json").write_text(json.dumps(data))
+    assert recorded_files(folder) == DataFiles()
+    data["files"]["data_dir"] = "gs://bucket/data"
+    (folder / "data.json").write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=r"'gs://bucket/data', which would be fetched"):
+        recorded_files(folder)

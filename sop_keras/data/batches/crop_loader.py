@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import threading
 import time
@@ -228,7 +229,11 @@ class CropLoader:
                 images.image_size,
                 draws,
             )
-        except (OSError, UnreadableImageError) as error:
+        except (MemoryError, OSError, UnreadableImageError) as error:
+            if getattr(error, "errno", None) == errno.ENOMEM:
+                error = MemoryError(str(error))
+            if isinstance(error, MemoryError):
+                self._bad_images.end_for_memory(images.name(position), error)
             reason = getattr(error, "strerror", None) or str(error)
             self._bad_images.report(
                 self._split,

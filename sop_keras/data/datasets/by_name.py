@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,8 +21,13 @@ from sop_keras.data.datasets.dataset import Dataset
 from sop_keras.data.datasets.digits import load_digits
 from sop_keras.data.datasets.image_folder import load_image_folder
 from sop_keras.data.datasets.manifest import load_manifest
+from sop_keras.data.datasets.manifest_limits import (
+    MAX_MANIFEST_BYTES,
+    MAX_MANIFEST_ROWS,
+)
 from sop_keras.data.datasets.tfds import load_tfds
 from sop_keras.data.datasets.webvision import load_webvision
+from sop_keras.data.images.encoded_images import MAX_IMAGE_BYTES, EncodedImages
 from sop_keras.settings import check_settings, setting
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
@@ -37,8 +44,24 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
 
 TFDS_PREFIX = "tfds:"
 
+# NAME, NAME/CONFIG and NAME:VERSION are looked for on this machine. What is longer has
+# a namespace, such as huggingface:NAME, or arguments: it may be fetched.
+_LOCAL_TFDS = re.compile(r"\w+(/[\w+.-]+)?(:(\d+|\*)(\.(\d+|\*)){2})?", re.ASCII)
+
+NOT_RECORDED = (
+    *("max_image_bytes", "max_manifest_bytes", "max_manifest_rows"),
+    "may_fetch",
+)
+"""The fields of `DataFiles` that a run's folder does not say.
+
+They protect from what is in it.
+"""
+
 # What every data set may be given, whether it has a use for it or not.
-_FOR_ALL = ("data_dir", "expect_full_size")
+_FOR_ALL = (
+    *("data_dir", "expect_full_size"),
+    *("max_image_bytes", "max_manifest_bytes", "max_manifest_rows"),
+)
 
 
 @dataclass(frozen=True)
@@ -78,13 +101,36 @@ class DataFiles:
         most=1,
     )
 
+    max_image_bytes: int = setting(
+        MAX_IMAGE_BYTES,
+        "The largest file of an image that is read, in bytes; larger ones are left "
+        "out.",
+        least=1,
+    )
+    max_manifest_bytes: int = setting(
+        MAX_MANIFEST_BYTES,
+        "dataset=manifest: the largest table that is read, in bytes: as a file, "
+        "unpacked, and its paths in memory.",
+        least=1,
+    )
+    max_manifest_rows: int = setting(
+        MAX_MANIFEST_ROWS, "dataset=manifest: the rows it may have.", least=1
+    )
+
+    may_fetch: str | None = setting(
+        None,
+        "A data set that the folder of a run may have fetched from the network, by its "
+        "name, such as tfds:huggingface:NAME; none if unset.",
+    )
+
     def __post_init__(self) -> None:
         check_settings(self)
 
     def options(self) -> dict[str, Any]:
         """As `load_dataset` takes them."""
         options = asdict(self)
-        del options["max_bad_fraction"]  # of the splits that are used
+        # Of the splits that are used, and of who asks for the data set.
+        del options["max_bad_fraction"], options["may_fetch"]
         return options
 
 
@@ -99,6 +145,58 @@ def check_dataset_name(name: str) -> None:
         raise ValueError(
             f"The data set must be one of {', '.join(DATASETS)} or {TFDS_PREFIX}NAME "
             f"for any of tensorflow-datasets. Received: {name!r}."
+        )
+
+
+def is_fetched(name: str) -> bool:
+    """Whether loading a data set of this name may reach the network.
+
+    Of `"tfds:NAME"`, all other forms than NAME, NAME/CONFIG, NAME:VERSION and
+    NAME/CONFIG:VERSION may: `"tfds:huggingface:NAME"` is one.
+    """
+    if not name.startswith(TFDS_PREFIX):
+        return False
+    return not _LOCAL_TFDS.fullmatch(name.removeprefix(TFDS_PREFIX))
+
+
+def check_not_fetched(
+    name: str, folder: str | os.PathLike[str], files: DataFiles
+) -> None:
+    """Check that a data set that the folder of a run names is not fetched unasked.
+
+    Args:
+        name: what its settings say.
+        folder: the run's folder, for the error.
+        files: where the data set is, and whether it may be fetched.
+
+    Raises:
+        ValueError: if loading it may reach the network, and `files.may_fetch` does not
+            name it.
+    """
+    if is_fetched(name) and files.may_fetch != name:
+        raise ValueError(
+            f"The run {os.fspath(folder)} was trained on {name!r}, which may come out "
+            "of the network. The folder of a run is not enough to ask for that: if "
+            f"you trust it, pass --may_fetch={shlex.quote(name)} to a launcher, or "
+            "`may_fetch` of DataFiles."
+        )
+
+
+def check_recorded_path(name: str, path: Any, folder: str | os.PathLike[str]) -> None:
+    """Check that a path that the folder of a run has is one of this machine.
+
+    Args:
+        name: the field of `DataFiles`.
+        path: what the folder says.
+        folder: the run's folder, for the error.
+
+    Raises:
+        ValueError: if it is an address, such as `gs://...`, which runs do not write.
+    """
+    if isinstance(path, str) and "://" in path:
+        raise ValueError(
+            f"The run {os.fspath(folder)} says that its data are at {path!r}, which "
+            f"would be fetched from the network. Pass --{name}=PATH yourself."
         )
 
 
@@ -132,7 +230,8 @@ def load_dataset(
         data_dir: the folder of the data set, or of prepared TFDS data sets; `"digits"`
             needs none. Defaults to TFDS' own.
         **options: the data set's own, such as `label_set` of `"cifar10n"`; None stands
-            for the default.
+            for the default. Any takes `max_image_bytes`, the largest file of an image
+            that is read.
 
     Raises:
         ValueError: if there is no data set of that name, or it does not take an option.
@@ -159,7 +258,13 @@ def load_dataset(
             f"The data set {name} needs {missing[0]}: where it is. Pass "
             f"--{missing[0]}=PATH to a launcher, {missing[0]}=... to `load_dataset`."
         )
+    most = given.get("max_image_bytes", MAX_IMAGE_BYTES)
     given = {option: value for option, value in given.items() if option in takes}
     if name in DATASETS:
-        return DATASETS[name](**given)
-    return load_tfds(name.removeprefix(TFDS_PREFIX), **given)
+        dataset = DATASETS[name](**given)
+    else:
+        dataset = load_tfds(name.removeprefix(TFDS_PREFIX), **given)
+    for examples in (dataset.train, dataset.validation, *dataset.tests.values()):
+        if examples is not None and isinstance(examples.images, EncodedImages):
+            examples.images.max_bytes = most
+    return dataset

@@ -16,14 +16,28 @@ from pathlib import Path
 
 import numpy as np
 
+from sop_keras.files.shown_text import shown
+from sop_keras.files.untrusted import open_untrusted
+
 # Lines that are Python objects at the same time; the rest is in arrays.
 _BLOCK = 65_536
 _NUM_SHOWN = 20
 _MAX_LENGTH = 4200
+# As much of a line as is read, blanks around it among them.
+_LONGEST_LINE = 2**16
+
+MAX_LIST_BYTES = 2**30
+"""The largest list that is read: 1 GiB."""
+
+MAX_NAMES_BYTES = 2**32
+"""How much memory the paths of a list may take: 4 GiB."""
 
 
 def printable(name: bytes) -> str:
-    """The name, with a backslash escape for each byte that is not text."""
+    """The name as text, with a backslash escape for each byte that is not text.
+
+    For data, such as names of classes; what people are shown goes through `shown`.
+    """
     return name.decode(errors="backslashreplace")
 
 
@@ -34,11 +48,14 @@ def read_lines(file: Path) -> Iterator[bytes]:
     n of the file.
 
     Raises:
+        OSError: as `open_untrusted`, for a list of more than `MAX_LIST_BYTES`.
         ValueError: if another line is blank or too long, or the list is no plain text.
     """
     blank = 0
-    with open(file, "rb") as stream:
-        for number, line in enumerate(stream, start=1):
+    with open_untrusted(file, MAX_LIST_BYTES) as stream:
+        # Not more of a line than it may have, were it as long as the file.
+        lines = iter(lambda: stream.readline(_LONGEST_LINE), b"")
+        for number, line in enumerate(lines, start=1):
             if number == 1:
                 line = line.removeprefix(codecs.BOM_UTF8)
             if b"\0" in line:
@@ -46,8 +63,9 @@ def read_lines(file: Path) -> Iterator[bytes]:
                     f"Line {number} of {file} has a zero byte: it must be plain text, "
                     "a path a line. If an editor saved it as UTF-16, save it as UTF-8."
                 )
+            is_cut = len(line) == _LONGEST_LINE and not line.endswith(b"\n")
             line = line.strip()
-            if len(line) > _MAX_LENGTH:
+            if is_cut or len(line) > _MAX_LENGTH:
                 # One such line would make all of an array of names as long.
                 raise ValueError(
                     f"Line {number} of {file} has {len(line)} bytes, more than a path "
@@ -78,7 +96,7 @@ def read_names(file: Path, prefix: bytes = b"") -> np.ndarray:
     Raises:
         ValueError: if a path is there twice, or the list is empty or no plain text.
     """
-    names = _gathered(line.removeprefix(prefix) for line in read_lines(file))
+    names = _gathered((line.removeprefix(prefix) for line in read_lines(file)), file)
     if not len(names):
         raise ValueError(f"{file} is empty. Get it again.")
     _check_distinct(names, file)
@@ -118,7 +136,7 @@ def read_labelled_names(
             labels.append(label)
             yield name.removeprefix(prefix)
 
-    names = _gathered(take_labels_off())
+    names = _gathered(take_labels_off(), file)
     if not len(names):
         raise ValueError(f"{file} is empty. Get it again.")
     if distinct:
@@ -233,10 +251,18 @@ def _name_and_label(line: bytes, number: int, file: Path) -> tuple[bytes, int]:
         ) from None
 
 
-def _gathered(lines: Iterator[bytes]) -> np.ndarray:
+def _gathered(lines: Iterator[bytes], file: Path) -> np.ndarray:
     blocks = [np.array([], np.bytes_)]
+    count = longest = 0
     while block := list(islice(lines, _BLOCK)):
         blocks.append(np.array(block, np.bytes_))
+        count, longest = count + len(block), max(longest, blocks[-1].itemsize)
+        if count * longest > MAX_NAMES_BYTES:
+            raise ValueError(
+                f"{file} has {count:,} paths or more, the longest of {longest} bytes. "
+                "In an array each takes as much as the longest, and all may take "
+                f"{MAX_NAMES_BYTES:,} bytes. Get it again."
+            )
     return np.concatenate(blocks)
 
 
@@ -273,9 +299,9 @@ def _content(folder: Path) -> str:
         return f"cannot be listed: {error.strerror}."
     if not names:
         return "is empty."
-    shown = ", ".join(map(printable, names[:_NUM_SHOWN]))
+    listed = ", ".join(map(shown, names[:_NUM_SHOWN]))
     more = f" and {len(names) - _NUM_SHOWN} more" if len(names) > _NUM_SHOWN else ""
-    return f"has: {shown}{more}."
+    return f"has: {listed}{more}."
 
 
 def _sizes(sizes: Mapping[str, int]) -> str:

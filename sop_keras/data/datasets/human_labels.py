@@ -14,12 +14,13 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from sop_keras.data.datasets.cifar import SPLIT_SIZES
 from sop_keras.data.datasets.restricted_pickle import PickledArrays
+from sop_keras.files.untrusted import open_untrusted
 
 NUM_LABELS = SPLIT_SIZES["train"]
 
@@ -210,17 +211,24 @@ def _opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
     suffix = path.suffix.lower()
     if suffix not in (".npz", ".pt"):
         raise ValueError(f"It must be a .npz or a .pt file. Received: {path.name}.")
+    # What a zip archive adds to its members is far less than they have themselves.
+    with open_untrusted(path, 2 * MAX_UNPACKED_BYTES) as file:
+        yield from _entries(file, suffix)
+
+
+def _entries(file: BinaryIO, suffix: str) -> Iterator[Mapping[str, np.ndarray]]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             _check_unpacked_size(archive)
             if suffix == ".pt":
                 yield PickledArrays(_pickle_of(archive))
                 return
-        with np.load(path, allow_pickle=False) as arrays:
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as arrays:
             yield arrays
     except zipfile.BadZipFile as error:
-        with open(path, "rb") as file:
-            start = file.read(16)
+        file.seek(0)
+        start = file.read(16)
         raise ValueError(
             "It must be a whole zip archive: download it again if it is cut short or a "
             "web page. What torch.save wrote before torch 1.6 is none; save it again "

@@ -13,6 +13,7 @@ import numpy as np
 from sop_keras.data.datasets.dataset import Dataset, Examples
 from sop_keras.data.datasets.file_lists import printable
 from sop_keras.data.images.encoded_images import IMAGENET_MEAN, IMAGENET_STD, ImageFiles
+from sop_keras.files.shown_text import shown
 
 logger = logging.getLogger(__name__)
 
@@ -307,6 +308,6 @@ def _check_test_files(
 
 def _listed(names: Collection[bytes]) -> str:
     """The first few names, and how many more there are."""
-    shown = ", ".join(printable(name) for name in sorted(names)[:_NUM_SHOWN])
+    listed = ", ".join(map(shown, sorted(names)[:_NUM_SHOWN]))
     more = len(names) - _NUM_SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown
+    return f"{listed} and {more} more" if more > 0 else listed

@@ -12,6 +12,11 @@ import numpy as np
 
 from sop_keras.data.datasets.dataset import Dataset, Examples
 from sop_keras.data.datasets.file_lists import printable
+from sop_keras.data.datasets.manifest_limits import (
+    MAX_MANIFEST_BYTES,
+    MAX_MANIFEST_ROWS,
+    ManifestLimits,
+)
 from sop_keras.data.datasets.manifest_table import (
     Problems,
     Table,
@@ -38,6 +43,8 @@ def load_manifest(
     num_classes: int | None = None,
     resize: int = 256,
     image_size: int = 224,
+    max_manifest_bytes: int = MAX_MANIFEST_BYTES,
+    max_manifest_rows: int = MAX_MANIFEST_ROWS,
 ) -> Dataset:
     """Images and labels as a table lists them.
 
@@ -75,6 +82,10 @@ def load_manifest(
         resize: the length of the shorter side, in pixels, before a crop is cut out.
             Defaults to `256`.
         image_size: the side of the crop, at most `resize`. Defaults to `224`.
+        max_manifest_bytes: what a manifest may have, as a file, unpacked from Parquet,
+            and in memory, where each path takes as much as the longest. Defaults to
+            2 GiB.
+        max_manifest_rows: how many rows it may have. Defaults to `10_000_000`.
 
     Returns:
         A data set called `manifest`, its examples in the order of the rows, with
@@ -82,22 +93,25 @@ def load_manifest(
 
     Raises:
         FileNotFoundError: if there is no such manifest or folder.
+        OSError: if a manifest is no regular file, or has too many bytes.
         ImportError: if a manifest is Parquet and pyarrow is not installed.
         ValueError: if a column is missing, or rows lack a path or a label, have a label
-            or an id that is not as above, or the id of another row, with their lines;
-            or if a number is out of range.
+            or an id that is not as above, or the id of another row, or a path that no
+            file can have, with their lines; if there are too many rows or bytes; or if
+            a number is out of range.
     """
     if num_classes is not None and not 1 <= num_classes <= _MAX_CLASSES:
         raise ValueError(
             f"`num_classes` must be from 1 to {_MAX_CLASSES}. Received: "
             f"num_classes={num_classes}."
         )
-    table = read_table(Path(manifest))
+    limits = ManifestLimits(max_manifest_bytes, max_manifest_rows)
+    table = read_table(Path(manifest), limits)
     classes = _classes(table, num_classes)
     train = _examples(table, classes, data_dir, resize, image_size)
     test = None
     if test_manifest is not None:
-        table = read_table(Path(test_manifest))
+        table = read_table(Path(test_manifest), limits)
         test = _examples(table, classes, data_dir, resize, image_size)
         _warn_of_shared_images(table, train, test)
         if test.clean_labels is not None:

@@ -6,7 +6,7 @@ import csv
 import logging
 import re
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,14 @@ from typing import IO, Any
 
 import numpy as np
 
+from sop_keras.data.datasets.manifest_limits import (
+    MAX_VALUE_BYTES,
+    RAISE_BYTES,
+    ManifestLimits,
+)
+from sop_keras.data.datasets.manifest_parquet import opened_parquet
 from sop_keras.files.text_encoding import check_not_utf16
+from sop_keras.files.untrusted import opened_text
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +50,9 @@ _NO_VALUE = (
 # collecting garbage takes as long as reading.
 _BLOCK = 1024
 _NUM_SHOWN = 5
+
+# As much of a line of CSV as is read, in characters.
+_LONGEST_LINE = 2**20
 
 # The place of a row, then its values, in the order of the columns.
 _Rows = Iterator[tuple[Any, ...]]
@@ -112,26 +122,32 @@ class Problems:
             )
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, limits: ManifestLimits | None = None) -> Table:
     """The rows of a manifest.
 
     Args:
         path: a Parquet file if it ends in .parquet, otherwise a CSV file.
+        limits: how large it may be. Defaults to `None`: `ManifestLimits()`.
 
     Raises:
         FileNotFoundError: if there is no such file.
+        OSError: if it is no regular file, or has more bytes than the limit.
         ImportError: if it is Parquet and pyarrow is not installed.
         ValueError: if the file has no such format, a column is missing, there are no
-            rows, or some have no path, no label (or NaN, None, N/A, ...), or an id that
-            is no integer in `[0, 2**31)` or that of another row.
+            rows or more than the limit, or some have no path, no label (or NaN, None,
+            N/A, ...), a path with a NUL character, a value of more than
+            `MAX_VALUE_BYTES`, or an id that is no integer in `[0, 2**31)` or that of
+            another row.
     """
-    if not path.is_file():
+    limits = limits or ManifestLimits()
+    if not path.exists() or path.is_dir():
         raise FileNotFoundError(
             f"There is no manifest {path}. Give a CSV or Parquet file with the columns "
             "path and label."
         )
     problems = Problems(path)
-    table = _read_parquet(path) if _is_parquet(path) else _read_csv(path, problems)
+    read = _read_parquet if _is_parquet(path) else _read_csv
+    table = read(path, problems, limits)
     _check_rows(table, problems)
     return table
 
@@ -179,13 +195,15 @@ def _is_parquet(path: Path) -> bool:
     return path.suffix.lower() == ".parquet"
 
 
-def _read_csv(path: Path, problems: Problems) -> Table:
+def _read_csv(path: Path, problems: Problems, limits: ManifestLimits) -> Table:
     # Not by pandas (3.1): it gives no line numbers, stops at the first row that is too
     # long and at a quote left open, fills up rows that are too short, and refuses, with
     # dtype=str, bytes that are no text.
     # A file's name need not be valid text: `encoded` gives its bytes back.
     check_not_utf16(path)
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+    with opened_text(
+        path, limits.num_bytes, RAISE_BYTES, "utf-8-sig", "surrogateescape"
+    ) as text:
         lines = _csv_lines(path, text)
         _, _, header = next(lines, (1, 1, []))
         found = [name.strip() for name in header]
@@ -204,12 +222,25 @@ def _read_csv(path: Path, problems: Problems) -> Table:
                 else:
                     yield (first, *[values[i].strip() for i in wanted])
 
-        return _gathered(path, columns, rows())
+        return _gathered(path, columns, rows(), problems, limits)
+
+
+def _lines(path: Path, text: IO[str]) -> Iterator[str]:
+    """The lines of a text, none of which is read much further than a row can be."""
+    number = 0
+    while line := text.readline(_LONGEST_LINE):
+        number += 1
+        if len(line) == _LONGEST_LINE and not line.endswith(("\n", "\r")):
+            raise ValueError(
+                f"Line {number} of {path} has {_LONGEST_LINE:,} characters or more. It "
+                "must have one row a line."
+            )
+        yield line
 
 
 def _csv_lines(path: Path, text: IO[str]) -> Iterator[tuple[int, int, list[str]]]:
     """First line, last line and values of each row that is not blank."""
-    reader = csv.reader(text, skipinitialspace=True)
+    reader = csv.reader(_lines(path, text), skipinitialspace=True)
     first = 1
     try:
         for values in reader:
@@ -223,42 +254,11 @@ def _csv_lines(path: Path, text: IO[str]) -> Iterator[tuple[int, int, list[str]]
         ) from error
 
 
-def _read_parquet(path: Path) -> Table:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ImportError(
-            f"{path} is read through pyarrow, which is not installed. Run: pip install "
-            "pyarrow, or write the manifest as CSV."
-        ) from error
-    try:
-        with parquet.ParquetFile(path) as file:
-            columns = _checked_columns(path, file.schema_arrow.names)
-            return _gathered(path, columns, _parquet_rows(file, columns))
-    except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(
-            f"{path} cannot be read as Parquet: {error} Write it again, or rename it "
-            "if it is a CSV file."
-        ) from error
-
-
-def _parquet_rows(file: Any, columns: list[str]) -> _Rows:
-    start = 0
-    for batch in file.iter_batches(_BLOCK, columns=columns):
-        values = [map(_text, batch[column].to_pylist()) for column in columns]
-        end = start + batch.num_rows
-        yield from zip(range(start, end), *values, strict=True)
-        start = end
-
-
-def _text(value: Any) -> str:
-    """A value of a Parquet file as a CSV file has it."""
-    if value is None or value != value:  # not a number: how pandas marks no value
-        return ""
-    if isinstance(value, bytes):
-        return value.decode(errors="surrogateescape").strip()
-    return str(value).strip()
+def _read_parquet(path: Path, problems: Problems, limits: ManifestLimits) -> Table:
+    with opened_parquet(path, limits) as file:
+        columns = _checked_columns(path, file.names)
+        rows = file.rows(columns, _BLOCK)
+        return _gathered(path, columns, rows, problems, limits)
 
 
 def _checked_columns(path: Path, found: list[str]) -> list[str]:
@@ -294,7 +294,14 @@ def _checked_columns(path: Path, found: list[str]) -> list[str]:
     return [column for column in _COLUMNS if column in found]
 
 
-def _gathered(path: Path, columns: list[str], rows: _Rows) -> Table:
+def _gathered(
+    path: Path,
+    columns: list[str],
+    rows: _Rows,
+    problems: Problems,
+    limits: ManifestLimits,
+) -> Table:
+    longest = 0
     places, ids = array("q"), array("q")
     names = [np.array([], np.bytes_)]
     codes = {column: array("q") for column in LABEL_COLUMNS if column in columns}
@@ -303,7 +310,12 @@ def _gathered(path: Path, columns: list[str], rows: _Rows) -> Table:
         places_here, *values_here = zip(*block, strict=True)
         values = dict(zip(columns, values_here, strict=True))
         places.extend(places_here)
-        names.append(np.array([encoded(name) for name in values["path"]], np.bytes_))
+        paths = _checked_paths(values["path"], places_here, problems)
+        names.append(np.array(paths, np.bytes_))
+        longest = max(longest, names[-1].itemsize)
+        limits.check_rows(path, len(places))
+        what = f"{len(places):,} paths, the longest of {longest} bytes,"
+        limits.check_bytes(path, what, len(places) * longest)
         for column, known in code_of.items():
             codes[column].extend(
                 known.setdefault(text, len(known)) for text in values[column]
@@ -321,12 +333,32 @@ def _gathered(path: Path, columns: list[str], rows: _Rows) -> Table:
     )
 
 
+def _checked_paths(
+    texts: Sequence[str], places: Sequence[int], problems: Problems
+) -> list[bytes]:
+    """Paths as bytes; those that no file can have are problems."""
+    paths = [encoded(text) for text in texts]
+    if b"\0" not in b"".join(paths) and max(map(len, paths)) <= MAX_VALUE_BYTES:
+        return paths
+    for number, path in enumerate(paths):
+        if b"\0" in path:
+            problems.add("a NUL character in the path", [places[number]])
+        elif len(path) > MAX_VALUE_BYTES:
+            what = f"a path of more than {MAX_VALUE_BYTES:,} bytes"
+            problems.add(what, [places[number]])
+            paths[number] = b"too long"  # as all of an array are as long as the longest
+    return paths
+
+
 def _check_rows(table: Table, problems: Problems) -> None:
     places = table.places
     problems.add("an empty path", places[table.names == b""])
     for column, words in table.labels.items():
         is_empty = np.array([not text for text in words.texts], bool)
         problems.add(f"an empty {column}", places[is_empty[words.codes]])
+        is_long = np.array([len(text) > MAX_VALUE_BYTES for text in words.texts], bool)
+        what = f"a {column} of more than {MAX_VALUE_BYTES:,} characters"
+        problems.add(what, places[is_long[words.codes]])
         is_none = np.array([is_no_value(text) for text in words.texts], bool)
         (wrong,) = np.nonzero(is_none[words.codes])
         if len(wrong):

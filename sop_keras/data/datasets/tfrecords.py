@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from sop_keras.data.images.encoded_images import EncodedImages
+from sop_keras.data.images.encoded_images import RAISE_IMAGE_BYTES, EncodedImages
+from sop_keras.files.untrusted import NO_LIMIT, FileTooLargeError, open_untrusted
 
 # Where an image is: the number of its file, that of the record inside it, and the
 # bytes of the image's tf.train.Feature.
@@ -55,18 +57,26 @@ class TFRecordImages(EncodedImages):
         return len(self.places)
 
     def __getitem__(self, positions: np.ndarray) -> TFRecordImages:
-        return TFRecordImages(
+        part = TFRecordImages(
             self.files, self.places[positions], self.resize, self.image_size
         )
+        part.max_bytes = self.max_bytes
+        return part
 
     def read(self, position: int) -> bytes:
         """The encoded image, as it is in the record."""
         import tensorflow as tf
 
         place = self.places[position]
+        if place["length"] > self.max_bytes:
+            raise FileTooLargeError(
+                f"{place['length']:,} bytes, where at most {self.max_bytes:,} are read"
+                f". Raise that limit with {RAISE_IMAGE_BYTES}",
+                self.name(position),
+            )
         # Opened anew each time: threads and forked processes share no file position,
         # and 1,000 files need no 1,000 descriptors.
-        with open(self.files[place["file"]], "rb", buffering=0) as file:
+        with open_untrusted(self.files[place["file"]], NO_LIMIT) as file:
             data = os.pread(file.fileno(), place["length"], place["offset"])
         try:
             return tf.train.Feature.FromString(data).bytes_list.value[0]
@@ -189,13 +199,14 @@ def _read_file(
 
 def _records(file: Path) -> Iterator[tuple[mmap.mmap, int, int]]:
     """The mapped file, and start and end of the data of each record."""
-    size = file.stat().st_size
-    if not size:  # a shard without examples; an empty file cannot be mapped
-        return
-    with (
-        file.open("rb") as opened,
-        mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data,
-    ):
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(open_untrusted(file, NO_LIMIT))
+        size = os.fstat(opened.fileno()).st_size
+        if not size:  # a shard without examples; an empty file cannot be mapped
+            return
+        data = stack.enter_context(
+            mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+        )
         offset = 0
         while offset < size:
             length = int.from_bytes(data[offset : offset + _LENGTH_SIZE], "little")

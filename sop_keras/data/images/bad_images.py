@@ -6,8 +6,11 @@ import csv
 import logging
 import threading
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
+from sop_keras.files.atomic import appending
+from sop_keras.files.shown_text import shown
+from sop_keras.files.untrusted import opened_text
 from sop_keras.validation import check_fraction
 
 logger = logging.getLogger(__name__)
@@ -35,8 +38,8 @@ class BadImages:
             `0.0`.
 
     Attributes:
-        error: what ended the reading, a TooManyBadImagesError or an OSError of the
-            file, or None.
+        error: what ended the reading, a TooManyBadImagesError, an OSError of the file
+            or a MemoryError, or None.
     """
 
     def __init__(self, path: Path | None = None, max_fraction: float = 0.0):
@@ -45,16 +48,15 @@ class BadImages:
             max_fraction,
             meaning="the share of the images that may be left out",
         )
-        self.error: TooManyBadImagesError | OSError | None = None
+        self.error: TooManyBadImagesError | OSError | MemoryError | None = None
         self._path = path
         self._max_fraction = max_fraction
         self._lock = threading.Lock()
         self._met: dict[str, set[int]] = {}
         self._listed: set[tuple[str, str]] = set()
         if path is not None and path.exists():
-            with path.open(newline="") as file:
-                # A line may have been cut off by a full disk.
-                self._listed = {(row[0], row[1]) for row in csv.reader(file) if row[1:]}
+            with opened_text(path, errors="backslashreplace") as file:
+                self._listed = _listed(path, file)
 
     def counts(self) -> dict[str, int]:
         """How many images of each split this process found bad."""
@@ -75,6 +77,7 @@ class BadImages:
         Raises:
             TooManyBadImagesError: if these are too many.
         """
+        image, reason = shown(image), shown(reason)
         with self._lock:
             if self.error is not None:
                 raise self.error
@@ -103,13 +106,36 @@ class BadImages:
         self.error = TooManyBadImagesError(text)
         raise self.error
 
+    def end_for_memory(self, image: str, error: MemoryError) -> NoReturn:
+        """Raise a MemoryError about an image, and remember it.
+
+        The image is not bad: with more memory it can be used.
+        """
+        detail = f": {error}" if str(error) else ""
+        self.error = MemoryError(
+            f"There is not enough memory for {image}{detail}. Free some, or give the "
+            "process more; no image was left out for it."
+        )
+        raise self.error from error
+
     def _list(self, row: tuple[str, str, str, str]) -> None:
         if self._path is None or row[:2] in self._listed:
             return
         self._listed.add(row[:2])
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", newline="") as file:
+        with appending(self._path) as file:
             writer = csv.writer(file, lineterminator="\n")
             if file.tell() == 0:
                 writer.writerow(_HEADER)
             writer.writerow(row)
+
+
+def _listed(path: Path, file: TextIO) -> set[tuple[str, str]]:
+    """Split and id of each image in a list."""
+    try:
+        # A line may have been cut off by a full disk.
+        return {(row[0], row[1]) for row in csv.reader(file) if row[1:]}
+    except csv.Error as error:
+        raise ValueError(
+            f"{path} is no list of images: {error}. Remove it; it is written anew."
+        ) from None

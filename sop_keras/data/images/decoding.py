@@ -11,7 +11,9 @@ and with their first frame:
   of their size (`decode` says when).
 
 All that cannot be decoded ends in an `UnreadableImageError`, whatever went wrong, and
-without Pillow's warnings. Any number of threads may decode at once.
+without Pillow's warnings; so does what is too large or too slow, by its header, before
+its pixels are decoded (`image_limits.py`). Where memory is short, it is a MemoryError,
+never the image's fault. Any number of threads may decode at once.
 """
 
 from __future__ import annotations
@@ -27,11 +29,18 @@ import numpy as np
 from PIL import ExifTags, Image, ImageChops, UnidentifiedImageError
 from PIL.Image import Resampling, Transpose
 
+from sop_keras.data.images.image_limits import (
+    MAX_PIXELS,
+    UnreadableImageError,
+    check_header,
+    check_memory,
+    check_resized,
+    check_scans,
+    resized_size,
+)
+
 # Not all that Pillow opens: for some formats it would start other programs.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
-
-MAX_PIXELS = 89_478_485
-"""The size of the largest image that is read: Pillow's own limit, 358 MB decoded."""
 
 # What undoes each EXIF orientation but the upright one.
 _UPRIGHT = {
@@ -44,13 +53,12 @@ _UPRIGHT = {
     8: Transpose.ROTATE_90,
 }
 
+# Rows of 16 bits that are made into bytes together.
+_ROWS_AT_ONCE = 256
+
 _PILLOW = r"PIL\."
 _PILLOW_IGNORED = ("ignore", None, Warning, re.compile(_PILLOW), 0)
 _filters_lock = threading.Lock()
-
-
-class UnreadableImageError(ValueError):
-    """An encoded image that cannot be decoded; the text is a short reason."""
 
 
 def decode(data: bytes, shorter_side: int | None = None) -> Image.Image:
@@ -61,6 +69,9 @@ def decode(data: bytes, shorter_side: int | None = None) -> Image.Image:
     then a resize to `shorter_side` hardly shows the difference (it is Pillow's
     `reducing_gap=3`), and the time and memory of the full size are saved.
 
+    Besides `data`, it takes at most 1.1 GB of memory at a time (`MAX_DECODING_BYTES`),
+    12 bytes a pixel, 18 of a WebP.
+
     Args:
         data: the encoded image, one of `FORMATS`.
         shorter_side: the length in pixels, at least 1, that the shorter side will be
@@ -68,36 +79,36 @@ def decode(data: bytes, shorter_side: int | None = None) -> Image.Image:
 
     Raises:
         UnreadableImageError: if it cannot be decoded, has more than `MAX_PIXELS`
-            pixels (none of them is read then), or has pixels of floating point or more
+            pixels, takes more than `MAX_DECODING_BYTES` or has more than `MAX_SCANS`
+            scans (no pixel is decoded then), or has pixels of floating point or more
             than 16 bits.
+        MemoryError: if there is less memory than it may take.
     """
+    return _checked_decode(data, shorter_side, None)
+
+
+def _checked_decode(
+    data: bytes, shorter_side: int | None, resize: int | None
+) -> Image.Image:
     if not data:
         raise UnreadableImageError("empty file")
     _ignore_warnings_of_pillow()
+    check_scans(data)
     try:
-        return _decode(data, shorter_side)
-    except UnreadableImageError:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        check_header(image, resize)
+    except (UnreadableImageError, MemoryError):
         raise
     # A broken file makes Pillow raise nearly anything, TypeError and the like too.
     except Exception as error:
         raise UnreadableImageError(_reason(error)) from error
-
-
-def resized_size(width: int, height: int, resize: int) -> tuple[int, int]:
-    """The size of an image after its shorter side was made `resize` pixels long.
-
-    The longer side is rounded down, as torchvision's `Resize` does it.
-
-    Args:
-        width: of the image, at least 1.
-        height: of the image, at least 1.
-        resize: the length of the shorter side afterwards, at least 1.
-
-    Returns:
-        `(width, height)`.
-    """
-    longer = int(resize * max(width, height) / min(width, height))
-    return (resize, longer) if width <= height else (longer, resize)
+    try:
+        return _decode(image, shorter_side)
+    except (UnreadableImageError, MemoryError):
+        raise
+    except Exception as error:
+        check_memory(image)
+        raise UnreadableImageError(_reason(error)) from error
 
 
 def crop(
@@ -143,14 +154,11 @@ def decode_crops(
     Raises:
         UnreadableImageError: if the image cannot be decoded, or is so long that it has
             more than `MAX_PIXELS` pixels after the resize.
+        MemoryError: if there is less memory than it may take.
     """
-    image = decode(data, resize)
+    image = _checked_decode(data, resize, resize)
+    check_resized(*image.size, resize)  # JPEGs may be a little longer at a half size
     size = width, height = resized_size(*image.size, resize)
-    if width * height > MAX_PIXELS:
-        raise UnreadableImageError(
-            f"{image.width}x{image.height} pixels, too long: {width}x{height} when "
-            f"resized, more than {MAX_PIXELS} pixels"
-        )
     corners = [_corner(draw, width, height, image_size) for draw in draws]
     first_row = min(top for top, _ in corners)
     first_column = min(left for _, left in corners)
@@ -178,20 +186,18 @@ def _ignore_warnings_of_pillow() -> None:
             warnings.filterwarnings("ignore", module=_PILLOW)
 
 
-def _decode(data: bytes, shorter_side: int | None) -> Image.Image:
-    image = Image.open(io.BytesIO(data), formats=FORMATS)
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise UnreadableImageError(
-            f"{width}x{height} pixels, more than {MAX_PIXELS} in all"
-        )
+def _decode(image: Image.Image, shorter_side: int | None) -> Image.Image:
     if shorter_side is not None:
         # Does nothing to other formats.
         image.draft(None, (3 * shorter_side, 3 * shorter_side))
     image.load()
     turn = _UPRIGHT.get(_orientation(image))
     rgb = _rgb(image)
-    return rgb if turn is None else rgb.transpose(turn)
+    if turn is None:
+        return rgb
+    if rgb is not image:
+        image.close()  # its pixels are not needed any more
+    return rgb.transpose(turn)
 
 
 def _reason(error: Exception) -> str:
@@ -199,8 +205,6 @@ def _reason(error: Exception) -> str:
         return f"not an image, or its header is broken (read are {_listed(FORMATS)})"
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {MAX_PIXELS} pixels"
-    if isinstance(error, MemoryError):
-        return "more memory needed than there is"
     text = str(error) or type(error).__name__
     return f"{'truncated' if 'truncated' in text.lower() else 'broken'}: {text}"
 
@@ -219,7 +223,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Any image that is loaded, as RGB."""
+    """Any image that is loaded, as RGB. What it was may be closed afterwards."""
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
     if image.mode == "F":
@@ -229,13 +233,20 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         # Adobe's programs write the complements of CMYK to JPEGs. Pillow takes them all
         # for such, but those without Adobe's mark hold CMYK itself.
-        image = ImageChops.invert(image)
+        image = _instead(image, ImageChops.invert(image))
     if not image.has_transparency_data:
         return image.convert("RGB")
-    image = image.convert("RGBA")
+    if image.mode != "RGBA":
+        image = _instead(image, image.convert("RGBA"))
     on_white = Image.new("RGB", image.size, "white")
     on_white.paste(image, mask=image.getchannel("A"))
     return on_white
+
+
+def _instead(old: Image.Image, new: Image.Image) -> Image.Image:
+    """The new image, without the memory of the old one."""
+    old.close()
+    return new
 
 
 def _top_byte(image: Image.Image) -> Image.Image:
@@ -245,7 +256,10 @@ def _top_byte(image: Image.Image) -> Image.Image:
         raise UnreadableImageError(
             f"grey values from {values.min()} to {values.max()}, not of 16 bits"
         )
-    grey = (values >> 8).astype(np.uint8)
+    grey = np.empty(values.shape, np.uint8)
+    for start in range(0, len(values), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        grey[rows] = values[rows] >> 8
     transparent = image.info.get("transparency")
     if transparent is not None:
         grey[values == transparent] = 255

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from sop_keras.files.atomic import replacing
+from sop_keras.files.folders import make_folder
 from sop_keras.theory.figures import condition27, figure2, figure3, figure4
 from sop_keras.theory.figures.findings import Finding, write_rows
 from sop_keras.theory.figures.units import run_units, write_arrays
@@ -56,19 +58,21 @@ def make_figure(
             with other settings.
         ChildProcessError: if a process was killed.
         ImportError: without cvxpy, a solver, SciPy, matplotlib or tqdm.
+        OutputError: if something cannot be written.
         KeyboardInterrupt: on Ctrl-C; the same call goes on.
     """
     check_installed()
     module = FIGURES[name]
     folder = Path(folder)
+    parts = folder / "parts" / name
+    make_folder(parts, inside=folder)
     results = run_units(
-        module.units(settings),
-        folder / "parts" / name,
-        dataclasses.asdict(settings),
-        workers,
+        module.units(settings), parts, dataclasses.asdict(settings), workers
     )
     arrays = module.assemble(settings, results)
     write_arrays(folder / f"{name}.npz", arrays)
-    write_rows(folder / f"{name}.csv", module.rows(settings, arrays))
-    module.draw(settings, arrays, folder / f"{name}.png")
+    with replacing(folder / f"{name}.csv") as partial:
+        write_rows(partial, module.rows(settings, arrays))
+    with replacing(folder / f"{name}.png") as partial:
+        module.draw(settings, arrays, partial)
     return list(module.findings(settings, arrays))

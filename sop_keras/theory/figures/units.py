@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from sop_keras.files.atomic import replacing, write_atomically
+from sop_keras.files.untrusted import MAX_BYTES, open_untrusted, read_text
 
 logger = logging.getLogger(__name__)
 
@@ -117,8 +118,13 @@ def _read(path: Path) -> Arrays | None:
         return None
     try:
         # Opened here: numpy leaves the file of a damaged one open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
+        with open_untrusted(path) as file:
+            with zipfile.ZipFile(file) as archive:
+                if sum(one.file_size for one in archive.infolist()) > MAX_BYTES:
+                    raise ValueError(f"more than {MAX_BYTES:,} bytes when unpacked")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                return dict(arrays)
     except _CORRUPT as error:
         logger.info(f"{path} is damaged ({error}): computed anew.")
         return None
@@ -136,7 +142,7 @@ def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
         write_atomically(path, json.dumps(now, indent=1) + "\n")
         return
     try:
-        then = dict(json.loads(path.read_text()))
+        then = dict(json.loads(read_text(path)))
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{path} is damaged ({error}). Choose another folder, or delete this one."
