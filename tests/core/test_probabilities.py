@@ -65,7 +65,7 @@ def test_logits_for_probabilities_end_fit_before_a_step(jit_compile):
     # With XLA, nobody can look at the batches of a data set.
     for data in ((X, Y), *((stream,) for stream in streams()[jit_compile:])):
         one = model(None)
-        one.compile("sgd", jit_compile=jit_compile)
+        one.compile("sgd", u_optimizer=1.0, v_optimizer=1.0, jit_compile=jit_compile)
         before = [weight.numpy() for weight in one.weights]
         with pytest.raises(ValueError, match=REFUSED):
             one.fit(*data, verbose=0)
