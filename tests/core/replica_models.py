@@ -132,9 +132,15 @@ def network(
     )
 
 
+# What no settings of a run say.
+ARGUMENTS = {"forward": {"transition": 0.6 * np.eye(NUM_CLASSES) + 0.1}}
+
+
 def method_named(name: str) -> Method:
-    """A method with the settings of a run by default."""
+    """A method with its `ARGUMENTS`, or the settings of a run by default."""
     record = methods.record(name)
+    if name in ARGUMENTS:
+        return record.load()(**ARGUMENTS[name])
     labels = labels_of(np.arange(NUM_EXAMPLES))
     arguments = record.settings().arguments(labels, NUM_CLASSES, False)
     return record.load()(**arguments)

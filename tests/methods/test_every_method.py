@@ -23,6 +23,9 @@ every_method = pytest.mark.parametrize("name", methods.names())
 # In place of adaptive rates; sop has these, and a gate that is open.
 NUMBERS = {"sop_plus": {"u_learning_rate": 10.0, "v_learning_rate": 10.0}}
 
+# What no settings of a run say.
+ARGUMENTS = {"forward": {"transition": 0.7 * np.eye(K) + 0.1}}
+
 
 def network(seed=1):
     start = {"kernel_initializer": keras.initializers.GlorotUniform(seed)}
@@ -38,8 +41,10 @@ def network(seed=1):
 
 
 def method(name):
-    """With the default settings of a run, or its `NUMBERS`."""
+    """With its `ARGUMENTS`, or the default settings of a run, or its `NUMBERS`."""
     record = methods.record(name)
+    if name in ARGUMENTS:
+        return record.load()(**ARGUMENTS[name])
     settings = record.settings(**NUMBERS.get(name, {}))
     return record.load()(**settings.arguments(Y, K, False))
 
