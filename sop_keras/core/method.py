@@ -52,6 +52,7 @@ class Batch:
         places: gives where this part's examples are among them, integers `(n,)`.
         step: how many batches there have been, an integer scalar: a key of draws.
         num_examples: N, the rows of the tables.
+        seed: of draws, an integer in [0, 2**64): the model's; 0 where it has none.
         rates: the learning rates of this step, by table; without those that the method
             sets by itself.
         scheduled: the numbers of the method's `schedule` in this epoch, by name.
@@ -69,6 +70,7 @@ class Batch:
     places: Callable[[], Tensor]
     step: Tensor
     num_examples: int
+    seed: int = 0
     rates: Mapping[str, Tensor] = field(default_factory=dict)
     scheduled: Mapping[str, Tensor] = field(default_factory=dict)
     state: Mapping[str, Tensor] = field(default_factory=dict)

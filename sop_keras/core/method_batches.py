@@ -23,10 +23,12 @@ class MethodBatches(SharedState, Networks):
     Attributes:
         method: the method.
         from_logits: whether the networks give logits.
+        seed: of the tables' first values, and of what a method draws.
     """
 
     method: Method
     from_logits: bool
+    seed: int | None
     _hooks: Any
     _trained_inputs: int | None = None
 
@@ -51,6 +53,7 @@ class MethodBatches(SharedState, Networks):
             places=whole.places,
             step=self._num_batches(),
             num_examples=self.num_examples,
+            seed=(self.seed or 0) % 2**64,
             # A rate is of keras.config.floatx(), as rows never are.
             rates={
                 name: ops.cast(one.learning_rate, "float32")

@@ -57,7 +57,8 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
             clone of the backbone with first weights of its own.
         from_logits: whether the networks give logits (True) or probabilities. Defaults
             to `True`.
-        seed: seeds the tables' first values. Defaults to `None`: Keras' global seed.
+        seed: seeds the tables' first values, and what the method draws in steps.
+            Defaults to `None`: Keras' global seed, and 0.
         table_device: `"cpu"` keeps the tables in the host's memory, for such as are
             larger than the GPU's. Defaults to `None`: beside the network.
         gradient_norms: whether the norms of gradients are metrics of `fit`. Defaults to

@@ -6,5 +6,7 @@ mathematics.
 """
 
 from sop_keras.losses.forward import Forward
+from sop_keras.losses.gce import GCE
+from sop_keras.losses.symmetric_cross_entropy import SymmetricCrossEntropy
 
-__all__ = ["Forward"]
+__all__ = ["GCE", "Forward", "SymmetricCrossEntropy"]

@@ -20,8 +20,12 @@ Y = RNG.integers(0, K, N)
 
 every_method = pytest.mark.parametrize("name", methods.names())
 
-# In place of adaptive rates; sop has these, and a gate that is open.
-NUMBERS = {"sop_plus": {"u_learning_rate": 10.0, "v_learning_rate": 10.0}}
+# In place of adaptive rates, which sop has, with a gate that is open.
+NUMBERS = {
+    "sop_plus": {"u_learning_rate": 10.0, "v_learning_rate": 10.0},
+    # It looks before the second and the third of three epochs.
+    "truncated_gce": {"truncation": 0.4, "first_pruning": 2, "pruning_interval": 1},
+}
 
 # What no settings of a run say.
 ARGUMENTS = {"forward": {"transition": 0.7 * np.eye(K) + 0.1}}
