@@ -376,6 +376,8 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
         if scan_data is None and y is not None:
             x = self._one_view(x)
         hooks = self._hooks.callbacks(scan_data, x, y, epochs)
+        if int(self._num_batches()) == 0:
+            self.tables.say_size()
         if self._auto_rates:
             self._level_rows()
             logger.info(
