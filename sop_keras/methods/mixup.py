@@ -52,7 +52,7 @@ class MixUp(ProbabilityScored, CrossEntropy, MixUpSettings):
         partners = ops.take(order, batch.places(), axis=0)
 
         def mixed(values: Tensor) -> Tensor:
-            values = ops.cast(values, "float32")
+            values = ops.convert_to_tensor(values, "float32", sparse=False)
             return mix_pairs(values, batch.gather(values), partners, share)
 
         views = tuple(keras.tree.map_structure(mixed, view) for view in batch.views)

@@ -4,6 +4,7 @@ import golden
 import keras
 import numpy as np
 import pytest
+import scipy.sparse
 from keras import ops
 from trajectory import trained
 
@@ -139,6 +140,16 @@ def test_images_of_bytes_and_several_inputs():
     x = {"a": RNG.integers(0, 256, (N, 2)).astype(np.uint8), "b": X[:, :2]}
     history = model.fit(x, np.eye(K)[Y], batch_size=BATCH, verbose=0).history
     assert np.isfinite(history["loss"]).all()
+
+
+def test_sparse_inputs_are_mixed_like_dense_ones():
+    found = []
+    for x in (X * (X > 0), scipy.sparse.csr_matrix(X * (X > 0))):
+        model = compiled(methods.MixUp())
+        history = model.fit(x, Y, batch_size=BATCH, shuffle=False, verbose=0).history
+        found.append([history["loss"], *model.backbone.get_weights()])
+    for values, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(values, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("alpha", [-0.1, float("inf"), float("nan"), "1"])
