@@ -67,13 +67,14 @@ def checked_transition(transition: Any) -> Transition:
     """
     try:
         matrix = np.asarray(transition, np.float64)
+        received = f"shape {matrix.shape}"
     except (TypeError, ValueError):
-        matrix = np.zeros(0)
+        matrix, received = np.zeros(0), f"no numbers, {type(transition).__name__}"
     mend = "T[i, j] must be the probability that an example of class i is given j."
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) < 2:
         raise ValueError(
             "`transition` must be a matrix of numbers, (num_classes, num_classes). "
-            f"Received: {_described(transition)}. {mend}"
+            f"Received: {received}. {mend}"
         )
     if not ((matrix >= 0) & (matrix <= 1)).all():  # NaN fails the comparison too
         place = np.argwhere(~((matrix >= 0) & (matrix <= 1)))[0]
@@ -172,7 +173,3 @@ def _given(log_probs: Tensor, transition: Any) -> tuple[Tensor, Tensor]:
     # In float64: GPUs round what goes into a float32 product to the 10 bits of TF32.
     probs = ops.cast(probs, "float64")
     return probs, ops.matmul(probs, ops.cast(transition, "float64"))
-
-
-def _described(value: Any) -> str:
-    return f"shape {value.shape}" if hasattr(value, "shape") else repr(value)
