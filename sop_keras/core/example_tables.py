@@ -251,6 +251,22 @@ class ExampleTables(SavedRows):
                 ops.convert_to_tensor(values[chunk]),
             )
 
+    def write_first(self, first: Mapping[str, tuple[Any, Any]]) -> None:
+        """Write the rows of a method's `first_rows`.
+
+        Raises:
+            ValueError: for an id that is none of a row.
+        """
+        for name, (ids, values) in first.items():
+            ids = np.asarray(ids)
+            if len(ids) and not 0 <= ids.min() <= ids.max() < self.num_examples:
+                raise ValueError(
+                    f"There are rows for the ids 0 to {self.num_examples - 1} "
+                    f"(`num_examples`). Received, for {name!r}, ids from {ids.min()} "
+                    f"to {ids.max()}: are they those of other data?"
+                )
+            self.write(name, ids, values)
+
     def _add_table(self, table: Table) -> keras.Variable:
         def add() -> keras.Variable:
             return self.add_weight(

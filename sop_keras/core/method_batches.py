@@ -121,7 +121,7 @@ class MethodBatches(SharedState, Networks):
         if labels is not None:  # as Keras splits
             labels = labels[: int(len(labels) * (1.0 - validation_split))]
         state = self.shared_values()
-        self._assign_shared(self.method.begin(labels, self.num_classes, state))
+        self.assign_shared(self.method.begin(labels, self.num_classes, state))
 
     def _one_view(self, inputs: Any) -> Any:
         # The views differ in nothing that a weight depends on.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,19 @@ class MethodSettings:
     @property
     def second_view(self) -> str | None:
         """The augmentation of a second view; None where there is one view alone."""
+        return None
+
+    @property
+    def num_trainings(self) -> int:
+        """How often all epochs of a run are trained, the last time for the result."""
+        return 1
+
+    def rate_factors(self, epochs: int) -> Sequence[float] | None:
+        """Factors on the network's learning rate, one an epoch; None for none.
+
+        Args:
+            epochs: of the run.
+        """
         return None
 
     def arguments(

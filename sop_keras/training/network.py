@@ -10,7 +10,11 @@ import tensorflow as tf
 from sop_keras.backbones.build import build_backbone
 from sop_keras.backbones.synchronized import synchronize_batch_norm
 from sop_keras.core.model import NoisyLabelModel
-from sop_keras.optimizers.schedules import cosine_decay, step_decay
+from sop_keras.optimizers.schedules import (
+    ScaledByEpoch,
+    cosine_decay,
+    step_decay,
+)
 from sop_keras.optimizers.sgd import SGD
 from sop_keras.randomness.keyed import random_bits
 from sop_keras.training.execution import Execution
@@ -93,6 +97,14 @@ def compile_model(
 
 
 def _learning_rate(experiment: Experiment, steps_per_epoch: int) -> Any:
+    rate = _scheduled_rate(experiment, steps_per_epoch)
+    factors = experiment.method.rate_factors(experiment.epochs)
+    if factors is None or not experiment.learning_rate:
+        return rate
+    return ScaledByEpoch(rate, factors, steps_per_epoch)
+
+
+def _scheduled_rate(experiment: Experiment, steps_per_epoch: int) -> Any:
     rate = experiment.learning_rate
     if experiment.schedule == "step":
         return step_decay(
