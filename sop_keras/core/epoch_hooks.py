@@ -61,7 +61,7 @@ class EpochHooks(keras.callbacks.Callback):
         self._epochs = epochs
         self._start = self._owner.method.fresh_start(epochs)
         if self.looks:
-            if scan_data is None and y is None:
+            if scan_data is None and y is None and self._will_look(epochs):
                 raise ValueError(
                     f"{type(self._owner.method).__name__} looks at all examples before "
                     "an epoch, and a stream that is trained on cannot be looked at in "
@@ -71,6 +71,10 @@ class EpochHooks(keras.callbacks.Callback):
             self._data = (x, y) if scan_data is None else (scan_data, None)
         has_parts = self.scheduled or self.looks or self._counts_epochs
         return [self] if has_parts else []
+
+    def _will_look(self, epochs: int) -> bool:
+        looks_before = self._owner.method.looks_before
+        return self._start is not None or any(map(looks_before, range(epochs)))
 
     def set_model(self, model: Any) -> None:
         """Leave the model as it is: it owns this."""

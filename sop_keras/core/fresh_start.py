@@ -8,7 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
-_NONE_YET = np.inf
+# Finite: what is not, in a model's weights, is a training that diverged.
+_NONE_YET = float(np.finfo(np.float32).max)
 
 
 class FreshStart(keras.layers.Layer):
@@ -64,7 +65,7 @@ class FreshStart(keras.layers.Layer):
 
     def recall_best(self, model: Any) -> None:
         """Give the networks the best epoch's weights, where there was validation."""
-        if np.isfinite(ops.convert_to_numpy(self.best_loss)):
+        if float(ops.convert_to_numpy(self.best_loss)) < _NONE_YET:
             _assign(_weights(model), self.best)
 
     def start(self, model: Any) -> None:

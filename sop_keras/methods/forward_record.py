@@ -7,25 +7,39 @@ from typing import Any
 
 import numpy as np
 
+from sop_keras.methods.anchor_points import check_examples_of_each, check_percentile
 from sop_keras.methods.record import MethodRecord, MethodSettings
+from sop_keras.settings import setting
 
 
 @dataclass(frozen=True)
 class ForwardSettings(MethodSettings):
-    """Settings of Forward; a transition matrix is an argument of the class alone."""
+    """Settings of Forward with an estimated T; a given one is no flag's."""
+
+    anchor_percentile: float = setting(
+        97.0,
+        "Of the anchors that the transition matrix is read off, above 0: of each class "
+        "the largest probability strictly below this percentile; 100: the largest.",
+        title="Anchors",
+        least=0,
+        check=check_percentile,
+    )
+
+    @property
+    def num_trainings(self) -> int:
+        """One to estimate T, one with it."""
+        return 2
 
     def arguments(
         self, given_labels: np.ndarray, num_classes: int, is_balanced: bool
     ) -> dict[str, Any]:
-        """The arguments of the method's class.
+        """Those of `Forward`.
 
         Raises:
-            ValueError: always: a command line has no place for a matrix.
+            ValueError: for a class without an example.
         """
-        raise ValueError(
-            "Forward needs a transition matrix, which no flag takes: train with "
-            "NoisyLabelModel(..., method=methods.Forward(transition=T))."
-        )
+        check_examples_of_each(given_labels, num_classes)
+        return super().arguments(given_labels, num_classes, is_balanced)
 
 
 RECORD = MethodRecord(

@@ -257,6 +257,11 @@ class Experiment:
         """What is known of the method."""
         return methods.record_of(self.method)
 
+    @property
+    def total_epochs(self) -> int:
+        """How many epochs a run has: `epochs`, as often as the method trains."""
+        return self.epochs * self.method.num_trainings
+
     def settings(self) -> dict[str, Any]:
         """The settings as JSON knows them: those of the experiment and the method's."""
         settings = asdict(self)

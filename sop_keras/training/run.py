@@ -215,7 +215,7 @@ class Run:
                     steps_per_epoch=steps - stretch.step,
                     validation_data=validation,
                     scan_data=scan_input(data, bad_images),
-                    total_epochs=experiment.epochs,
+                    total_epochs=experiment.total_epochs,
                     callbacks=[recorder],
                     shuffle=False,  # the batches come shuffled; Keras warns if asked to
                     verbose=verbose,
@@ -275,7 +275,7 @@ class Run:
         for stretch in stretches(
             progress.epoch,
             progress.step,
-            epochs=experiment.epochs,
+            epochs=experiment.total_epochs,
             steps_per_epoch=steps,
             steps_per_execution=self.execution.steps_per_execution,
         ):
@@ -315,7 +315,7 @@ class Run:
         figures, issues = summarize(
             model,
             data,
-            recorder.progress.history,
+            recorder.progress.history[-self.experiment.epochs :],  # of the last one
             self.experiment.record.noise_score,
             recorder.bad_images,
         )

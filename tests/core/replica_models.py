@@ -134,7 +134,6 @@ def network(
 
 # In place of the settings of a run.
 ARGUMENTS = {
-    "forward": {"transition": 0.6 * np.eye(NUM_CLASSES) + 0.1},
     "truncated_gce": {"k": 0.25, "start": 2, "every": 1},  # which looks twice
 }
 

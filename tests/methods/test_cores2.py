@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from offset import Offset
+from trajectory import Offset
 
 from sop_keras import NoisyLabelModel, methods
 from sop_keras.methods.cores2 import dropped_ids, sieve_quality

@@ -27,9 +27,6 @@ NUMBERS = {
     "truncated_gce": {"truncation": 0.4, "first_pruning": 2, "pruning_interval": 1},
 }
 
-# What no settings of a run say.
-ARGUMENTS = {"forward": {"transition": 0.7 * np.eye(K) + 0.1}}
-
 
 def network(seed=1):
     start = {"kernel_initializer": keras.initializers.GlorotUniform(seed)}
@@ -45,10 +42,8 @@ def network(seed=1):
 
 
 def method(name):
-    """With its `ARGUMENTS`, or the default settings of a run, or its `NUMBERS`."""
+    """With the default settings of a run, or its `NUMBERS`."""
     record = methods.record(name)
-    if name in ARGUMENTS:
-        return record.load()(**ARGUMENTS[name])
     settings = record.settings(**NUMBERS.get(name, {}))
     return record.load()(**settings.arguments(Y, K, False))
 
