@@ -121,6 +121,7 @@ class Method:
         averages_equal_ids: whether what equal ids of a batch bring to their row is
             averaged, not summed.
         finds_label_issues: whether `scores` tells wrong labels from right ones.
+        compiles: whether XLA can compile a step; not where rows decide on its sizes.
         tables_kind: the class of its tables; saved files name it.
         views_help: what a user is told who gives two views where one is taken.
         pairs_help: what one is told who does not give the two that training takes.
@@ -130,6 +131,7 @@ class Method:
     loss_sees_updated_rows: bool = False
     averages_equal_ids: bool = False
     finds_label_issues: bool = False
+    compiles: bool = True
     tables_kind: type[ExampleTables] = ExampleTables
     views_help: str = (
         "This method takes one view, such as the weak one of each pair: "
@@ -172,11 +174,9 @@ class Method:
         """
 
     def first_rows(self) -> Mapping[str, tuple[np.ndarray, np.ndarray]]:
-        """Rows that do not start as their table says, what is known beforehand.
+        """Rows that do not start as their table says, by name: ids and values.
 
-        Returns:
-            Ids, integers `(n,)` without a double, and values, `(n, columns)` or `(n,)`,
-            by table. A row that starts anew later starts as the table says.
+        Those that start anew later start as the table says.
         """
         return {}
 

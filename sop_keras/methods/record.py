@@ -48,6 +48,21 @@ class MethodSettings:
         """
         return None
 
+    def first_run(self) -> Mapping[str, Any] | None:
+        """The settings that differ in the run that must come before; None for none.
+
+        It is a run of its own, of another method, on the same data.
+        """
+        return None
+
+    def arguments_of_first(self, model: Any) -> dict[str, Any]:
+        """The arguments of the method's class that the run before has found.
+
+        Args:
+            model: of that run, as it ended.
+        """
+        return {}
+
     def arguments(
         self, given_labels: np.ndarray, num_classes: int, is_balanced: bool
     ) -> dict[str, Any]:

@@ -58,8 +58,19 @@ def compile_model(
     data: ExperimentData,
     steps_per_epoch: int,
     execution: Execution,
+    first: keras.Model | None = None,
 ) -> keras.Model:
-    """The method's model around the backbone, compiled."""
+    """The method's model around the backbone, compiled.
+
+    Args:
+        experiment: the settings.
+        backbone: the network.
+        data: what it is to be trained on.
+        steps_per_epoch: batches in an epoch.
+        execution: how it is computed.
+        first: the model of the run that the method needs before. Defaults to `None`: it
+            needs none.
+    """
     accumulated = experiment.gradient_accumulation_steps
     optimizer = SGD(
         _learning_rate(experiment, steps_per_epoch),
@@ -68,11 +79,12 @@ def compile_model(
         gradient_accumulation_steps=accumulated if accumulated > 1 else None,
     )
     labels, num_classes = data.train.labels, data.dataset.num_classes
-    method = experiment.record.load()(
-        **experiment.method.arguments(
-            labels, num_classes, bool(experiment.examples_per_class)
-        )
+    arguments = experiment.method.arguments(
+        labels, num_classes, bool(experiment.examples_per_class)
     )
+    if first is not None:
+        arguments |= experiment.method.arguments_of_first(first)
+    method = experiment.record.load()(**arguments)
     peer = None
     if method.num_networks > 1:
         peer = make_backbone(experiment, data, use="peer")

@@ -11,6 +11,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,13 @@ from sop_keras.training.network import compile_model, make_backbone
 from sop_keras.training.preemption import Preemption
 from sop_keras.training.progress import Progress
 from sop_keras.training.recorder import Recorder
-from sop_keras.training.run_folder import LABEL_ISSUES, RunFolder, RunFolderError
+from sop_keras.training.run_folder import (
+    FIRST_RUN,
+    LABEL_ISSUES,
+    RunFolder,
+    RunFolderError,
+)
+from sop_keras.training.saved_classifier import load_classifier
 from sop_keras.training.stretches import Stretch, stretches
 from sop_keras.training.summary import summarize
 from sop_keras.training.terminate_on_nan import TerminateOnNaN
@@ -62,7 +69,8 @@ class Run:
     with those it began with), `history.csv` (a row an epoch), `checkpoints/` (while it
     trains), `tensorboard/`, and at the end `model.keras` (everything), `backbone.keras`
     (what is deployed), `label_issues.csv` (which training labels look wrong, of methods
-    that tell, as of `NoisyLabelModel.label_issues`) and `result.json`. The folder of an
+    that tell, as of `NoisyLabelModel.label_issues`) and `result.json`; in `first_run/`,
+    the run of another method that comes before, where one must. The folder of an
     interrupted run is continued after the batch of its last checkpoint, and the end is
     the same to the last bit where the computation is deterministic. Image files that
     cannot be used are left out and listed in `bad_images.csv`.
@@ -132,8 +140,19 @@ class Run:
             logger.info("%s is complete; nothing to train.", self.folder)
             self.checkpoints.remove()  # a kill may have come between the two
             return result
+        first = self._train_first(verbose, flags)
         with self._output_errors(), Preemption() as preemption:
-            return self._train(preemption, verbose, flags)
+            return self._train(preemption, first, verbose, flags)
+
+    def _train_first(self, verbose: Any, flags: str) -> keras.Model | None:
+        """Train the run that the method needs before, in a folder in this one."""
+        changes = self.experiment.method.first_run()
+        if changes is None:
+            return None
+        own = (self.files, self.execution, self.strategy)
+        run = Run(replace(self.experiment, **changes), self.folder / FIRST_RUN, *own)
+        run.train(verbose, flags)
+        return load_classifier(run.folder / "model.keras")
 
     def _check_complete(self) -> None:
         """Check that a complete run is not taken for one on the data as they are now.
@@ -157,7 +176,11 @@ class Run:
         self._own.check_data(data)
 
     def _train(
-        self, preemption: Preemption, verbose: Any, flags: str
+        self,
+        preemption: Preemption,
+        first: keras.Model | None,
+        verbose: Any,
+        flags: str,
     ) -> dict[str, Any]:
         keras.utils.set_random_seed(self.experiment.seed)
         data = load_data(self.experiment, self.files)
@@ -170,7 +193,9 @@ class Run:
         steps = steps_per_epoch(num_examples, experiment.batch_size)
         with scope(self.strategy):
             backbone = make_backbone(experiment, data)
-            model = compile_model(experiment, backbone, data, steps, self.execution)
+            model = compile_model(
+                experiment, backbone, data, steps, self.execution, first
+            )
         self._own.check_data(data)
         self._check_machines(data)
         progress = self._restore(model)

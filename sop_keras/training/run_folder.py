@@ -21,6 +21,7 @@ _DIGESTS = ("ids", "labels", "file_names")
 _PATHS = ("data_dir", "human_labels", "imagenet_dir", "manifest", "test_manifest")
 SUGGESTED = "suggested.json"
 LABEL_ISSUES = "label_issues.csv"
+FIRST_RUN = "first_run"
 _TABLES = ("manifest", "test_manifest")
 
 

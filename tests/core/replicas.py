@@ -67,9 +67,11 @@ def variants(replicas: Replicas) -> None:
 
 
 def every_method(replicas: Replicas) -> None:
-    """All methods of the library; one of two networks that looks, one that mixes."""
+    """All methods of the library; one of two networks that looks, some that mix."""
     found = {name: method_named(name) for name in methods.names()}
-    for name, method in {**found, "sieve": Sieve(), "mixer": Mixer()}.items():
+    found |= {"sieve": Sieve(), "mixer": Mixer()}
+    found["dropped"] = methods.CORESStar(dropped_ids=range(0, NUM_EXAMPLES, 3))
+    for name, method in found.items():
         model = replicas.model_of(method)
         if "gate_totals" in model.shared:
             open_gate(model)
