@@ -17,10 +17,12 @@ from sop_keras.core.scan import PredictionScan
 from sop_keras.methods.cores2_schedules import (
     LISTING,
     SIEVE_START,
+    rate_factors,
     regularization_weight,
     share_of,
 )
 from sop_keras.methods.sop_regularizers import check_class_prior, empirical_class_prior
+from sop_keras.optimizers.schedules import ScaledByEpoch
 from sop_keras.validation import check_integer, check_number
 
 LEAST_PROBABILITY = 1e-8
@@ -49,12 +51,7 @@ class CORES2(Method):
     Follows the authors' code (UCSC-REAL/cores at cf0945e): the 1e-8, the uniform mean
     in s and the sieve by the training's own forward pass. Schedules are those of 100
     epochs, stretched to others. The published learning rate is divided by 1 + beta in
-    each epoch; runs of the launcher do so, and in `fit` it is yours to ask for:
-
-    ```python
-    weights = [regularization_weight(epoch, 100) for epoch in range(100)]
-    rate = ScaledByEpoch(0.1, [1 / (1 + w) for w in weights], steps_per_epoch)
-    ```
+    each epoch; runs of the launcher do so, and `learning_rate` gives it to `compile`.
 
     Args:
         largest_regularization: beta at its largest, not negative. Defaults to `2.0`.
@@ -67,6 +64,15 @@ class CORES2(Method):
 
     Raises:
         ValueError: for a number out of range, or a prior that is none.
+
+    Example:
+    ```python
+    method = methods.CORES2()
+    model = NoisyLabelModel(backbone, 50_000, 10, method=method)
+    model.compile(keras.optimizers.SGD(method.learning_rate(0.1, 100, 782)))
+    model.fit(x_train, y_noisy, batch_size=64, epochs=100)
+    ids = methods.CORES2.dropped_ids(model)
+    ```
 
     Reference: Cheng, Zhu, Li, Gong, Sun, Liu, "Learning with Instance-Dependent Label
     Noise: A Sample Sieve Approach", ICLR 2021.
@@ -206,6 +212,50 @@ class CORES2(Method):
         """What the sieve says of all labels."""
         return SieveScan(labels)
 
+    @staticmethod
+    def dropped_ids(model: Any) -> np.ndarray:
+        """The ids that phase 1 drops, rising, int64 `(n,)`: what phase 2 is made with.
+
+        Args:
+            model: a `NoisyLabelModel` of CORES2, trained through epoch 40 of 100, from
+                0 (of others, as many hundredths).
+
+        Raises:
+            ValueError: if its method is another, or that epoch has not been trained.
+        """
+        tables = model.tables.by_name()
+        if not isinstance(model.method, CORES2):
+            raise ValueError(
+                "The examples that phase 2 of CORES2 drops are known to phase 1, a "
+                "NoisyLabelModel of methods.CORES2(). Received one of "
+                f"{type(model.method).__name__}."
+            )
+        if not model.shared_values()["has_listed"]:
+            raise ValueError(
+                "Phase 2 of CORES2 asks what the sieve drops in the epoch with 40% of "
+                "all before it, and this model has not been trained so far."
+            )
+        return np.flatnonzero(ops.convert_to_numpy(tables["dropped"])[:, 0] > 0.5)
+
+    def learning_rate(
+        self, learning_rate: Any, epochs: int, steps_per_epoch: int
+    ) -> ScaledByEpoch:
+        """A rate divided by 1 + beta in each epoch, as published.
+
+        Args:
+            learning_rate: a positive number, or a schedule over optimizer steps.
+            epochs: of the whole training.
+            steps_per_epoch: optimizer steps in an epoch.
+
+        Returns:
+            A Keras schedule over optimizer steps.
+
+        Raises:
+            ValueError: if an argument is out of range.
+        """
+        factors = rate_factors(epochs, self.largest_regularization)
+        return ScaledByEpoch(learning_rate, factors, steps_per_epoch)
+
     def _losses(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
         """L of each example, `(n,)`, and its l_k, `(n, K)`."""
         log_probs = log_probabilities(outputs.views[0], outputs.from_logits)
@@ -265,27 +315,3 @@ def sieve_quality(sieve: np.ndarray) -> np.ndarray:
         sieve: s, `(n,)`.
     """
     return np.exp(-np.logaddexp(0.0, sieve.astype(np.float64)))
-
-
-def dropped_ids(model: Any) -> np.ndarray:
-    """The ids that phase 1 drops, rising, int64 `(n,)`: what phase 2 is made with.
-
-    Args:
-        model: a `NoisyLabelModel` of CORES2, trained through epoch 40 of 100 (or as
-            many hundredths).
-
-    Raises:
-        ValueError: if its method is another, or that epoch has not been trained.
-    """
-    tables = model.tables.by_name()
-    if not {"sieve", "dropped"} <= tables.keys():
-        raise ValueError(
-            "The examples that phase 2 of CORES2 drops are known to phase 1, a "
-            f"NoisyLabelModel of methods.CORES2(). Received one of {model.method!r}."
-        )
-    if not model.shared_values()["has_listed"]:
-        raise ValueError(
-            "Phase 2 of CORES2 asks what the sieve drops in the epoch with 40% of all "
-            "before it, and this model has not been trained so far."
-        )
-    return np.flatnonzero(ops.convert_to_numpy(tables["dropped"])[:, 0] > 0.5)

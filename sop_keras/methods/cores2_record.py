@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sop_keras.methods.cores2_schedules import SIEVE_START, regularization_weight
+from sop_keras.methods.cores2_schedules import SIEVE_START, rate_factors
 from sop_keras.methods.record import MethodRecord, MethodSettings
 from sop_keras.settings import setting
 
@@ -40,11 +40,7 @@ class CORES2Settings(MethodSettings):
 
     def rate_factors(self, epochs: int) -> Sequence[float]:
         """1 / (1 + beta) in each epoch, as published."""
-        largest = self.largest_regularization
-        weights = (
-            regularization_weight(epoch, epochs, largest) for epoch in range(epochs)
-        )
-        return [1.0 / (1.0 + weight) for weight in weights]
+        return rate_factors(epochs, self.largest_regularization)
 
     def arguments(
         self, given_labels: np.ndarray, num_classes: int, is_balanced: bool

@@ -30,6 +30,17 @@ def regularization_weight(epoch: int, epochs: int, largest: float = 2.0) -> floa
     return largest * (epoch - start) / (stop - 1 - start)
 
 
+def rate_factors(epochs: int, largest: float = 2.0) -> list[float]:
+    """1 / (1 + beta) of each epoch, which the published learning rate is times.
+
+    Args:
+        epochs: of the whole training.
+        largest: as of `regularization_weight`. Defaults to `2.0`.
+    """
+    weights = (regularization_weight(epoch, epochs, largest) for epoch in range(epochs))
+    return [1.0 / (1.0 + weight) for weight in weights]
+
+
 def share_of(epoch: int, epochs: int) -> int:
     """The epoch that is to `epochs` what `epoch` is to 100, rounded up."""
     return -(-epoch * epochs // 100)

@@ -40,7 +40,8 @@ class CORESStar(ProbabilityScored):
     its kind (0 of none). Every example owns whether it is dropped: 4 bytes.
 
     Args:
-        dropped_ids: integers, the ids of what phase 1 drops: `dropped_ids(model)`.
+        dropped_ids: integers, the ids of what phase 1 drops: `CORES2.dropped_ids`
+            gives them.
             Defaults to `()`: of nothing, which leaves cross entropy of strong views.
         consistency_weight: the ratio, not negative; published with 20%, 40% and 60% of
             noise: 0.2, 0.4 and 0.9. Defaults to `0.4`.
@@ -54,7 +55,7 @@ class CORESStar(ProbabilityScored):
     first = NoisyLabelModel(network, n, k, method=methods.CORES2())
     first.compile(optimizer)
     first.fit(weak, y, epochs=100)
-    method = methods.CORESStar(dropped_ids=dropped_ids(first))
+    method = methods.CORESStar(methods.CORES2.dropped_ids(first))
     model = NoisyLabelModel(other_network, n, k, method=method)
     model.compile(other_optimizer)
     model.fit((weak, strong), y, epochs=200)

@@ -10,6 +10,7 @@ import numpy as np
 
 from sop_keras.augment.names import AUGMENTATIONS
 from sop_keras.methods.cores2_record import PAPER, CORES2Settings
+from sop_keras.methods.cores2_record import RECORD as SIEVE
 from sop_keras.methods.record import MethodRecord, MethodSettings
 from sop_keras.settings import setting
 
@@ -20,7 +21,7 @@ class CORESStarSettings(MethodSettings):
 
     consistency_weight: float = setting(
         0.4,
-        "The weight of the consistency of what the sieve dropped.",
+        "Of CORES*, the ratio: the weight of what the sieve dropped.",
         title="Ratio",
         least=0,
     )
@@ -56,14 +57,16 @@ class CORESStarSettings(MethodSettings):
             "decay_epochs": (self.sieve_epochs // 2,),
             "decay_factor": 0.1,
             "final_learning_rate": 0.0,
+            "warmup_epochs": 0,
+            "nesterov": False,
+            "clip_norm": 0.0,
             "gradient_accumulation_steps": 1,
         }
 
     def arguments_of_first(self, model: Any) -> dict[str, Any]:
         """What it drops."""
-        from sop_keras.methods.cores2 import dropped_ids
-
-        return {"dropped_ids": tuple(dropped_ids(model).tolist())}
+        ids = SIEVE.load().dropped_ids(model)
+        return {"dropped_ids": tuple(ids.tolist())}
 
     def arguments(
         self, given_labels: np.ndarray, num_classes: int, is_balanced: bool

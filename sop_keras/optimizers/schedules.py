@@ -70,6 +70,8 @@ def cosine_decay(
     epochs: int,
     steps_per_epoch: int,
     final_learning_rate: float,
+    warmup_epochs: int = 0,
+    warmup_learning_rate: float = 0.0,
 ) -> CosineDecay:
     """Lower the learning rate along half a cosine, a little at every step.
 
@@ -89,6 +91,10 @@ def cosine_decay(
             included).
         final_learning_rate: the rate that the training ends at, in
             `[0, learning_rate]`.
+        warmup_epochs: the first ones, below `epochs`, in which the rate rises in a line
+            to `learning_rate`; half a cosine takes the rest. Defaults to `0`.
+        warmup_learning_rate: the rate that these begin with, not negative. Defaults to
+            `0.0`.
 
     Returns:
         A Keras schedule over optimizer steps, the first of which is step 0. It stays at
@@ -107,7 +113,19 @@ def cosine_decay(
             "`final_learning_rate` must be between 0 and `learning_rate`. Received: "
             f"final_learning_rate={final_learning_rate}, learning_rate={learning_rate}."
         )
-    return CosineDecay(rate, decay_steps=steps, alpha=final_learning_rate / rate)
+    alpha = final_learning_rate / rate
+    before = check_integer("warmup_epochs", warmup_epochs, 0, below=epochs)
+    before *= steps_per_epoch
+    start = check_number("warmup_learning_rate", warmup_learning_rate)
+    if not before:
+        return CosineDecay(rate, decay_steps=steps, alpha=alpha)
+    return CosineDecay(
+        start,
+        decay_steps=steps - before,
+        alpha=alpha,
+        warmup_target=rate,
+        warmup_steps=before,
+    )
 
 
 @keras.saving.register_keras_serializable(package="sop_keras")

@@ -75,7 +75,9 @@ def compile_model(
     optimizer = SGD(
         _learning_rate(experiment, steps_per_epoch),
         momentum=experiment.momentum,
+        nesterov=experiment.nesterov,
         l2=experiment.l2,
+        global_clipnorm=experiment.clip_norm or None,
         gradient_accumulation_steps=accumulated if accumulated > 1 else None,
     )
     labels, num_classes = data.train.labels, data.dataset.num_classes
@@ -124,6 +126,11 @@ def _scheduled_rate(experiment: Experiment, steps_per_epoch: int) -> Any:
         )
     if experiment.schedule == "cosine":
         return cosine_decay(
-            rate, experiment.epochs, steps_per_epoch, experiment.final_learning_rate
+            rate,
+            experiment.epochs,
+            steps_per_epoch,
+            experiment.final_learning_rate,
+            experiment.warmup_epochs,
+            experiment.warmup_learning_rate,
         )
     return rate

@@ -8,9 +8,8 @@ import tensorflow as tf
 from trajectory import Offset
 
 from sop_keras import NoisyLabelModel, methods
-from sop_keras.methods.cores2 import dropped_ids, sieve_quality
+from sop_keras.methods.cores2 import sieve_quality
 from sop_keras.methods.cores2_schedules import regularization_weight, share_of
-from sop_keras.optimizers.schedules import ScaledByEpoch
 
 FILE = golden.arrays("cores_k10")
 STEPS = len(FILE["idx"])
@@ -75,7 +74,7 @@ def test_the_authors_trajectory(prior):
     # Phase 2 drops what the pass of epoch 40 did: four of the file's batches.
     listed = FILE["epoch"] == 40
     expected = np.sort(FILE["idx"][listed][FILE["keep"][listed] == 0])
-    np.testing.assert_array_equal(dropped_ids(model), expected)
+    np.testing.assert_array_equal(methods.CORES2.dropped_ids(model), expected)
 
 
 def test_the_authors_schedules():
@@ -89,9 +88,8 @@ def test_the_authors_schedules():
         assert found["lists"] == (epoch == 40)
     # Past 100 epochs, where the authors' list ends, beta holds.
     assert regularization_weight(130, 100) == 2.0
-    settings = methods.record("cores2").settings()
     steps = keras.optimizers.schedules.PiecewiseConstantDecay([99], [0.1, 0.01])
-    rate = ScaledByEpoch(steps, settings.rate_factors(100), steps_per_epoch=2)
+    rate = one.learning_rate(steps, 100, steps_per_epoch=2)
     found = [float(rate(2 * epoch)) for epoch in range(100)]
     np.testing.assert_allclose(found, FILE["lr_schedule"], rtol=1e-6)
 
@@ -159,15 +157,15 @@ def test_what_phase_2_drops_is_known_after_the_epoch_that_it_asks():
     model = made()
     train(model, slice(0, PASS), 39)
     with pytest.raises(ValueError, match="has not been trained so far"):
-        dropped_ids(model)
+        methods.CORES2.dropped_ids(model)
     train(model, slice(0, PASS), 40)
-    dropped = dropped_ids(model)
+    dropped = methods.CORES2.dropped_ids(model)
     assert len(dropped)
     train(model, slice(PASS, 2 * PASS), 41)  # a later one changes nothing
-    np.testing.assert_array_equal(dropped_ids(model), dropped)
+    np.testing.assert_array_equal(methods.CORES2.dropped_ids(model), dropped)
     other = NoisyLabelModel(Offset((16, 10)), 64, 10, method=methods.CrossEntropy())
     with pytest.raises(ValueError, match=r"methods\.CORES2\(\)\. Received one of Cros"):
-        dropped_ids(other)
+        methods.CORES2.dropped_ids(other)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import tensorflow as tf
 from trajectory import Offset
 
 from sop_keras import NoisyLabelModel, methods
-from sop_keras.methods.cores2 import dropped_ids
 
 FILE = golden.arrays("cores_phase2_k10")
 KEPT, DROPPED, K = 16, 8, 10
@@ -125,7 +124,7 @@ def test_the_ids_come_from_phase_1_and_stay_in_the_file(tmp_path):
     first = NoisyLabelModel(network(), 40, 4, method=methods.CORES2())
     first.compile(keras.optimizers.SGD(0.5))
     first.fit(x, y, batch_size=8, epochs=5, verbose=0)
-    ids = dropped_ids(first)
+    ids = methods.CORES2.dropped_ids(first)
     assert 0 < len(ids) < 40
     method = methods.CORESStar(dropped_ids=ids)
     model = NoisyLabelModel(network(), 40, 4, method=method)

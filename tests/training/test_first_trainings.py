@@ -7,7 +7,6 @@ from runs import OFTEN, InterruptionError, assert_same_end, history, interrupt_a
 from settings import digits
 
 from sop_keras import methods
-from sop_keras.methods.cores2 import dropped_ids
 from sop_keras.training.run import Run
 
 pytestmark = pytest.mark.slow
@@ -65,7 +64,7 @@ def test_a_run_before_the_run_stopped_in_either(tmp_path, monkeypatch):
     assert len(history(whole / "first_run")) == 5
     first = keras.saving.load_model(whole / "first_run" / "model.keras")
     model = keras.saving.load_model(whole / "model.keras")
-    ids = dropped_ids(first)
+    ids = methods.CORES2.dropped_ids(first)
     assert len(ids) > 0
     np.testing.assert_array_equal(model.method.dropped_ids, ids)
     for epoch in (4, 1):  # in the run before, and in itself (and in the first of both)
