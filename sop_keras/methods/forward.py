@@ -55,8 +55,8 @@ class Forward(Method):
     trains n epochs with T = I, reads T off the anchors that the network then finds
     among all examples (of the epoch of the lowest `val_loss` where `fit` has
     validation data, under given labels), and trains n epochs of the network as it was
-    at first, its optimizer and schedule too. It goes on from any batch; beside T, the
-    weights are kept twice for that.
+    at first, its optimizer and schedule too; of one epoch, there is the first training
+    alone. It goes on from any batch; beside T, the weights are kept twice for that.
 
     Args:
         transition: T, shape `(num_classes, num_classes)`: rows sum to 1. Defaults to

@@ -21,9 +21,7 @@ import tensorflow as tf
 from sop_keras.core.agreement import is_common, on_any_worker
 from sop_keras.core.strategies import is_chief, make_strategy, scope
 from sop_keras.data.batches.epoch_size import num_in_epoch
-from sop_keras.data.batches.pipelines import (
-    steps_per_epoch,
-)
+from sop_keras.data.batches.pipelines import steps_per_epoch
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.data.images.bad_images import BadImages
 from sop_keras.data.images.encoded_images import EncodedImages
@@ -33,10 +31,7 @@ from sop_keras.monitoring.noise_monitor import NoiseMonitor
 from sop_keras.training.checkpoint import CheckpointError, Checkpoints
 from sop_keras.training.execution import Execution
 from sop_keras.training.experiment import Experiment
-from sop_keras.training.experiment_data import (
-    ExperimentData,
-    load_data,
-)
+from sop_keras.training.experiment_data import ExperimentData, load_data
 from sop_keras.training.inputs import evaluation_input, scan_input, training_input
 from sop_keras.training.model_size import file_size
 from sop_keras.training.monitor import monitor_of_run
@@ -151,6 +146,8 @@ class Run:
             return None
         own = (self.files, self.execution, self.strategy)
         run = Run(replace(self.experiment, **changes), self.folder / FIRST_RUN, *own)
+        if run.result is None:
+            logger.info("First, the run that this one needs: %s.", run.folder)
         run.train(verbose, flags)
         return load_classifier(run.folder / "model.keras")
 

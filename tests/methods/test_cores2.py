@@ -34,11 +34,11 @@ class Watch(keras.callbacks.Callback):
         model.reset_metrics()
 
 
-def made(**arguments):
+def made(jit_compile=False, **arguments):
     logits = FILE["logits"]
     one = methods.CORES2(**arguments)
     model = NoisyLabelModel(Offset(logits.shape[1:]), 64, 10, method=one)
-    model.compile(keras.optimizers.SGD(1.0))
+    model.compile(keras.optimizers.SGD(1.0), jit_compile=jit_compile)
     return model
 
 
@@ -57,9 +57,17 @@ def train(model, steps, epoch, callbacks=(), total_epochs=100):
     )
 
 
-@pytest.mark.parametrize("prior", [tuple(FILE["prior_initial"].tolist()), "empirical"])
-def test_the_authors_trajectory(prior):
-    model, watch = made(class_prior=prior), Watch()
+@pytest.mark.parametrize(
+    ("prior", "jit_compile"),
+    [
+        (tuple(FILE["prior_initial"].tolist()), False),
+        (tuple(FILE["prior_initial"].tolist()), True),
+        ("empirical", False),
+    ],
+    ids=["given", "compiled", "counted"],
+)
+def test_the_authors_trajectory(prior, jit_compile):
+    model, watch = made(jit_compile, class_prior=prior), Watch()
     for start in range(0, STEPS, PASS):
         steps = slice(start, min(start + PASS, STEPS))
         train(model, steps, int(FILE["epoch"][start]), [watch])

@@ -41,14 +41,15 @@ def rate():
     return keras.optimizers.schedules.PiecewiseConstantDecay(steps, [0.5, 0.1])
 
 
-def made(method=None):
+def made(method=None, jit_compile=False):
     start = keras.initializers.GlorotUniform(1)
     backbone = keras.Sequential(
         [keras.Input((D,)), keras.layers.Dense(K, kernel_initializer=start)]
     )
     method = method or methods.Forward(anchor_percentile=97)
     model = NoisyLabelModel(backbone, N, K, method=method)
-    model.compile(keras.optimizers.SGD(rate(), momentum=0.9))
+    optimizer = keras.optimizers.SGD(rate(), momentum=0.9)
+    model.compile(optimizer, jit_compile=jit_compile)
     return model
 
 
@@ -61,8 +62,9 @@ def probs_of(model):
     return tf.nn.softmax(model.backbone(X)).numpy()
 
 
-def test_a_training_to_estimate_and_one_with_the_estimate():
-    model = made()
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_training_to_estimate_and_one_with_the_estimate(jit_compile):
+    model = made(jit_compile=jit_compile)
     history = fit(model).history["loss"]
     # The first half is plain cross entropy, and the matrix is that of its end.
     plain = made(methods.CrossEntropy())

@@ -10,9 +10,6 @@ N, D, K = 12, 4, 3
 X = np.random.default_rng(0).normal(size=(N, D))
 Y = np.arange(N) % K
 
-# In place of the settings of a run.
-ARGUMENTS = {"forward": {"transition": 0.7 * np.eye(K) + 0.1}}
-
 
 @pytest.fixture
 def floatx(request):
@@ -44,8 +41,7 @@ def test_rows_start_alike(floatx):
 @pytest.mark.parametrize("name", methods.names())
 def test_float64(floatx, name):
     record = methods.record(name)
-    arguments = ARGUMENTS.get(name) or record.settings().arguments(Y, K, False)
-    one = model(record.load()(**arguments))
+    one = model(record.load()(**record.settings().arguments(Y, K, False)))
     x = (X, X) if one.method.num_views > 1 else X
     one.fit(x, Y, verbose=0)
     assert {v.dtype for v in one.backbone.weights} == {"float64"}
