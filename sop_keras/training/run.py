@@ -103,6 +103,7 @@ class Run:
         self.checkpoints = Checkpoints(self.folder / "checkpoints", self._writes)
         self._own = RunFolder(self.folder, experiment, self.files)
         self._own.check()
+        self._seconds_before = 0.0
 
     @property
     def result(self) -> dict[str, Any] | None:
@@ -148,7 +149,7 @@ class Run:
         run = Run(replace(self.experiment, **changes), self.folder / FIRST_RUN, *own)
         if run.result is None:
             logger.info("First, the run that this one needs: %s.", run.folder)
-        run.train(verbose, flags)
+        self._seconds_before = run.train(verbose, flags)["seconds"]
         return load_classifier(run.folder / "model.keras")
 
     def _check_complete(self) -> None:
@@ -343,7 +344,9 @@ class Run:
         )
         result = {
             **figures,
-            "seconds": round(recorder.seconds + time.monotonic() - started, 1),
+            "seconds": round(
+                self._seconds_before + recorder.seconds + time.monotonic() - started, 1
+            ),
             "versions": versions(),
             "settings": self.experiment.settings(),
             "execution": self.execution.settings(),

@@ -1,5 +1,7 @@
 """Runs that a sieve, a first training or a first run is a part of, stopped in each."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -57,10 +59,19 @@ def test_what_is_best_is_of_the_training_for_the_result(tmp_path):
 
 def test_a_run_before_the_run_stopped_in_either(tmp_path, monkeypatch):
     settings = methods.record("cores_star").settings(sieve_epochs=5)
-    experiment = digits("cores_star", **SETTINGS)
-    experiment = type(experiment)(**{**vars(experiment), "method": settings})
+    experiment = replace(digits("cores_star", **SETTINGS), method=settings)
     whole = tmp_path / "whole"
-    Run(experiment, whole).train(verbose=0)
+    result = Run(experiment, whole).train(verbose=0)
+    # The seconds are those of both.
+    before = Run(
+        replace(experiment, **settings.first_run()), whole / "first_run"
+    ).result
+    assert (
+        result["seconds"]
+        >= before["seconds"]
+        + sum(float(row["seconds"]) for row in history(whole))
+        - 0.1
+    )
     assert len(history(whole / "first_run")) == 5
     first = keras.saving.load_model(whole / "first_run" / "model.keras")
     model = keras.saving.load_model(whole / "model.keras")
@@ -73,8 +84,6 @@ def test_a_run_before_the_run_stopped_in_either(tmp_path, monkeypatch):
         assert_same_end(whole, folder)
         assert_same_end(whole / "first_run", folder / "first_run")
     # Begun with other settings before: refused.
-    other = type(experiment)(
-        **{**vars(experiment), "method": type(settings)(sieve_epochs=6)}
-    )
+    other = replace(experiment, method=replace(settings, sieve_epochs=6))
     with pytest.raises(ValueError, match="sieve_epochs"):
         Run(other, whole).train(verbose=0)
