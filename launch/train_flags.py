@@ -141,7 +141,12 @@ def _check_together(values: flags.FlagValues) -> None:
     for together, fits, message in (
         *(
             (["schedule", name], is_for(schedule, name), of_one(schedule, name))
-            for schedule, name in (("cosine", "final_lr"), ("step", "decay_factor"))
+            for schedule, name in (
+                ("cosine", "final_lr"),
+                ("cosine", "warmup_epochs"),
+                ("cosine", "warmup_lr"),
+                ("step", "decay_factor"),
+            )
         ),
         (
             ["jit_compile", "strategy"],

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "sop_keras"
 FLOORS = (
     {"validation", "log_softmax", "files"},
     {"settings", "drawing", "randomness"},
-    {"label_noise", "optimizers", "backbones", "theory"},
+    {"label_noise", "losses", "optimizers", "backbones", "theory"},
     {"augment"},
     {"data"},
     {"label_issues"},

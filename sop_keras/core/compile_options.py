@@ -34,7 +34,10 @@ def check_scope(strategy: tf.distribute.Strategy) -> None:
 
 
 def check_jit_compile(
-    jit_compile: Any, num_replicas: int, table_device: str | None
+    jit_compile: Any,
+    num_replicas: int,
+    table_device: str | None,
+    compiles: bool = True,
 ) -> Any:
     """`jit_compile` as Keras' compile() can take it.
 
@@ -42,6 +45,7 @@ def check_jit_compile(
         jit_compile: True, False or `"auto"`.
         num_replicas: how many the model is trained on.
         table_device: where u and v are, if not beside the network.
+        compiles: whether the method's steps have known sizes. Defaults to `True`.
 
     Returns:
         The same, or False for `"auto"` where XLA cannot be had.
@@ -57,6 +61,10 @@ def check_jit_compile(
         )
     if table_device is not None:
         reasons.append("a compiled step cannot reach a table in the host's memory")
+    if not compiles:
+        reasons.append(
+            "how many views the method trains on differs from batch to batch"
+        )
     if reasons and jit_compile is True:
         raise ValueError(
             f"jit_compile=True cannot be had here: {'; '.join(reasons)}. Leave "

@@ -55,6 +55,7 @@ class DistributedModel(keras.Model):
             kwargs.get("jit_compile", "auto"),
             num_replicas,
             getattr(self, "table_device", None),
+            getattr(getattr(self, "method", None), "compiles", True),
         )
         super().compile(optimizer=optimizer, **kwargs)
 

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from sop_keras.core.method import Look, Method
+from sop_keras.core.look import Look
+from sop_keras.core.method import Method
 from sop_keras.core.prediction import network_predictors
 
 # Before the first epoch, and between two.
@@ -21,7 +22,7 @@ class EpochHooks(keras.callbacks.Callback):
 
     The numbers of its schedule are variables of the model. So is the epoch that a look
     was taken before: a training that is resumed inside of an epoch goes on with the
-    rows that were written at its begin.
+    rows, and with the fresh start of the networks, that its begin saw.
 
     Args:
         model: the `NoisyLabelModel` whose method it is.
@@ -40,6 +41,8 @@ class EpochHooks(keras.callbacks.Callback):
         self._looked_before = None
         if self.looks:
             self._looked_before = _scalar(model, "looked_before", _NO_EPOCH, "int32")
+        self._counts_epochs = type(method).after_epoch is not Method.after_epoch
+        self._start: int | None = None
 
     def callbacks(
         self, scan_data: Any, x: Any, y: Any, epochs: int
@@ -56,8 +59,9 @@ class EpochHooks(keras.callbacks.Callback):
             ValueError: if the method looks at all examples, and they are a stream.
         """
         self._epochs = epochs
+        self._start = self._owner.method.fresh_start(epochs)
         if self.looks:
-            if scan_data is None and y is None:
+            if scan_data is None and y is None and self._will_look(epochs):
                 raise ValueError(
                     f"{type(self._owner.method).__name__} looks at all examples before "
                     "an epoch, and a stream that is trained on cannot be looked at in "
@@ -65,7 +69,12 @@ class EpochHooks(keras.callbacks.Callback):
                     '`(x, {"label": y, "index": i})`, each example once, unaugmented.'
                 )
             self._data = (x, y) if scan_data is None else (scan_data, None)
-        return [self] if self.scheduled or self.looks else []
+        has_parts = self.scheduled or self.looks or self._counts_epochs
+        return [self] if has_parts else []
+
+    def _will_look(self, epochs: int) -> bool:
+        looks_before = self._owner.method.looks_before
+        return self._start is not None or any(map(looks_before, range(epochs)))
 
     def set_model(self, model: Any) -> None:
         """Leave the model as it is: it owns this."""
@@ -79,12 +88,23 @@ class EpochHooks(keras.callbacks.Callback):
             return
         if int(ops.convert_to_numpy(self._looked_before)) == epoch:
             return
-        if method.looks_before(epoch):
+        if self._start is not None and epoch == 0:
+            self._owner.fresh_start.keep_first(self._owner)
+        if epoch == self._start:
+            self._owner.fresh_start.recall_best(self._owner)
+            self._look(epoch)
+            self._owner.fresh_start.start(self._owner)
+        elif method.looks_before(epoch):
             self._look(epoch)
         self._looked_before.assign(epoch)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """The next epoch may have the same number, in another call of `fit`."""
+        """Count the epoch; the next may have the same number, in another `fit`."""
+        owner = self._owner
+        if self._counts_epochs:
+            owner.assign_shared(owner.method.after_epoch(owner.shared_values()))
+        if self._start is not None and epoch < self._start:
+            owner.fresh_start.keep_best(owner, (logs or {}).get("val_loss"))
         if self._looked_before is not None:
             self._looked_before.assign(_NO_EPOCH)
 

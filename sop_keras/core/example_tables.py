@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,8 @@ from keras import ops
 from sop_keras.core import sparse_variable
 from sop_keras.core.saved_rows import SavedRows
 from sop_keras.randomness.keyed_tensors import normal_tensor
+
+logger = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE = 65_536
 _MOST_DRAWN = 6.0  # standard deviations, that 2e-9 of the draws exceed
@@ -142,6 +145,19 @@ class ExampleTables(SavedRows):
                 new = np.where(np.abs(old) <= _MOST_DRAWN * std, std, old)
                 self.write(table.name, chunk, new)
 
+    def say_size(self) -> None:
+        """Log how much memory the rows of all examples take, if there are any."""
+        if not self._kinds:
+            return
+        columns = sum(table.columns for table in self._kinds)
+        logger.info(
+            "The rows of %s (%s) take %s bytes %s.",
+            f"{self.num_examples:,} examples",
+            ", ".join(f"{table.name}: {table.columns}" for table in self._kinds),
+            f"{4 * columns * self.num_examples:,}",
+            "beside the network" if self.device is None else "in the host's memory",
+        )
+
     def neutral_rows(self, num_rows: int) -> dict[str, np.ndarray]:
         """Rows that hold nothing against their labels, as `first_rows`."""
         return {
@@ -234,6 +250,22 @@ class ExampleTables(SavedRows):
                 ops.convert_to_tensor(ids[chunk]),
                 ops.convert_to_tensor(values[chunk]),
             )
+
+    def write_first(self, first: Mapping[str, tuple[Any, Any]]) -> None:
+        """Write the rows of a method's `first_rows`.
+
+        Raises:
+            ValueError: for an id that is none of a row.
+        """
+        for name, (ids, values) in first.items():
+            ids = np.asarray(ids)
+            if len(ids) and not 0 <= ids.min() <= ids.max() < self.num_examples:
+                raise ValueError(
+                    f"There are rows for the ids 0 to {self.num_examples - 1} "
+                    f"(`num_examples`). Received, for {name!r}, ids from {ids.min()} "
+                    f"to {ids.max()}: are they those of other data?"
+                )
+            self.write(name, ids, values)
 
     def _add_table(self, table: Table) -> keras.Variable:
         def add() -> keras.Variable:

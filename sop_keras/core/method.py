@@ -18,6 +18,7 @@ import numpy as np
 from keras import ops
 
 from sop_keras.core.example_tables import ExampleTables, Table
+from sop_keras.core.look import Look
 from sop_keras.core.scan import PredictionScan
 from sop_keras.label_issues.doubts import (
     Doubt,
@@ -52,6 +53,7 @@ class Batch:
         places: gives where this part's examples are among them, integers `(n,)`.
         step: how many batches there have been, an integer scalar: a key of draws.
         num_examples: N, the rows of the tables.
+        seed: of draws, an integer in [0, 2**64): the model's; 0 where it has none.
         rates: the learning rates of this step, by table; without those that the method
             sets by itself.
         scheduled: the numbers of the method's `schedule` in this epoch, by name.
@@ -69,6 +71,7 @@ class Batch:
     places: Callable[[], Tensor]
     step: Tensor
     num_examples: int
+    seed: int = 0
     rates: Mapping[str, Tensor] = field(default_factory=dict)
     scheduled: Mapping[str, Tensor] = field(default_factory=dict)
     state: Mapping[str, Tensor] = field(default_factory=dict)
@@ -106,29 +109,6 @@ class Outputs:
     from_logits: bool
 
 
-@dataclass(frozen=True)
-class Look:
-    """What a method is shown of all examples before an epoch.
-
-    Args:
-        epoch: that is about to begin, from 0.
-        ids: of the examples, int64 `(n,)`.
-        labels: their given labels, int64 `(n,)`.
-        log_probs: of each network, under the view of evaluation, float32 `(n, K)`.
-        losses: the cross entropy of each given label by each network, `(n,)`.
-        rows: the rows of every table, `(n, columns)`, by name.
-        state: the method's own variables, by name.
-    """
-
-    epoch: int
-    ids: np.ndarray
-    labels: np.ndarray
-    log_probs: tuple[np.ndarray, ...]
-    losses: tuple[np.ndarray, ...]
-    rows: Mapping[str, np.ndarray]
-    state: Mapping[str, np.ndarray]
-
-
 class Method:
     """The parts of a method that trains on wrong labels.
 
@@ -141,6 +121,7 @@ class Method:
         averages_equal_ids: whether what equal ids of a batch bring to their row is
             averaged, not summed.
         finds_label_issues: whether `scores` tells wrong labels from right ones.
+        compiles: whether XLA can compile a step; not where rows decide on its sizes.
         tables_kind: the class of its tables; saved files name it.
         views_help: what a user is told who gives two views where one is taken.
         pairs_help: what one is told who does not give the two that training takes.
@@ -150,6 +131,7 @@ class Method:
     loss_sees_updated_rows: bool = False
     averages_equal_ids: bool = False
     finds_label_issues: bool = False
+    compiles: bool = True
     tables_kind: type[ExampleTables] = ExampleTables
     views_help: str = (
         "This method takes one view, such as the weak one of each pair: "
@@ -191,6 +173,13 @@ class Method:
             ValueError: if they cannot be.
         """
 
+    def first_rows(self) -> Mapping[str, tuple[np.ndarray, np.ndarray]]:
+        """Rows that do not start as their table says, by name: ids and values.
+
+        Those that start anew later start as the table says.
+        """
+        return {}
+
     def begin(
         self,
         labels: np.ndarray | None,
@@ -221,6 +210,18 @@ class Method:
         """
         return {}
 
+    def fresh_start(self, epochs: int) -> int | None:
+        """Before which epoch the networks start anew; None: never.
+
+        What comes before is a first training. At its end there is a look, by its best
+        weights (of the lowest `val_loss`; the last without validation data). Then
+        networks and optimizers, their schedules too, are as at first; all else stays.
+
+        Args:
+            epochs: of the whole training, both parts.
+        """
+        return None
+
     def looks_before(self, epoch: int) -> bool:
         """Whether `before_epoch` is to be called before this epoch, from 0.
 
@@ -236,6 +237,10 @@ class Method:
             the order of `look.ids`: among them what each example is for in the coming
             epoch, for the loss to see. And for some of the variables of `state`.
         """
+        return {}
+
+    def after_epoch(self, state: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """New values for variables of `state`, of their values as an epoch ends."""
         return {}
 
     def mix(self, batch: Batch, rows: Mapping[str, Tensor]) -> Batch:
@@ -321,6 +326,14 @@ class Method:
         return keras.losses.categorical_crossentropy(
             labels, outputs, from_logits=from_logits
         )
+
+    def knowing(self, state: Mapping[str, np.ndarray]) -> Method:
+        """The method for `scores` and `scan`, knowing what training has found out.
+
+        Args:
+            state: the values of the shared variables.
+        """
+        return self
 
     def scores(
         self,

@@ -23,10 +23,12 @@ class MethodBatches(SharedState, Networks):
     Attributes:
         method: the method.
         from_logits: whether the networks give logits.
+        seed: of the tables' first values, and of what a method draws.
     """
 
     method: Method
     from_logits: bool
+    seed: int | None
     _hooks: Any
     _trained_inputs: int | None = None
 
@@ -51,6 +53,7 @@ class MethodBatches(SharedState, Networks):
             places=whole.places,
             step=self._num_batches(),
             num_examples=self.num_examples,
+            seed=(self.seed or 0) % 2**64,
             # A rate is of keras.config.floatx(), as rows never are.
             rates={
                 name: ops.cast(one.learning_rate, "float32")
@@ -118,7 +121,7 @@ class MethodBatches(SharedState, Networks):
         if labels is not None:  # as Keras splits
             labels = labels[: int(len(labels) * (1.0 - validation_split))]
         state = self.shared_values()
-        self._assign_shared(self.method.begin(labels, self.num_classes, state))
+        self.assign_shared(self.method.begin(labels, self.num_classes, state))
 
     def _one_view(self, inputs: Any) -> Any:
         # The views differ in nothing that a weight depends on.

@@ -18,6 +18,7 @@ from sop_keras.core.epoch_hooks import EpochHooks
 from sop_keras.core.example_rows import ExampleRows
 from sop_keras.core.example_tables import Rows
 from sop_keras.core.export_network import export_network
+from sop_keras.core.fresh_start import FreshStart
 from sop_keras.core.global_batch import GlobalBatch
 from sop_keras.core.label_lookup import LabelLookup
 from sop_keras.core.method import Batch, Method, mean_loss
@@ -57,7 +58,8 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
             clone of the backbone with first weights of its own.
         from_logits: whether the networks give logits (True) or probabilities. Defaults
             to `True`.
-        seed: seeds the tables' first values. Defaults to `None`: Keras' global seed.
+        seed: seeds the tables' first values, and what the method draws in steps.
+            Defaults to `None`: Keras' global seed, and 0.
         table_device: `"cpu"` keeps the tables in the host's memory, for such as are
             larger than the GPU's. Defaults to `None`: beside the network.
         gradient_norms: whether the norms of gradients are metrics of `fit`. Defaults to
@@ -120,6 +122,7 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
             seed=seed,
             device=table_device,
         )
+        self.tables.write_first(method.first_rows())
         self.training_record = TrainingRecord(
             num_examples, table_device, name="training_record"
         )
@@ -131,6 +134,8 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
         self._parts = {name: keras.metrics.Mean(name=name) for name in parts}
         self.training_history = TrainingHistory(name="training_history")
         self._hooks = EpochHooks(self)
+        if method.fresh_start(epochs=2) is not None:  # of the fewest, where it ever is
+            self.fresh_start = FreshStart(self, name="fresh_start")
         self.doubt_watch = DoubtWatch(self)
         self.built = all(network.built for network in self.networks())
 
@@ -317,7 +322,7 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
         self, outputs: Any, rows: Rows, batch: Batch, given: Batch, whole: GlobalBatch
     ) -> Rows:
         """Update the rows of the whole batch, and the record; gives this part's."""
-        self._assign_shared(self.method.updated_state(outputs, rows, batch))
+        self.assign_shared(self.method.updated_state(outputs, rows, batch))
         steps = self.method.row_steps(outputs, rows, batch)
         first = outputs[0] if isinstance(outputs, tuple) else outputs
         predictions, probs = first.predictions, first.probs
@@ -375,6 +380,8 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
         if scan_data is None and y is not None:
             x = self._one_view(x)
         hooks = self._hooks.callbacks(scan_data, x, y, epochs)
+        if int(self._num_batches()) == 0:
+            self.tables.say_size()
         if self._auto_rates:
             self._level_rows()
             logger.info(

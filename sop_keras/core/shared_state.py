@@ -36,7 +36,8 @@ class SharedState:
     def _add_shared(self: Any, first: Mapping[str, np.ndarray]) -> None:
         self.shared = {name: self._shared(name, one) for name, one in first.items()}
 
-    def _assign_shared(self, values: Mapping[str, Any]) -> None:
+    def assign_shared(self, values: Mapping[str, Any]) -> None:
+        """Give some of them new values, by name."""
         for name, value in values.items():
             self.shared[name].assign(value)
 

@@ -28,7 +28,8 @@ def scan_tables(
         rows_at_once: the size of a chunk, at least 1. Defaults to `None`: a million
             entries, `num_classes` a row.
     """
-    scan = model.method.scan(labels, model.num_classes)
+    method = model.method.knowing(model.shared_values())
+    scan = method.scan(labels, model.num_classes)
     if rows_at_once is None:
         rows_at_once = max(1, ENTRIES_AT_ONCE // model.num_classes)
     for start in range(0, len(labels), rows_at_once):

@@ -47,6 +47,9 @@ class TrainedModel(Protocol):
     def evidence(self) -> Evidence:
         """What is known of its training."""
 
+    def shared_values(self) -> dict[str, np.ndarray]:
+        """The variables that its method keeps beside the tables, by name."""
+
     def log_probs(self, outputs: np.ndarray) -> np.ndarray:
         """Logarithms of the probabilities in outputs, `(n, num_classes)`."""
 
@@ -168,7 +171,8 @@ class LabelScores:
             )
         log_probs = model.log_probs(outputs)
         rows = {name: np.asarray(one) for name, one in model.tables.rows(ids).items()}
-        scores = model.method.scores(log_probs, rows, labels)
+        method = model.method.knowing(model.shared_values())
+        scores = method.scores(log_probs, rows, labels)
         log_probs = np.maximum(log_probs.astype(np.float64), LEAST_LOG_PROB)
         places = np.arange(len(labels))
         columns = {

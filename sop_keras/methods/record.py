@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,34 @@ class MethodSettings:
     def second_view(self) -> str | None:
         """The augmentation of a second view; None where there is one view alone."""
         return None
+
+    @property
+    def num_trainings(self) -> int:
+        """How often all epochs of a run are trained, the last time for the result."""
+        return 1
+
+    def rate_factors(self, epochs: int) -> Sequence[float] | None:
+        """Factors on the network's learning rate, one an epoch; None for none.
+
+        Args:
+            epochs: of the run.
+        """
+        return None
+
+    def first_run(self) -> Mapping[str, Any] | None:
+        """The settings that differ in the run that must come before; None for none.
+
+        It is a run of its own, of another method, on the same data.
+        """
+        return None
+
+    def arguments_of_first(self, model: Any) -> dict[str, Any]:
+        """The arguments of the method's class that the run before has found.
+
+        Args:
+            model: of that run, as it ended.
+        """
+        return {}
 
     def arguments(
         self, given_labels: np.ndarray, num_classes: int, is_balanced: bool

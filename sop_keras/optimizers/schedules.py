@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from keras.optimizers.schedules import CosineDecay, PiecewiseConstantDecay
+import keras
+from keras import ops
+from keras.optimizers.schedules import (
+    CosineDecay,
+    LearningRateSchedule,
+    PiecewiseConstantDecay,
+)
 
-from sop_keras.validation import check_integer, check_positive
+from sop_keras.validation import check_integer, check_number, check_positive
 
 
 def step_decay(
@@ -63,6 +70,8 @@ def cosine_decay(
     epochs: int,
     steps_per_epoch: int,
     final_learning_rate: float,
+    warmup_epochs: int = 0,
+    warmup_learning_rate: float = 0.0,
 ) -> CosineDecay:
     """Lower the learning rate along half a cosine, a little at every step.
 
@@ -82,6 +91,10 @@ def cosine_decay(
             included).
         final_learning_rate: the rate that the training ends at, in
             `[0, learning_rate]`.
+        warmup_epochs: the first ones, below `epochs`, in which the rate rises in a line
+            to `learning_rate`; half a cosine takes the rest. Defaults to `0`.
+        warmup_learning_rate: the rate that these begin with, not negative. Defaults to
+            `0.0`.
 
     Returns:
         A Keras schedule over optimizer steps, the first of which is step 0. It stays at
@@ -100,4 +113,66 @@ def cosine_decay(
             "`final_learning_rate` must be between 0 and `learning_rate`. Received: "
             f"final_learning_rate={final_learning_rate}, learning_rate={learning_rate}."
         )
-    return CosineDecay(rate, decay_steps=steps, alpha=final_learning_rate / rate)
+    alpha = final_learning_rate / rate
+    before = check_integer("warmup_epochs", warmup_epochs, 0, below=epochs)
+    before *= steps_per_epoch
+    start = check_number("warmup_learning_rate", warmup_learning_rate)
+    if not before:
+        return CosineDecay(rate, decay_steps=steps, alpha=alpha)
+    return CosineDecay(
+        start,
+        decay_steps=steps - before,
+        alpha=alpha,
+        warmup_target=rate,
+        warmup_steps=before,
+    )
+
+
+@keras.saving.register_keras_serializable(package="sop_keras")
+class ScaledByEpoch(LearningRateSchedule):
+    """A learning rate times a factor of each epoch.
+
+    CORES2 divides its rate by 1 + beta, which rises from epoch to epoch.
+
+    Args:
+        learning_rate: a positive number, or a schedule over optimizer steps.
+        factors: one an epoch, not negative, at least one; the last one holds on.
+        steps_per_epoch: optimizer steps in an epoch.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+
+    def __init__(
+        self, learning_rate: Any, factors: Sequence[float], steps_per_epoch: int
+    ):
+        if not isinstance(learning_rate, LearningRateSchedule):
+            learning_rate = check_positive("learning_rate", learning_rate)
+        self.learning_rate = learning_rate
+        self.factors = [check_number("factors", factor) for factor in factors]
+        if not self.factors:
+            raise ValueError("`factors` must have one number or more. It is empty.")
+        self.steps_per_epoch = check_integer("steps_per_epoch", steps_per_epoch, 1)
+
+    def __call__(self, step: Any) -> Any:
+        """The rate at an optimizer step, the first of which is 0."""
+        rate = self.learning_rate
+        rate = rate(step) if callable(rate) else rate
+        factors = ops.convert_to_tensor(self.factors, "float32")
+        epoch = ops.cast(step, "int32") // self.steps_per_epoch
+        factor = ops.take(factors, ops.minimum(epoch, len(self.factors) - 1))
+        return ops.cast(rate, "float32") * factor
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, as Keras serializes them."""
+        return {
+            "learning_rate": keras.saving.serialize_keras_object(self.learning_rate),
+            "factors": self.factors,
+            "steps_per_epoch": self.steps_per_epoch,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> ScaledByEpoch:
+        """A schedule of these arguments."""
+        rate = keras.saving.deserialize_keras_object(config["learning_rate"])
+        return cls(**{**config, "learning_rate": rate})

@@ -203,6 +203,29 @@ class Experiment:
         check=_check_decay_factor,
         came_later=True,
     )
+    nesterov: bool = setting(
+        False, "Whether the momentum looks ahead, by Nesterov's rule.", came_later=True
+    )
+    clip_norm: float = setting(
+        0.0,
+        "The largest norm of the network's whole gradient; 0: it is not clipped.",
+        least=0,
+        came_later=True,
+    )
+    warmup_epochs: int = setting(
+        0,
+        "For schedule=cosine: first, so many epochs of a rate that rises to "
+        "learning_rate.",
+        least=0,
+        came_later=True,
+    )
+    warmup_learning_rate: float = setting(
+        0.0,
+        "The rate that these begin with.",
+        flag="warmup_lr",
+        least=0,
+        came_later=True,
+    )
     method: Any = field(default=methods.DEFAULT)
 
     def __post_init__(self) -> None:
@@ -244,6 +267,20 @@ class Experiment:
                 "must not be above --lr. Received: "
                 f"final_learning_rate={last}, learning_rate={first}."
             )
+        if self.warmup_epochs and (
+            self.schedule != "cosine" or self.warmup_epochs >= self.epochs
+        ):
+            raise ValueError(
+                "`warmup_epochs` is for schedule=cosine, and must be below `epochs`: "
+                "--warmup_epochs=0 unsets a flagfile's. Received: warmup_epochs="
+                f"{self.warmup_epochs}, schedule={self.schedule!r}, "
+                f"epochs={self.epochs}."
+            )
+        if self.nesterov and not self.momentum:
+            raise ValueError(
+                "`nesterov` needs a momentum: --nonesterov unsets a flagfile's. "
+                "Received: momentum=0."
+            )
         side, shorter = self.image_size, self.resize
         if side is not None and shorter is not None and side > shorter:
             raise ValueError(
@@ -256,6 +293,11 @@ class Experiment:
     def record(self) -> methods.MethodRecord:
         """What is known of the method."""
         return methods.record_of(self.method)
+
+    @property
+    def total_epochs(self) -> int:
+        """How many epochs a run has: `epochs`, as often as the method trains."""
+        return self.epochs * self.method.num_trainings
 
     def settings(self) -> dict[str, Any]:
         """The settings as JSON knows them: those of the experiment and the method's."""

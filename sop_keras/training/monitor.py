@@ -45,7 +45,7 @@ def monitor_of_run(
         hparams=experiment.settings(),
         text="\n".join(map(shlex.quote, shlex.split(flags))),
         write_logs=False,
-        epochs=experiment.epochs,
+        epochs=experiment.total_epochs,
     )
 
 

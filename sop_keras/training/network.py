@@ -10,7 +10,11 @@ import tensorflow as tf
 from sop_keras.backbones.build import build_backbone
 from sop_keras.backbones.synchronized import synchronize_batch_norm
 from sop_keras.core.model import NoisyLabelModel
-from sop_keras.optimizers.schedules import cosine_decay, step_decay
+from sop_keras.optimizers.schedules import (
+    ScaledByEpoch,
+    cosine_decay,
+    step_decay,
+)
 from sop_keras.optimizers.sgd import SGD
 from sop_keras.randomness.keyed import random_bits
 from sop_keras.training.execution import Execution
@@ -54,21 +58,35 @@ def compile_model(
     data: ExperimentData,
     steps_per_epoch: int,
     execution: Execution,
+    first: keras.Model | None = None,
 ) -> keras.Model:
-    """The method's model around the backbone, compiled."""
+    """The method's model around the backbone, compiled.
+
+    Args:
+        experiment: the settings.
+        backbone: the network.
+        data: what it is to be trained on.
+        steps_per_epoch: batches in an epoch.
+        execution: how it is computed.
+        first: the model of the run that the method needs before. Defaults to `None`: it
+            needs none.
+    """
     accumulated = experiment.gradient_accumulation_steps
     optimizer = SGD(
         _learning_rate(experiment, steps_per_epoch),
         momentum=experiment.momentum,
+        nesterov=experiment.nesterov,
         l2=experiment.l2,
+        global_clipnorm=experiment.clip_norm or None,
         gradient_accumulation_steps=accumulated if accumulated > 1 else None,
     )
     labels, num_classes = data.train.labels, data.dataset.num_classes
-    method = experiment.record.load()(
-        **experiment.method.arguments(
-            labels, num_classes, bool(experiment.examples_per_class)
-        )
+    arguments = experiment.method.arguments(
+        labels, num_classes, bool(experiment.examples_per_class)
     )
+    if first is not None:
+        arguments |= experiment.method.arguments_of_first(first)
+    method = experiment.record.load()(**arguments)
     peer = None
     if method.num_networks > 1:
         peer = make_backbone(experiment, data, use="peer")
@@ -93,6 +111,14 @@ def compile_model(
 
 
 def _learning_rate(experiment: Experiment, steps_per_epoch: int) -> Any:
+    rate = _scheduled_rate(experiment, steps_per_epoch)
+    factors = experiment.method.rate_factors(experiment.epochs)
+    if factors is None or not experiment.learning_rate:
+        return rate
+    return ScaledByEpoch(rate, factors, steps_per_epoch)
+
+
+def _scheduled_rate(experiment: Experiment, steps_per_epoch: int) -> Any:
     rate = experiment.learning_rate
     if experiment.schedule == "step":
         return step_decay(
@@ -100,6 +126,11 @@ def _learning_rate(experiment: Experiment, steps_per_epoch: int) -> Any:
         )
     if experiment.schedule == "cosine":
         return cosine_decay(
-            rate, experiment.epochs, steps_per_epoch, experiment.final_learning_rate
+            rate,
+            experiment.epochs,
+            steps_per_epoch,
+            experiment.final_learning_rate,
+            experiment.warmup_epochs,
+            experiment.warmup_learning_rate,
         )
     return rate

@@ -11,8 +11,9 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -23,12 +24,10 @@ from sop_keras.data.batches.epoch_size import num_in_epoch
 from sop_keras.data.batches.pipelines import steps_per_epoch
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.data.images.bad_images import BadImages
-from sop_keras.data.images.encoded_images import EncodedImages
 from sop_keras.files.atomic import check_room, replacing
 from sop_keras.files.shown_text import shown
-from sop_keras.label_issues.export import write_label_issues
 from sop_keras.monitoring.noise_monitor import NoiseMonitor
-from sop_keras.training.checkpoint import CheckpointError, Checkpoints
+from sop_keras.training.checkpoint import Checkpoints
 from sop_keras.training.execution import Execution
 from sop_keras.training.experiment import Experiment
 from sop_keras.training.experiment_data import ExperimentData, load_data
@@ -41,15 +40,19 @@ from sop_keras.training.picture_folder import needed_folder
 from sop_keras.training.preemption import Preemption
 from sop_keras.training.progress import Progress
 from sop_keras.training.recorder import Recorder
-from sop_keras.training.run_folder import LABEL_ISSUES, RunFolder, RunFolderError
+from sop_keras.training.resumed import restored
+from sop_keras.training.run_folder import (
+    FIRST_RUN,
+    LABEL_ISSUES,
+    RunFolder,
+    RunFolderError,
+)
 from sop_keras.training.run_lock import RunLock
+from sop_keras.training.saved_classifier import load_classifier
 from sop_keras.training.stretches import Stretch, stretches
-from sop_keras.training.summary import summarize
+from sop_keras.training.summary import summarize, write_issues
 from sop_keras.training.terminate_on_nan import TerminateOnNaN
 from sop_keras.training.versions import versions
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +64,8 @@ class Run:
     with those it began with), `history.csv` (a row an epoch), `checkpoints/` (while it
     trains), `tensorboard/`, and at the end `model.keras` (everything), `backbone.keras`
     (what is deployed), `label_issues.csv` (which training labels look wrong, of methods
-    that tell, as of `NoisyLabelModel.label_issues`) and `result.json`. The folder of an
+    that tell, as of `NoisyLabelModel.label_issues`) and `result.json`; in `first_run/`,
+    the run of another method that comes before, where one must. The folder of an
     interrupted run is continued after the batch of its last checkpoint, and the end is
     the same to the last bit where the computation is deterministic. Image files that
     cannot be used are left out and listed in `bad_images.csv`.
@@ -104,6 +108,7 @@ class Run:
         self.checkpoints = Checkpoints(self.folder / "checkpoints", self._writes)
         self._own = RunFolder(self.folder, experiment, self.files)
         self._own.check()
+        self._seconds_before = 0.0
 
     @property
     def result(self) -> dict[str, Any] | None:
@@ -134,16 +139,17 @@ class Run:
         """
         if (result := self._complete_result()) is not None:
             return result
-        with (
-            saying_what_is_left(self.checkpoints),
-            self._locked() as lock,
-            Preemption() as preemption,
-        ):
+        with contextlib.ExitStack() as stack:
+            with saying_what_is_left(self.checkpoints):
+                lock = stack.enter_context(self._locked())
             # Another start may have begun the run meanwhile, and ended it.
             self._own.check()
             if (result := self._complete_result()) is not None:
                 return result
-            return self._train(preemption, lock, verbose, flags)
+            first = self._train_first(verbose, flags)
+            stack.enter_context(saying_what_is_left(self.checkpoints))
+            preemption = stack.enter_context(Preemption())
+            return self._train(preemption, lock, first, verbose, flags)
 
     def _locked(self) -> contextlib.AbstractContextManager[RunLock | None]:
         """What keeps other starts out: of several machines' processes, one writes."""
@@ -156,6 +162,18 @@ class Run:
         logger.info("%s is complete; nothing to train.", shown(self.folder))
         self.checkpoints.remove()  # a kill may have come between the two
         return result
+
+    def _train_first(self, verbose: Any, flags: str) -> keras.Model | None:
+        """Train the run that the method needs before, in a folder in this one."""
+        changes = self.experiment.method.first_run()
+        if changes is None:
+            return None
+        own = (self.files, self.execution, self.strategy)
+        run = Run(replace(self.experiment, **changes), self.folder / FIRST_RUN, *own)
+        if run.result is None:
+            logger.info("First, the run that this one needs: %s.", shown(run.folder))
+        self._seconds_before = run.train(verbose, flags)["seconds"]
+        return load_classifier(run.folder / "model.keras")
 
     def _check_complete(self) -> None:
         """Check that a complete run is not taken for one on the data as they are now.
@@ -180,7 +198,12 @@ class Run:
         self.picture_folder = needed_folder(data.train, self.files)
 
     def _train(
-        self, preemption: Preemption, lock: RunLock | None, verbose: Any, flags: str
+        self,
+        preemption: Preemption,
+        lock: RunLock | None,
+        first: keras.Model | None,
+        verbose: Any,
+        flags: str,
     ) -> dict[str, Any]:
         keras.utils.set_random_seed(self.experiment.seed)
         data = load_data(self.experiment, self.files)
@@ -193,18 +216,22 @@ class Run:
         steps = steps_per_epoch(num_examples, experiment.batch_size)
         with scope(self.strategy):
             backbone = make_backbone(experiment, data)
-            model = compile_model(experiment, backbone, data, steps, self.execution)
+            model = compile_model(
+                experiment, backbone, data, steps, self.execution, first
+            )
         self._own.check_data(data)
         self.picture_folder = needed_folder(data.train, self.files)
         self._check_machines(data)
-        progress = self._restore(model, data, steps)
+        progress = restored(
+            self.checkpoints, model, experiment, data, steps, self.strategy
+        )
         bad_images = BadImages(
             self.folder / self._name_of_bad_images(), self.files.max_bad_fraction
         )
         monitor = self._monitor(data, flags)
         pipelines = self._pipelines(data, progress, steps, bad_images)
-        first = list(itertools.islice(pipelines, 1))
-        for _, batches in first:
+        ready = list(itertools.islice(pipelines, 1))
+        for _, batches in ready:
             batches(tf.distribute.InputContext())  # which refuses what it cannot give
         # Only now: nothing is written before all that can be wrong has been looked at.
         if self._writes:
@@ -232,7 +259,7 @@ class Run:
                 validation = evaluation_input(
                     data.validation, data.dataset, "validation", bad_images
                 )
-            for stretch, batches in itertools.chain(first, pipelines):
+            for stretch, batches in itertools.chain(ready, pipelines):
                 model.fit(
                     batches,
                     epochs=stretch.stop,
@@ -240,7 +267,7 @@ class Run:
                     steps_per_epoch=steps - stretch.step,
                     validation_data=validation,
                     scan_data=scan_input(data, bad_images),
-                    total_epochs=experiment.epochs,
+                    total_epochs=experiment.total_epochs,
                     callbacks=[recorder],
                     shuffle=False,  # the batches come shuffled; Keras warns if asked to
                     verbose=verbose,
@@ -266,37 +293,6 @@ class Run:
         if on_any_worker(self.strategy, preemption.is_requested):
             preemption.stop(where)
 
-    def _restore(
-        self, model: keras.Model, data: ExperimentData, steps: int
-    ) -> Progress:
-        """Load the last checkpoint; gives the place to go on from."""
-        seed = self.experiment.seed
-        progress = self.checkpoints.restore(model) or Progress(seed)
-        place = progress.epoch * 1_000_000 + progress.step
-        if not is_common(self.strategy, place):
-            raise CheckpointError(
-                f"The machines find other checkpoints in {self.checkpoints.folder} "
-                "than each other. They must share that folder: put the output where "
-                "all of them can read it."
-            )
-        if not place:
-            return progress
-        if progress.seed != seed:
-            raise CheckpointError(
-                f"The checkpoints in {self.checkpoints.folder} are of another run, of "
-                f"seed={progress.seed}; this one has seed={seed}. Remove that folder "
-                "to train from the start."
-            )
-        columns = {"epoch", "seconds", *(f"{name}_accuracy" for name in data.tests)}
-        if not progress.is_within(self.experiment.epochs, steps, columns):
-            raise CheckpointError(
-                f"The checkpoints in {self.checkpoints.folder} are not of this run: it "
-                f"has no place {progress} with the history that they have. Remove that "
-                "folder to train from the start."
-            )
-        logger.info("Resuming after %s.", progress)
-        return progress
-
     def _pipelines(
         self,
         data: ExperimentData,
@@ -309,7 +305,7 @@ class Run:
         for stretch in stretches(
             progress.epoch,
             progress.step,
-            epochs=experiment.epochs,
+            epochs=experiment.total_epochs,
             steps_per_epoch=steps,
             steps_per_execution=self.execution.steps_per_execution,
         ):
@@ -351,13 +347,15 @@ class Run:
         figures, issues = summarize(
             model,
             data,
-            recorder.progress.history,
+            recorder.progress.history[-self.experiment.epochs :],  # of the last one
             self.experiment.record.noise_score,
             recorder.bad_images,
         )
         result = {
             **figures,
-            "seconds": round(recorder.seconds + time.monotonic() - started, 1),
+            "seconds": round(
+                self._seconds_before + recorder.seconds + time.monotonic() - started, 1
+            ),
             "versions": versions(),
             "settings": self.experiment.settings(),
             "execution": self.execution.settings(),
@@ -366,19 +364,11 @@ class Run:
         if lock is not None:
             lock.check()
             if issues is not None:
-                _write_issues(self.folder / LABEL_ISSUES, issues, data)
+                write_issues(self.folder / LABEL_ISSUES, issues, data)
             self._own.write_result(result)
         self.checkpoints.remove()
         on_any_worker(self.strategy, False)  # no machine leaves before the others
         return result
-
-
-def _write_issues(path: Path, issues: pd.DataFrame, data: ExperimentData) -> None:
-    images, files = data.train.images, None
-    if isinstance(images, EncodedImages):
-        ids = data.train.ids.tolist()
-        files = {one: images.name(place) for place, one in enumerate(ids)}
-    write_label_issues(issues, path, data.dataset.class_names, files)
 
 
 @contextlib.contextmanager

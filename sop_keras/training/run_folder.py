@@ -24,9 +24,13 @@ _DIGESTS = ("ids", "labels", "file_names")
 _PATHS = ("data_dir", "human_labels", "imagenet_dir", "manifest", "test_manifest")
 SUGGESTED = "suggested.json"
 LABEL_ISSUES = "label_issues.csv"
+FIRST_RUN = "first_run"
 _TABLES = ("manifest", "test_manifest")
 # What training writes into, below the run's folder.
-_FOLDERS = ("checkpoints", "tensorboard/train", "tensorboard/validation")
+_FOLDERS = (
+    *("checkpoints", "tensorboard/train", "tensorboard/validation"),
+    FIRST_RUN,
+)
 MAX_JSON_BYTES = 2**26
 
 

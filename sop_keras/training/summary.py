@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from sop_keras.core.model import NoisyLabelModel
 from sop_keras.core.prediction import batch_predictor
 from sop_keras.data.batches.pipelines import evaluation_batches
 from sop_keras.data.images.bad_images import BadImages
+from sop_keras.data.images.encoded_images import EncodedImages
 from sop_keras.label_issues.detection import auroc, detection_figures
+from sop_keras.label_issues.export import write_label_issues
 from sop_keras.label_issues.find import LabelScores
 from sop_keras.log_softmax import log_softmax
 from sop_keras.training.experiment_data import ExperimentData
@@ -85,6 +88,21 @@ def summarize(
         else:
             figures |= _found(train.issues, given != clean)
     return figures, train.issues
+
+
+def write_issues(path: Path, issues: pd.DataFrame, data: ExperimentData) -> None:
+    """Write the label issues of a run, with the files of images that have some.
+
+    Args:
+        path: where to.
+        issues: as `summarize` gives them.
+        data: what they are of.
+    """
+    images, files = data.train.images, None
+    if isinstance(images, EncodedImages):
+        ids = data.train.ids.tolist()
+        files = {one: images.name(place) for place, one in enumerate(ids)}
+    write_label_issues(issues, path, data.dataset.class_names, files)
 
 
 def _found(issues: pd.DataFrame, is_wrong: np.ndarray) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from sieve import Sieve
 
 from sop_keras import SOPModel, methods, with_epoch, with_index
 from sop_keras.core.global_batch import GlobalBatch
+from sop_keras.core.method import Method
 from sop_keras.data.batches.pipelines import (
     evaluation_batches,
     steps_per_epoch,
@@ -66,13 +67,16 @@ def variants(replicas: Replicas) -> None:
 
 
 def every_method(replicas: Replicas) -> None:
-    """All methods of the library; one of two networks that looks, one that mixes."""
+    """All methods of the library; one of two networks that looks, some that mix."""
     found = {name: method_named(name) for name in methods.names()}
-    for name, method in {**found, "sieve": Sieve(), "mixer": Mixer()}.items():
+    found |= {"sieve": Sieve(), "mixer": Mixer()}
+    found["dropped"] = methods.CORESStar(dropped_ids=range(0, NUM_EXAMPLES, 3))
+    for name, method in found.items():
         model = replicas.model_of(method)
         if "gate_totals" in model.shared:
             open_gate(model)
-        if isinstance(method, Sieve):  # whose look needs the examples as arrays
+        if type(method).before_epoch is not Method.before_epoch:
+            # A look needs the examples as arrays.
             weak, _, _, _, _ = examples(NUM_EXAMPLES)
             labels = labels_of(np.arange(NUM_EXAMPLES))
             replicas.train(f"method {name}", model, weak, labels, batch_size=BATCH_SIZE)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from sop_keras import NoisyLabelModel, methods
 from sop_keras.core.example_tables import ExampleTables, Table
 from sop_keras.methods.sop import SOP
 
@@ -272,3 +273,21 @@ def test_grown_tables_are_in_their_order_and_on_their_device(device):
     for name, one in tables.by_name().items():
         np.testing.assert_array_equal(one.numpy()[:70_000], before[name])
         np.testing.assert_array_equal(one.numpy()[70_000:], fresh[name])
+
+
+def test_a_training_says_what_its_rows_take(caplog):
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    caplog.set_level("INFO", "sop_keras")
+    for method, device, place in (
+        (methods.SOP(), None, "(u: 1, v: 3) take 64 bytes beside the network"),
+        (methods.ELR(), "cpu", "(target: 3) take 48 bytes in the host's memory"),
+        (methods.CrossEntropy(), None, None),
+    ):
+        caplog.clear()
+        model = NoisyLabelModel(network, 4, 3, method=method, table_device=device)
+        model.compile("sgd")
+        for _ in range(2):  # once alone
+            model.fit(np.zeros((4, 2)), np.arange(4) % 3, verbose=0)
+        found = [one.message for one in caplog.records if " bytes " in one.message]
+        expected = [] if place is None else [f"The rows of 4 examples {place}."]
+        assert found == expected

@@ -29,9 +29,10 @@ def header(name):
 
 def test_every_flagfile_says_its_command_and_what_to_expect():
     # 3 of this project's own, 3 of Figure 1, 10 of SOP on ResNet34, 8 of SOP+ in
-    # Table 2, 2 of SOP in Table 3, 8 of SOP+ in Table 4; of ELR 8 in Table 1 and 2 in
-    # Table 3.
-    assert len(NAMES) == 3 + 3 + 10 + 8 + 2 + 8 + 8 + 2
+    # Table 2, 2 of SOP in Table 3, 8 of SOP+ in Table 4; of ELR and of Forward 8 in
+    # Table 1 and 2 in Table 3 each, of GCE and of SL 8 in Table 1, of MixUp 6 in
+    # Table 2, of CORES2 1 in Table 3, of CORES* 8 in Table 4.
+    assert len(NAMES) == 3 + 3 + 10 + 8 + 2 + 8 + 2 * (8 + 2) + 2 * 8 + 6 + 1 + 8
     for name in NAMES:
         experiment(name)
         text = header(name)
@@ -42,12 +43,13 @@ def test_every_flagfile_says_its_command_and_what_to_expect():
 CELLS = [(table, cell) for table in paper.TABLES.values() for cell in table.cells]
 
 
-def test_the_cells_are_all_of_the_papers_own_methods():
-    # Rows by columns: CE, ELR and SOP; CE and SOP+; three of SOP and of ELR, and CE on
-    # Clothing1M alone; CE and SOP+; three methods.
+def test_the_cells_are_all_of_the_methods_that_are_here():
+    # Rows by columns: six; CE and SOP+, and MixUp without asymmetric noise; three of
+    # Forward, ELR and SOP, and CE and CORES2 on Clothing1M alone; CE, CORES* and SOP+;
+    # three methods.
     numbers = [table.number for table, _ in CELLS]
     counts = [numbers.count(number) for number in (1, 2, 3, 4, 5)]
-    assert counts == [3 * 8, 2 * 8, 3 + 3 + 1, 2 * 8, 3]
+    assert counts == [6 * 8, 2 * 8 + 6, 3 * 3 + 2, 3 * 8, 3]
     # A column's name and a run's folder are one experiment's alone.
     for table in paper.TABLES.values():
         names = [column.name for column in table.columns]
@@ -137,6 +139,10 @@ COMMON = {
     "precision": "float32",
     "gradient_accumulation_steps": 1,
     "decay_factor": 0.1,
+    "nesterov": False,
+    "clip_norm": 0.0,
+    "warmup_epochs": 0,
+    "warmup_learning_rate": 0.0,
 }
 # The columns of SOP+, but for the data and alpha.
 PLUS = {

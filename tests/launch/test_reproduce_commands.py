@@ -14,7 +14,10 @@ def test_all_commands_and_nothing_run(tmp_path, monkeypatch, capsys):
         f"--output_dir=runs/table1/{name}-seed{seed}"
         for name, flags in (
             ("cifar100_sym80_ce", "cifar100_sym80.flags --method=ce"),
-            ("cifar100_sym80_elr", "cifar100_sym80_elr.flags"),
+            *(
+                (f"cifar100_sym80_{method}", f"cifar100_sym80_{method}.flags")
+                for method in ("forward", "gce", "sl", "elr")
+            ),
             ("cifar100_sym80", "cifar100_sym80.flags"),
         )
         for seed in (0, 1)
@@ -26,8 +29,8 @@ def test_all_commands_and_nothing_run(tmp_path, monkeypatch, capsys):
         f"--output_dir=runs/table5/{name}_{method}-seed0"
         for method in ("ce", "sop", "sop_plus")
     ]
-    # All of a table: 24 cells of 5 seeds; the two columns of WebVision are one run.
-    for table, count in ((1, 120), (2, 80), (3, 25), (4, 80), (5, 15)):
+    # All of a table: 48 cells of 5 seeds; the two columns of WebVision are one run.
+    for table, count in ((1, 240), (2, 110), (3, 40), (4, 120), (5, 15)):
         assert reproduce.main([f"--table={table}", "--dry_run"]) == 0
         assert len(set(capsys.readouterr().out.splitlines())) == count
     assert list(tmp_path.iterdir()) == []

@@ -94,7 +94,8 @@ def test_a_flag_of_several_methods_names_them_and_their_defaults():
     values = train_flags.define()
     assert values["u_lr"].default is None
     assert values["u_lr"].help.endswith(" By default, sop: auto, sop_plus: auto.")
-    assert values["consistency_weight"].help.endswith(" By default, sop_plus: 0.9.")
+    defaults = " By default, cores_star: 0.4, sop_plus: 0.9."
+    assert values["consistency_weight"].help.endswith(defaults)
 
 
 def test_what_a_method_does_not_have_is_left_out():

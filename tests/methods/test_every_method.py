@@ -20,8 +20,16 @@ Y = RNG.integers(0, K, N)
 
 every_method = pytest.mark.parametrize("name", methods.names())
 
-# In place of adaptive rates; sop has these, and a gate that is open.
-NUMBERS = {"sop_plus": {"u_learning_rate": 10.0, "v_learning_rate": 10.0}}
+# In place of adaptive rates, which sop has, with a gate that is open.
+NUMBERS = {
+    "sop_plus": {"u_learning_rate": 10.0, "v_learning_rate": 10.0},
+    # It looks before the second and the third of three epochs.
+    "truncated_gce": {"truncation": 0.4, "first_pruning": 2, "pruning_interval": 1},
+    "cores2": {"sieve_start": 0},
+}
+
+# What a run before has found.
+FOUND = {"cores_star": {"dropped_ids": tuple(range(0, N, 3))}}
 
 
 def network(seed=1):
@@ -38,10 +46,10 @@ def network(seed=1):
 
 
 def method(name):
-    """With the default settings of a run, or its `NUMBERS`."""
+    """With the default settings of a run, or its `NUMBERS`, and what it is told."""
     record = methods.record(name)
     settings = record.settings(**NUMBERS.get(name, {}))
-    return record.load()(**settings.arguments(Y, K, False))
+    return record.load()(**settings.arguments(Y, K, False), **FOUND.get(name, {}))
 
 
 def compiled(name, **options):

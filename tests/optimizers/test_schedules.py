@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from sop_keras.optimizers.schedules import cosine_decay, step_decay
+from sop_keras.optimizers.schedules import ScaledByEpoch, cosine_decay, step_decay
 from sop_keras.optimizers.sgd import SGD
 
 
@@ -138,3 +138,32 @@ def test_cosine_decay_refuses(changes, message):
     }
     with pytest.raises(ValueError, match=message):
         cosine_decay(**(arguments | changes))
+
+
+def test_a_warm_up_rises_in_a_line_and_half_a_cosine_takes_the_rest():
+    rate = cosine_decay(0.3, 6, 10, 0.0, warmup_epochs=2, warmup_learning_rate=0.1)
+    found = [float(rate(step)) for step in (0, 10, 20, 40, 60, 90)]
+    # 0.1 to 0.3 in 20 steps, then 0.3 (1 + cos(pi t / 40)) / 2.
+    np.testing.assert_allclose(found, [0.1, 0.2, 0.3, 0.15, 0, 0], atol=1e-7)
+    with pytest.raises(
+        ValueError, match=r"`warmup_epochs` must be an integer in \[0, "
+    ):
+        cosine_decay(0.3, 6, 10, 0.0, warmup_epochs=6)
+
+
+def test_a_rate_scaled_by_epoch():
+    rate = ScaledByEpoch(0.1, [1.0, 0.5, 0.25], steps_per_epoch=2)
+    found = [float(rate(step)) for step in (0, 1, 2, 3, 4, 9)]
+    np.testing.assert_allclose(found, [0.1, 0.1, 0.05, 0.05, 0.025, 0.025], rtol=1e-6)
+    steps = step_decay(0.1, (1,), steps_per_epoch=2)
+    scaled = ScaledByEpoch(steps, [1.0, 0.5], steps_per_epoch=2)
+    copy = keras.optimizers.schedules.deserialize(
+        keras.optimizers.schedules.serialize(scaled)
+    )
+    for one in (scaled, copy):
+        found = [float(one(step)) for step in (1, 2)]
+        np.testing.assert_allclose(found, [0.1, 0.005], rtol=1e-6)
+    with pytest.raises(ValueError, match="`factors` must have one number or more"):
+        ScaledByEpoch(0.1, [], steps_per_epoch=2)
+    with pytest.raises(ValueError, match="`factors` must be a finite number of at"):
+        ScaledByEpoch(0.1, [-1.0], steps_per_epoch=2)

@@ -7,6 +7,7 @@ from sop_keras.randomness.keyed_tensors import (
     normal_tensor,
     random_bits_tensor,
     random_integers_tensor,
+    symmetric_beta_tensor,
     uniform_tensor,
 )
 
@@ -125,3 +126,38 @@ def test_normal_draws_are_box_and_mullers_of_two_uniform_numbers(jit_compile):
     radius, angle = uniform("radius"), uniform("angle")
     expected = np.sqrt(-2 * np.log(1 - radius)) * np.cos(2 * np.pi * angle)
     np.testing.assert_allclose(draw(tf.constant(IDS)), expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 0.2, 1.0, 8.0, 1e4])
+def test_beta_draws_have_its_distribution(alpha):
+    draws = np.sort(symmetric_beta_tensor(alpha, 2, "share", np.arange(4000)))
+    assert draws.dtype == np.float32
+    assert np.isfinite(draws).all()
+    assert draws[0] >= 0
+    assert draws[-1] <= 1
+    # The mean is 1/2 and the variance 1 / (4 (2 alpha + 1)), at most 1/4.
+    variance = 1 / (4 * (2 * alpha + 1))
+    assert abs(draws.mean() - 0.5) < 4 * np.sqrt(variance / 4000)
+    np.testing.assert_allclose(draws.var(), variance, rtol=0.1)
+    # Kolmogorov and Smirnov: 1.95 / sqrt(n) is beyond with probability 0.001.
+    expected = np.array(tf.math.betainc(alpha, alpha, draws.astype(np.float64)))
+    if 0.1 < alpha < 100:  # beyond, draws are rounded to 0, 1 or 1/2
+        distance = np.abs(expected - (np.arange(4000) + 0.5) / 4000).max()
+        assert distance < 1.95 / np.sqrt(4000)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_beta_draws_in_a_graph_are_the_same(jit_compile):
+    draw = tf.function(
+        lambda step: symmetric_beta_tensor(0.4, 2, "share", step),
+        jit_compile=jit_compile,
+    )
+    expected = symmetric_beta_tensor(0.4, 2, "share", np.arange(20))
+    found = [float(draw(tf.constant(step, tf.int64))) for step in range(20)]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert len(set(found)) == 20
+
+
+def test_beta_takes_positive_numbers_alone():
+    with pytest.raises(ValueError, match="`alpha` must be positive and finite"):
+        symmetric_beta_tensor(0.0, 2, "share", 1)

@@ -252,6 +252,43 @@ def test_rates_that_are_none_set_themselves():
     assert numbers == {"v": 7.0}
 
 
+def test_what_the_optimizer_may_do_besides():
+    cosine = {"schedule": "cosine", "learning_rate": 0.3, "epochs": 4}
+    warm = {"warmup_epochs": 2, "warmup_learning_rate": 0.1}
+    model = compiled(method="ce", nesterov=True, clip_norm=5.0, **cosine, **warm)
+    assert model.optimizer.nesterov
+    assert model.optimizer.global_clipnorm == 5.0
+    # In 2 of 4 epochs of 5 steps from 0.1 to 0.3.
+    schedule = model.optimizer._learning_rate
+    found = [float(schedule(step)) for step in (0, 5, 10, 20)]
+    np.testing.assert_allclose(found, [0.1, 0.2, 0.3, 0.0], atol=1e-7)
+    plain = compiled(method="ce")
+    assert not plain.optimizer.nesterov
+    assert plain.optimizer.global_clipnorm is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"warmup_epochs": 1}, "`warmup_epochs` is for schedule=cosine"),
+        ({"warmup_epochs": 3, "schedule": "cosine"}, "must be below `epochs`"),
+        ({"nesterov": True, "momentum": 0.0}, "`nesterov` needs a momentum"),
+    ],
+)
+def test_what_the_optimizer_may_not_do(changes, message):
+    with pytest.raises(ValueError, match=message):
+        digits(**changes)
+
+
+def test_cores2_divides_the_rate_by_1_plus_beta():
+    model = compiled(method="cores2", schedule="constant", epochs=10)
+    schedule = model.optimizer._learning_rate
+    # Beta is 0, 0, 1, 2 and so on, of 5 steps each.
+    found = [float(schedule(5 * epoch)) for epoch in range(5)]
+    expected = 0.02 / (1 + np.array([0, 0, 1, 2, 2]))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_cross_entropy_shares_the_network_and_its_optimizer():
     model = compiled(method="ce")
     assert isinstance(model.method, methods.CrossEntropy)
