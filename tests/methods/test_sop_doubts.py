@@ -1,5 +1,6 @@
 """The doubts of SOP: of arrays made by hand, and of trainings on the digits."""
 
+import logging
 from dataclasses import replace
 
 import keras
@@ -107,7 +108,11 @@ def names(model):
 
 
 def said(caplog):
-    own = [one for one in caplog.records if one.name.startswith("sop_keras")]
+    own = [
+        one
+        for one in caplog.records
+        if one.name.startswith("sop_keras") and one.levelno >= logging.WARNING
+    ]
     return [one.getMessage() for one in own]
 
 
