@@ -12,20 +12,6 @@ from keras import ops
 Tensor = Any
 
 
-def log_probabilities(outputs: Tensor, from_logits: bool) -> Tensor:
-    """Logarithms of the probabilities in a network's outputs, finite and at most 0.
-
-    Args:
-        outputs: shape `(..., num_classes)`.
-        from_logits: whether they are logits. Probabilities are divided by their sum,
-            and those below `keras.config.epsilon()` count as that.
-    """
-    if from_logits:
-        return ops.log_softmax(outputs, axis=-1)
-    probs = outputs / ops.sum(outputs, axis=-1, keepdims=True)
-    return ops.log(ops.clip(probs, keras.config.epsilon(), 1.0))
-
-
 def at_label(labels: Tensor, values: Tensor) -> Tensor:
     """The values at the labels: the sum over classes of labels times values.
 
@@ -69,7 +55,7 @@ class LabelLoss(keras.losses.Loss):
         Returns:
             Shape `(...)`.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no losses.")
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """The loss of each example.
@@ -79,7 +65,7 @@ class LabelLoss(keras.losses.Loss):
                 there), or one-hot of its shape.
             y_pred: shape `(..., num_classes)`.
         """
-        log_probs = log_probabilities(y_pred, self.from_logits)
+        log_probs = _log_probabilities(y_pred, self.from_logits)
         return self.losses(_rows_of(y_true, y_pred), log_probs)
 
     def get_config(self) -> dict[str, Any]:
@@ -89,6 +75,20 @@ class LabelLoss(keras.losses.Loss):
             **self._numbers,
             "from_logits": self.from_logits,
         }
+
+
+def _log_probabilities(outputs: Tensor, from_logits: bool) -> Tensor:
+    """Logarithms of the probabilities in a network's outputs, finite and at most 0.
+
+    Args:
+        outputs: shape `(..., num_classes)`.
+        from_logits: whether they are logits. Probabilities are divided by their sum,
+            and those below `keras.config.epsilon()` count as that.
+    """
+    if from_logits:
+        return ops.log_softmax(outputs, axis=-1)
+    probs = outputs / ops.sum(outputs, axis=-1, keepdims=True)
+    return ops.log(ops.clip(probs, keras.config.epsilon(), 1.0))
 
 
 def _rows_of(labels: Tensor, outputs: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from keras import ops
 from sop_keras.core.example_tables import Table
 from sop_keras.core.look import Look
 from sop_keras.core.method import Batch, Method, Outputs, Tensor
+from sop_keras.core.probabilities import log_probabilities
 from sop_keras.core.scan import PredictionScan
 from sop_keras.losses.forward import (
     LEAST_PROBABILITY,
@@ -23,7 +24,6 @@ from sop_keras.losses.forward import (
     forward_cross_entropy,
     probability_right,
 )
-from sop_keras.losses.label_loss import log_probabilities
 from sop_keras.methods.anchor_points import (
     check_examples_of_each,
     check_percentile,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import keras
 
 from sop_keras.core.method import Batch, Outputs, Tensor
+from sop_keras.core.probabilities import log_probabilities
 from sop_keras.losses.gce import generalized_cross_entropy
-from sop_keras.losses.label_loss import log_probabilities
 from sop_keras.methods.gce_record import GCESettings
 from sop_keras.methods.probability_scores import ProbabilityScored
 

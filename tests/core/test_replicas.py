@@ -60,7 +60,7 @@ def test_every_method_trains_on_two_as_on_one(results, name):
 
 @pytest.mark.slow
 def test_rates_that_set_themselves_have_grown_rows(results):
-    # Else nothing of them would be compared above. Rows start at N(0, 1e-16).
+    # Else nothing of them would be compared above. Rows start at 1e-8.
     for number in (1, 2):
         assert np.abs(results[number]["method sop/state/u 0"]).max() > 1e-7
         assert results[number]["method sop/state/gate_totals 0"].shape == (number, 12)
