@@ -10,11 +10,11 @@ import numpy as np
 from keras import ops
 
 from sop_keras.core import label_changes, sparse_variable
+from sop_keras.core.batch import Batch
 from sop_keras.core.example_tables import ExampleTables
 from sop_keras.core.global_batch import GlobalBatch
 from sop_keras.core.indexed_model import IndexedModel
 from sop_keras.core.label_checks import check_indices
-from sop_keras.core.method import Batch
 from sop_keras.core.strategies import scope
 from sop_keras.core.training_record import TrainingRecord
 from sop_keras.validation import check_integer

@@ -7,10 +7,11 @@ from typing import Any
 
 from keras import ops
 
+from sop_keras.core.batch import Batch, Outputs
 from sop_keras.core.data_errors import DataError
 from sop_keras.core.example_tables import Rows
 from sop_keras.core.global_batch import GlobalBatch
-from sop_keras.core.method import Batch, Method, Outputs
+from sop_keras.core.method import Method
 from sop_keras.core.networks import Networks
 from sop_keras.core.shared_state import SharedState
 from sop_keras.core.training_data import unpack

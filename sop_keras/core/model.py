@@ -13,6 +13,7 @@ from keras import ops
 
 from sop_keras.core import arguments
 from sop_keras.core.after_data import after_data
+from sop_keras.core.batch import Batch, mean_loss
 from sop_keras.core.doubt_watch import DoubtWatch
 from sop_keras.core.epoch_hooks import EpochHooks
 from sop_keras.core.example_rows import ExampleRows
@@ -21,7 +22,7 @@ from sop_keras.core.export_network import export_network
 from sop_keras.core.fresh_start import FreshStart
 from sop_keras.core.global_batch import GlobalBatch
 from sop_keras.core.label_lookup import LabelLookup
-from sop_keras.core.method import Batch, Method, mean_loss
+from sop_keras.core.method import Method
 from sop_keras.core.method_batches import MethodBatches, column
 from sop_keras.core.row_optimizer import (
     AUTO,

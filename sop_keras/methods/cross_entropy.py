@@ -7,7 +7,8 @@ from typing import Any
 
 import keras
 
-from sop_keras.core.method import Batch, Method, Outputs, Tensor
+from sop_keras.core.batch import Batch, Outputs, Tensor
+from sop_keras.core.method import Method
 
 
 @keras.saving.register_keras_serializable(package="sop_keras")

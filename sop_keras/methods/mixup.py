@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import keras
 from keras import ops
 
-from sop_keras.core.method import Batch, Tensor
+from sop_keras.core.batch import Batch, Tensor
 from sop_keras.methods.cross_entropy import CrossEntropy
 from sop_keras.methods.mixup_record import MixUpSettings
 from sop_keras.methods.probability_scores import ProbabilityScored

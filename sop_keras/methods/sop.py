@@ -14,8 +14,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from sop_keras.core.batch import Batch, Outputs, Tensor
 from sop_keras.core.example_tables import ExampleTables, Table
-from sop_keras.core.method import Batch, Method, Outputs, Tensor
+from sop_keras.core.method import Method
 from sop_keras.core.probabilities import log_probabilities
 from sop_keras.label_issues.doubts import Doubt, Evidence
 from sop_keras.methods import sop_doubts, sop_gate, sop_regularizers, sop_scores

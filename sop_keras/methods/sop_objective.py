@@ -26,7 +26,7 @@ from collections.abc import Callable
 
 from keras import ops
 
-from sop_keras.core.method import Tensor
+from sop_keras.core.batch import Tensor
 from sop_keras.methods.sop_regularizers import EPSILON, mean_over_batch
 
 

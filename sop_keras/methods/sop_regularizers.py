@@ -15,8 +15,8 @@ import numpy as np
 from keras import ops
 
 from sop_keras.core import label_checks
+from sop_keras.core.batch import Tensor
 from sop_keras.core.data_errors import DataError
-from sop_keras.core.method import Tensor
 from sop_keras.core.probabilities import LOG_FLOOR, log_probabilities
 
 EPSILON = 1e-4

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import keras
 
-from sop_keras.core.method import Batch, Outputs, Tensor
+from sop_keras.core.batch import Batch, Outputs, Tensor
 from sop_keras.core.probabilities import log_probabilities
 from sop_keras.losses.symmetric_cross_entropy import symmetric_cross_entropy
 from sop_keras.methods.probability_scores import ProbabilityScored

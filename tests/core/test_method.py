@@ -1,6 +1,6 @@
 import numpy as np
 
-from sop_keras.core.method import mean_loss
+from sop_keras.core.batch import mean_loss
 
 
 def test_a_batch_mean_divides_by_the_number_of_examples():
