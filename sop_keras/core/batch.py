@@ -38,6 +38,21 @@ class Batch:
             sets by itself.
         scheduled: the numbers of the method's `schedule` in this epoch, by name.
         state: the method's own variables, by name.
+        network: the place of the network that learns, where they learn in turn: 0 of
+            the backbone, 1 of the peer.
+        phase: of the training, as the method's `phase` says.
+        step_in_pass: how many batches there have been in this pass of this network, an
+            integer scalar; where networks learn in turn.
+        batch_size: as `fit` was given it, where networks learn in turn.
+        ask: gives what a network says of a view, `(n, K)`, a constant: its outputs,
+            float32. Takes the network's place, the view, `training` (whether in the
+            mode of training, False by default), and `averaged` (whether to ask the
+            running average of its weights, in the mode of training, which leaves the
+            network's own averages of BatchNormalization alone).
+        seen: what the network says of the examples as they came, outputs `(n, K)`, if
+            `mix` has asked: for the record and the metrics, in place of the first n of
+            what is trained on.
+        extra: what `mix` hands on to the other parts, by name.
     """
 
     views: tuple[Any, ...]
@@ -55,6 +70,13 @@ class Batch:
     rates: Mapping[str, Tensor] = field(default_factory=dict)
     scheduled: Mapping[str, Tensor] = field(default_factory=dict)
     state: Mapping[str, Tensor] = field(default_factory=dict)
+    network: int = 0
+    phase: str = ""
+    step_in_pass: Tensor = 0
+    batch_size: int | None = None
+    ask: Callable[..., Tensor] | None = None
+    seen: Tensor | None = None
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
 
     def mean_loss(self, values: Tensor) -> Tensor:
         """The mean of a loss of each example, `(n,)`; weights leave the divisor.

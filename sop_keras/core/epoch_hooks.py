@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from sop_keras.core.example_source import ExampleSource
 from sop_keras.core.look import Look
 from sop_keras.core.method import Method
 from sop_keras.core.prediction import network_predictors
@@ -32,6 +33,7 @@ class EpochHooks(keras.callbacks.Callback):
         super().__init__()
         self._owner, method = model, model.method
         self._data: Any = None
+        self._predictors: list[Any] = []
         self._epochs = 1
         self.scheduled = {
             name: _scalar(model, name, value, "float32")
@@ -61,7 +63,10 @@ class EpochHooks(keras.callbacks.Callback):
         self._epochs = epochs
         self._start = self._owner.method.fresh_start(epochs)
         if self.looks:
-            if scan_data is None and y is None and self._will_look(epochs):
+            is_known = y is not None
+            if isinstance(x, ExampleSource):
+                is_known = x.scan(0) is not None
+            if scan_data is None and not is_known and self._will_look(epochs):
                 raise ValueError(
                     f"{type(self._owner.method).__name__} looks at all examples before "
                     "an epoch, and a stream that is trained on cannot be looked at in "
@@ -114,7 +119,11 @@ class EpochHooks(keras.callbacks.Callback):
 
     def _look(self, epoch: int) -> None:
         model, (x, y) = self._owner, self._data
-        predictors = network_predictors(model)
+        if not self._predictors:
+            self._predictors = network_predictors(model)
+        predictors = self._predictors
+        if isinstance(x, ExampleSource):
+            x, y = x.scan(epoch), None
         ids, labels, log_probs = [], [], []
         for inputs, given, index in model.lookup_batches(x, y, _BATCH_SIZE):
             ids.append(index)

@@ -30,6 +30,9 @@ class IndexedModel(DistributedModel):
         **kwargs: `name`, `dtype`, as in Keras.
     """
 
+    train_function: Any
+    _initial_epoch: Any
+
     def __init__(self, num_examples: int, num_classes: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.num_examples = num_examples
@@ -121,7 +124,7 @@ class IndexedModel(DistributedModel):
                 validation_data = (self._distributed(x_val), *rest)
             self._settle_changed(changed_labels, trained_on(x, y, validation_split)[1])
             self._before_training(y and y["label"], validation_split)
-            return super().fit(
+            return self._fit(
                 x,
                 y,
                 batch_size=batch_size,
@@ -135,6 +138,10 @@ class IndexedModel(DistributedModel):
                 sample_weight=sample_weight,
                 **kwargs,
             )
+
+    def _fit(self, x: Any, y: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Keras' `fit`, of data that are checked."""
+        return super().fit(x, y, **kwargs)
 
     def evaluate(
         self,

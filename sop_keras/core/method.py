@@ -9,7 +9,7 @@ docs/methods.md writes one step by step.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -18,6 +18,7 @@ import numpy as np
 from sop_keras.core.batch import Batch, Tensor
 from sop_keras.core.example_tables import ExampleTables, Table
 from sop_keras.core.look import Look
+from sop_keras.core.passes import Pass
 from sop_keras.core.scan import PredictionScan
 from sop_keras.label_issues.doubts import (
     Doubt,
@@ -36,6 +37,10 @@ class Method:
 
     Attributes:
         num_networks: how many networks it trains, 1 or 2.
+        in_turn: whether two networks learn in turn, each in a pass of its own over the
+            examples in every epoch, not both of the same batches.
+        predicts_together: whether two networks predict together, by the mean of their
+            outputs.
         loss_sees_updated_rows: whether rows are updated before the loss sees them.
         averages_equal_ids: whether what equal ids of a batch bring to their row is
             averaged, not summed.
@@ -47,6 +52,8 @@ class Method:
     """
 
     num_networks: int = 1
+    in_turn: bool = False
+    predicts_together: bool = False
     loss_sees_updated_rows: bool = False
     averages_equal_ids: bool = False
     finds_label_issues: bool = False
@@ -141,6 +148,45 @@ class Method:
         """
         return None
 
+    def phase(self, epoch: int) -> str:
+        """The part of the training that an epoch is in: steps of each are compiled.
+
+        Of methods whose networks learn in turn. `Batch` says it again.
+        """
+        return ""
+
+    def batches(self, examples: Pass) -> Sequence[np.ndarray]:
+        """What a network learns of in a pass, where networks learn in turn.
+
+        Args:
+            examples: what there is to learn of, and whose pass it is.
+
+        Returns:
+            For each batch the places of its examples in `examples`, integers: all of
+            them once, in an order of the pass's own, in batches of `batch_size`.
+        """
+        return examples.cut(examples.order(), examples.batch_size)
+
+    def most_batches(self, num_examples: int, batch_size: int) -> int:
+        """How many batches both passes of an epoch have at most.
+
+        Args:
+            num_examples: N of the epoch.
+            batch_size: as of `fit`.
+        """
+        return 2 * -(-num_examples // batch_size)
+
+    def average_decay(self, step: Tensor) -> Tensor | None:
+        """How much of itself a network's running average of weights keeps in a step.
+
+        Args:
+            step: how many steps the network has made, this one included.
+
+        Returns:
+            A scalar in [0, 1]; None for no averages.
+        """
+        return None
+
     def looks_before(self, epoch: int) -> bool:
         """Whether `before_epoch` is to be called before this epoch, from 0.
 
@@ -166,7 +212,8 @@ class Method:
         """The batch to train on in place of this one.
 
         Views, labels and weights may be others, and of more examples; ids stay, those
-        of the first n. What is recorded, counted by the metrics of `compile` and
+        of the first n. `batch.ask` has networks asked, `seen` and `extra` take what
+        they said. What is recorded, counted by the metrics of `compile` and
         brought for rows is of these n, under the labels that were given.
 
         Args:

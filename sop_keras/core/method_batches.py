@@ -16,6 +16,7 @@ from sop_keras.core.networks import Networks
 from sop_keras.core.shared_state import SharedState
 from sop_keras.core.training_data import unpack
 from sop_keras.core.views import check_view, check_views, count_inputs
+from sop_keras.core.weight_averages import WeightAverages
 
 
 class MethodBatches(SharedState, Networks):
@@ -32,6 +33,10 @@ class MethodBatches(SharedState, Networks):
     seed: int | None
     _hooks: Any
     _trained_inputs: int | None = None
+    # Of a training in turn.
+    _phase: str = ""
+    _batch_size: int | None = None
+    averages: WeightAverages | None = None
 
     @property
     def _mixes(self) -> bool:
@@ -62,8 +67,40 @@ class MethodBatches(SharedState, Networks):
             },
             scheduled=self._hooks.scheduled,
             state=self.shared,
+            network=self._learner or 0,
+            phase=self._phase,
+            step_in_pass=self._step_in_pass(),
+            batch_size=self._batch_size,
+            ask=self._ask,
         )
         return batch, whole
+
+    def _step_in_pass(self) -> Any:
+        """How many batches there have been in the pass of the network that learns."""
+        return 0
+
+    def _ask(
+        self, place: int, view: Any, training: bool = False, averaged: bool = False
+    ) -> Any:
+        """As `Batch.ask`."""
+        network = self.networks()[place]
+        if averaged:
+            assert self.averages is not None
+            outputs = self.averages.outputs(network, place, view)
+        else:
+            outputs = network(view, training=training)
+        return ops.stop_gradient(ops.cast(outputs, "float32"))
+
+    def _update_averages(self) -> None:
+        """Take the step of the network that learns into its running average."""
+        if self.averages is None:
+            return
+        for place in self._learning():
+            decay = self.method.average_decay(self._num_batches())
+            self.averages.update(self.networks()[place], place, decay)
+
+    def _predicting(self) -> tuple[Any, ...]:
+        return self.networks() if self.method.predicts_together else (self.backbone,)
 
     def _mixed(
         self, given: Batch, rows: Rows, whole: GlobalBatch
@@ -88,15 +125,27 @@ class MethodBatches(SharedState, Networks):
     def _outputs(self, batch: Batch) -> Any:
         """What the network says of the batch, or each of the networks."""
         outputs = tuple(
-            Outputs(
-                views=views,
-                probs=ops.softmax(views[0], axis=-1) if self.from_logits else views[0],
-                predictions=self._one_hot(ops.argmax(views[0], axis=-1)),
-                from_logits=self.from_logits,
-            )
-            for views in self._views_through_networks(batch.views)
+            map(self._as_outputs, self._views_through_networks(batch.views))
         )
         return outputs if len(outputs) > 1 else outputs[0]
+
+    def _as_outputs(self, views: tuple[Any, ...]) -> Outputs:
+        return Outputs(
+            views=views,
+            probs=ops.softmax(views[0], axis=-1) if self.from_logits else views[0],
+            predictions=self._one_hot(ops.argmax(views[0], axis=-1)),
+            from_logits=self.from_logits,
+        )
+
+    def _said(self, outputs: Any, batch: Batch, given: Batch) -> Outputs:
+        """What is recorded of the examples that were given: of the first network."""
+        first = outputs[0] if isinstance(outputs, tuple) else outputs
+        if batch.seen is not None:
+            return self._as_outputs((batch.seen,))
+        if not self._mixes:
+            return first
+        # And trains on more examples, it may be.
+        return self._as_outputs((first.views[0][: ops.shape(given.labels)[0]],))
 
     def _check_inputs(self, x: Any, training: bool) -> Any:
         if not training:

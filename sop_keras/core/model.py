@@ -21,9 +21,10 @@ from sop_keras.core.example_tables import Rows
 from sop_keras.core.export_network import export_network
 from sop_keras.core.fresh_start import FreshStart
 from sop_keras.core.global_batch import GlobalBatch
+from sop_keras.core.in_turn import InTurn
 from sop_keras.core.label_lookup import LabelLookup
 from sop_keras.core.method import Method
-from sop_keras.core.method_batches import MethodBatches, column
+from sop_keras.core.method_batches import column
 from sop_keras.core.row_optimizer import (
     AUTO,
     check_distinct,
@@ -36,13 +37,14 @@ from sop_keras.core.training_data import unpack
 from sop_keras.core.training_evidence import TrainingHistory
 from sop_keras.core.training_record import TrainingRecord, record_rows
 from sop_keras.core.views import explain_views
+from sop_keras.core.weight_averages import WeightAverages
 from sop_keras.validation import check_integer
 
 logger = logging.getLogger(__name__)
 
 
 @keras.saving.register_keras_serializable(package="sop_keras")
-class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBatches):
+class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn):
     """Trains a classifier on wrongly labelled data by any method, as a Keras model.
 
     Beside the backbone, every training example may own small variables, the rows of the
@@ -135,6 +137,9 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
         self._parts = {name: keras.metrics.Mean(name=name) for name in parts}
         self.training_history = TrainingHistory(name="training_history")
         self._hooks = EpochHooks(self)
+        self._add_pass_begin()
+        if method.average_decay(ops.ones((), "int64")) is not None:
+            self.averages = WeightAverages(self, name="averages")
         if method.fresh_start(epochs=2) is not None:  # of the fewest, where it ever is
             self.fresh_start = FreshStart(self, name="fresh_start")
         self.doubt_watch = DoubtWatch(self)
@@ -147,9 +152,10 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
         self._check_view(inputs)
         # Keras hands `training` on to the backbone by itself, if that takes it.
         with explain_views(inputs, self.method.views_help):
-            outputs = self.backbone(inputs)
-        arguments.check_outputs(outputs, self.num_classes)
-        return outputs
+            outputs = [network(inputs) for network in self._predicting()]
+        for one in outputs:
+            arguments.check_outputs(one, self.num_classes)
+        return outputs[0] if len(outputs) == 1 else ops.mean(ops.stack(outputs), axis=0)
 
     def compile(
         self,
@@ -235,7 +241,7 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
             self._reset_changed(given, whole)
         rows: Rows = self.tables.rows(given.ids)
         batch, whole = self._mixed(given, rows, whole)
-        with tf.GradientTape(persistent=len(self.networks()) > 1) as tape:
+        with tf.GradientTape(persistent=len(self._learning()) > 1) as tape:
             outputs = self._outputs(batch)
             if self.method.loss_sees_updated_rows:
                 with tape.stop_recording():
@@ -244,11 +250,12 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
             loss = self._with_regularization(loss)
             scaled_losses = self._scaled(loss, whole)
         self._step_networks(tape, scaled_losses, whole)
+        self._update_averages()
         if not self.method.loss_sees_updated_rows:
             self._update_rows(outputs, rows, batch, given, whole)
         parts |= self.method.row_losses(outputs, rows, batch)
         self._track(loss, parts, batch)
-        return self._logs(data, outputs, whole, given)
+        return self._logs(data, outputs, whole, batch, given)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """The network's plain cross entropy and metrics; rows play no part."""
@@ -266,7 +273,7 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
         return {name: value for name, value in logs.items() if name not in self._parts}
 
     def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
-        """`keras.Model.export` of the backbone: what serves gives what `predict` gives.
+        """`keras.Model.export` of the predictor: what serves gives the same.
 
         The rows of the training examples are not in the file.
 
@@ -278,7 +285,7 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
         Raises:
             ValueError: as in Keras, for a backbone that is not built.
         """
-        export_network(self.backbone, filepath, *args, **kwargs)
+        export_network(self.predictor(), filepath, *args, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
@@ -325,12 +332,8 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
         """Update the rows of the whole batch, and the record; gives this part's."""
         self.assign_shared(self.method.updated_state(outputs, rows, batch))
         steps = self.method.row_steps(outputs, rows, batch)
-        first = outputs[0] if isinstance(outputs, tuple) else outputs
-        predictions, probs = first.predictions, first.probs
-        if self._mixes:  # and trains on more examples, it may be
-            count = ops.shape(given.labels)[0]
-            predictions, probs = predictions[:count], probs[:count]
-        said = record_rows(predictions, probs, given.labels, given.weights)
+        first = self._said(outputs, batch, given)
+        said = record_rows(first.predictions, first.probs, given.labels, given.weights)
         ids = whole.gather(given.ids)
         *gathered, said = whole.gather_together(*steps.values(), said)
         if steps:
@@ -361,14 +364,11 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
             self._parts[name].update_state(value, sample_weight=batch_size)
 
     def _logs(
-        self, data: Any, outputs: Any, whole: GlobalBatch, given: Batch
+        self, data: Any, outputs: Any, whole: GlobalBatch, batch: Batch, given: Batch
     ) -> dict[str, Any]:
         """The metrics so far, those of compile() on the first network's first view."""
         _, given_labels, _, sample_weight = unpack(data)
-        first = outputs[0] if isinstance(outputs, tuple) else outputs
-        said = first.views[0]
-        if self._mixes:
-            said = said[: ops.shape(given.labels)[0]]
+        said = self._said(outputs, batch, given).views[0]
         view = given.views[0]
         logs = self.compute_metrics(view, given_labels, said, sample_weight)
         if whole.num_replicas > 1:
@@ -379,10 +379,12 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, MethodBat
         self, scan_data: Any, x: Any, y: Any, epochs: int
     ) -> list[keras.callbacks.Callback]:
         if scan_data is None and y is not None:
-            x = self._one_view(x)
+            x = self._one_view(x)  # of arrays
         hooks = self._hooks.callbacks(scan_data, x, y, epochs)
         if int(self._num_batches()) == 0:
             self.tables.say_size()
+            if self.averages is not None:
+                self.averages.start(self)
         if self._auto_rates:
             self._level_rows()
             logger.info(

@@ -15,6 +15,7 @@ from sop_keras.core.data_errors import DataError
 from sop_keras.core.global_batch import GlobalBatch
 from sop_keras.core.gradient_norms import global_norm, unscaled
 from sop_keras.core.indexed_model import IndexedModel
+from sop_keras.core.predictor import predicting_network
 from sop_keras.core.probabilities import check_probabilities
 from sop_keras.core.training_data import first_inputs
 from sop_keras.core.views import join_views
@@ -32,6 +33,8 @@ class Networks(IndexedModel):
     training_record: Any
     peer: keras.layers.Layer | None = None
     peer_optimizer: Any = None
+    # Where networks learn in turn, the place of the one that does.
+    _learner: int | None = None
 
     # Methods, not properties: Keras would save what a property lists under its name.
 
@@ -42,6 +45,20 @@ class Networks(IndexedModel):
     def network_optimizers(self) -> tuple[Any, ...]:
         """One for each network."""
         return (self.optimizer, self.peer_optimizer)[: len(self.networks())]
+
+    def predictor(self) -> keras.layers.Layer:
+        """What predicts, to be deployed: the backbone, or the mean of both networks."""
+        return predicting_network(self._predicting())
+
+    def _predicting(self) -> tuple[keras.layers.Layer, ...]:
+        """The networks whose outputs are averaged in predictions."""
+        return self.networks()
+
+    def _learning(self) -> tuple[int, ...]:
+        """The places of the networks that a step trains."""
+        if self._learner is not None:
+            return (self._learner,)
+        return tuple(range(len(self.networks())))
 
     def compile(self, optimizer: Any = "rmsprop", **kwargs: Any) -> None:
         """As `DistributedModel.compile`; a second network gets an optimizer like it."""
@@ -111,9 +128,10 @@ class Networks(IndexedModel):
         """Each network's outputs for every view, float32; it sees one batch."""
         joined = join_views(views)
         found = []
-        for network in self.networks():
+        for place in self._learning():
+            network = self.networks()[place]
             # The model itself checks what it is given, and calls the backbone.
-            called = self if network is self.backbone else network
+            called = self if self._predicting() == (network,) else network
             outputs = called(joined, training=True)
             if self.from_logits:
                 arguments.warn_of_probabilities(network, outputs)
@@ -168,14 +186,14 @@ class Networks(IndexedModel):
 
     def _scaled(self, loss: Any, whole: GlobalBatch) -> list[Any]:
         """A replica's share of the loss, as each network's optimizer scales it."""
-        share = whole.share(loss)
-        return [optimizer.scale_loss(share) for optimizer in self.network_optimizers()]
+        share, optimizers = whole.share(loss), self.network_optimizers()
+        return [optimizers[place].scale_loss(share) for place in self._learning()]
 
     def _step_networks(self, tape: Any, losses: list[Any], whole: GlobalBatch) -> None:
         """Step each network by the gradient of the whole batch's loss."""
-        for place, (network, optimizer, loss) in enumerate(
-            zip(self.networks(), self.network_optimizers(), losses, strict=True)
-        ):
+        for place, loss in zip(self._learning(), losses, strict=True):
+            network = self.networks()[place]
+            optimizer = self.network_optimizers()[place]
             weights = network.trainable_weights
             if not weights:
                 continue
@@ -200,7 +218,8 @@ class Networks(IndexedModel):
 
     def _num_batches(self) -> Any:
         """How many there have been, also of those that accumulate: a copy."""
-        optimizer: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        optimizer = self.network_optimizers()[self._learner or 0]
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         return ops.cast(optimizer._iterations, "int64")
 
     def _track_norm(self, name: str, gradients: Any, is_scaled: bool = False) -> None:

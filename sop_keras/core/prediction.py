@@ -15,14 +15,18 @@ def batch_predictor(model: keras.Model) -> Callable[[Any], np.ndarray]:
     if model.distribute_strategy.num_replicas_in_sync == 1:
         return model.predict_on_batch
     # Keras would have every replica predict the whole batch, and give all they say.
-    return _predictor(model.backbone)
+    return network_predictor(model.predictor())
 
 
 def network_predictors(model: keras.Model) -> list[Callable[[Any], np.ndarray]]:
     """As `batch_predictor`, for each of the model's networks."""
-    return [batch_predictor(model), *map(_predictor, model.networks()[1:])]
+    networks = model.networks()
+    if len(networks) == 1:
+        return [batch_predictor(model)]
+    return [network_predictor(network) for network in networks]
 
 
-def _predictor(network: keras.layers.Layer) -> Callable[[Any], np.ndarray]:
+def network_predictor(network: keras.layers.Layer) -> Callable[[Any], np.ndarray]:
+    """A function from a batch of inputs to a network's outputs."""
     function = tf.function(network, reduce_retracing=True)
     return lambda inputs: function(inputs, training=False).numpy()

@@ -1,0 +1,173 @@
+"""Examples that batches are made of by their places, in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from sop_keras.core.data_errors import DataError
+from sop_keras.core.passes import PlannedBatch
+
+_SCAN_SIZE = 256
+
+
+class ExampleSource:
+    """Training examples that can be asked for by their places.
+
+    Methods whose networks learn in turn (ELR+, DivideMix) choose the examples of every
+    batch themselves, and see each example in a view of its own in each network's pass.
+    `fit` takes arrays as ever; of what does not fit into memory, or is augmented, it
+    takes this.
+
+    Args:
+        load: gives the inputs of some examples to train on: called within a
+            tf.data pipeline with their places, an int64 tensor `(n,)`, and the number
+            of the network's pass, an int64 scalar that no other pass has: a key of
+            draws of augmentation. Of methods that take two views, a pair of inputs.
+        labels: the given labels of all examples, integers `(n,)` or one-hot `(n, K)`.
+        ids: their ids, integers `(n,)`. Defaults to `None`: their places.
+        look: gives the inputs that the networks are asked about, unaugmented and in one
+            view, by their places. Defaults to `None`: `fit(scan_data=...)` is needed of
+            methods that look at all examples.
+
+    Example:
+    ```python
+    images = tf.constant(x_train)
+    crop = CropAndFlip()
+
+    def load(places, number):
+        return crop(images=tf.gather(images, places), ids=places, epoch=number, seed=0)
+
+    source = ExampleSource(load, y_noisy, look=lambda places: tf.gather(images, places))
+    model.fit(source, batch_size=64, epochs=200)
+    ```
+    """
+
+    def __init__(
+        self,
+        load: Callable[[Any, Any], Any],
+        labels: Any,
+        ids: Any = None,
+        look: Callable[[Any], Any] | None = None,
+    ):
+        self.labels = np.asarray(labels)
+        self.ids = np.arange(len(self.labels)) if ids is None else np.asarray(ids)
+        self.sample_weight: np.ndarray | None = None
+        self._targets: list[tf.Tensor] = []
+        self._load = load
+        self._look = look
+
+    def places(self, epoch: int) -> np.ndarray:
+        """Which examples an epoch has, ascending places: all."""
+        return np.arange(len(self.labels))
+
+    def batches(self, planned: Sequence[PlannedBatch]) -> tf.data.Dataset:
+        """The batches of a plan, one after another.
+
+        Returns:
+            A data set of `(x, {"label": y, "index": i}[, sample_weight])`.
+        """
+        self._hold_targets()
+
+        def load(places: tf.Tensor, number: tf.Tensor) -> Any:
+            return self._with_targets(self._load(places, number), places)
+
+        batches = _planned(planned).map(
+            load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+        return with_count(batches, len(planned)).prefetch(tf.data.AUTOTUNE)
+
+    def scan(self, epoch: int) -> tf.data.Dataset | None:
+        """The examples of an epoch, each once, to be asked about; None: not known how.
+
+        Returns:
+            A data set of `(x, {"label": y, "index": i})`.
+        """
+        if self._look is None:
+            return None
+        self._hold_targets()
+        look = self._look
+        places = tf.data.Dataset.from_tensor_slices(self.places(epoch))
+        return places.batch(_SCAN_SIZE).map(
+            lambda some: self._with_targets(look(some), some)[:2]
+        )
+
+    def _with_targets(self, x: Any, places: tf.Tensor) -> tuple[Any, ...]:
+        label, index, *weights = (tf.gather(one, places) for one in self._targets)
+        return x, {"label": label, "index": index}, *weights
+
+    def _hold_targets(self) -> None:
+        """Make tensors of labels, ids and weights, once."""
+        if self._targets:
+            return
+        arrays = [self.labels, self.ids.astype(np.int64)]
+        if self.sample_weight is not None:
+            arrays.append(self.sample_weight)
+        with tf.device("CPU"):
+            self._targets = [tf.constant(array) for array in arrays]
+
+
+class ArraySource(ExampleSource):
+    """Arrays of `fit` as a source.
+
+    Args:
+        x: inputs: arrays in one view, or a pair of views.
+        y: `{"label": labels, "index": ids}`.
+        sample_weight: floats `(n,)`. Defaults to `None`.
+
+    Raises:
+        ValueError: for sparse inputs, of which rows cannot be taken in any order.
+    """
+
+    def __init__(self, x: Any, y: Any, sample_weight: Any = None):
+        leaves = keras.tree.flatten(x)
+        if any(map(_is_sparse, leaves)):
+            raise DataError(
+                "This method chooses the examples of each batch itself, and cannot "
+                "take rows of sparse inputs in any order. Pass dense arrays."
+            )
+        with tf.device("CPU"):  # once, not in each epoch
+            inputs = keras.tree.map_structure(_as_tensor, x)
+        super().__init__(
+            lambda places, _: keras.tree.map_structure(
+                lambda one: tf.gather(one, places), inputs
+            ),
+            y["label"],
+            y["index"],
+        )
+        self.sample_weight = (
+            None if sample_weight is None else np.asarray(sample_weight)
+        )
+
+
+def with_count(dataset: tf.data.Dataset, count: int) -> tf.data.Dataset:
+    """The data set, which is known to have so many elements."""
+    return dataset.apply(tf.data.experimental.assert_cardinality(count))
+
+
+def _planned(planned: Sequence[PlannedBatch]) -> tf.data.Dataset:
+    """Places and number of each batch."""
+    sizes = [len(one.places) for one in planned]
+    ends = np.cumsum(sizes, dtype=np.int64)
+    places = np.concatenate([one.places for one in planned]).astype(np.int64)
+    numbers = np.array([one.number for one in planned], np.int64)
+    bounds = tf.data.Dataset.from_tensor_slices((ends - sizes, ends, numbers))
+    with tf.device("CPU"):
+        everywhere = tf.constant(places)
+    return bounds.map(lambda begin, end, number: (everywhere[begin:end], number))
+
+
+def _as_tensor(leaf: Any) -> Any:
+    if isinstance(leaf, (tf.Tensor, tf.RaggedTensor)):
+        return leaf
+    return tf.constant(np.asarray(leaf))
+
+
+def _is_sparse(leaf: Any) -> bool:
+    if isinstance(leaf, tf.SparseTensor):
+        return True
+    return type(leaf).__module__.startswith("scipy.sparse")

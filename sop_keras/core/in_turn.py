@@ -1,0 +1,310 @@
+"""Training of two networks that learn in turn, a pass each in every epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from sop_keras.core import sparse_variable
+from sop_keras.core.data_errors import DataError
+from sop_keras.core.example_source import ArraySource, ExampleSource
+from sop_keras.core.method import Method
+from sop_keras.core.method_batches import MethodBatches
+from sop_keras.core.passes import EpochPlan, Pass, PlannedBatch, pass_number
+from sop_keras.core.training_data import is_stream
+from sop_keras.validation import check_integer
+
+
+class InTurn(MethodBatches):
+    """A model whose networks may learn in turn.
+
+    An epoch of `fit` is then a pass of the backbone and, after it, one of the peer;
+    each network and phase of the training has a compiled step of its own.
+
+    Attributes:
+        pass_begin: how many batches the network that learns had had when its pass
+            began.
+    """
+
+    pass_begin: keras.Variable
+    tables: Any
+    _plan: EpochPlan | None = None
+    _step = 0
+
+    def compile(self, optimizer: Any = "rmsprop", **kwargs: Any) -> None:
+        """As `Networks.compile`, where networks can learn in turn.
+
+        Raises:
+            ValueError: if they cannot.
+        """
+        if self.method.in_turn:
+            name = type(self.method).__name__
+            num_replicas = self._made_under.num_replicas_in_sync
+            if num_replicas > 1:
+                raise ValueError(
+                    f"{name} cannot be trained by {num_replicas} replicas: its "
+                    "networks learn in turn of batches that it puts together itself, "
+                    "and these are not cut into parts. Train on one device."
+                )
+            if kwargs.get("steps_per_execution", 1) != 1:
+                raise ValueError(
+                    f"{name} trains two networks in turn, and an execution of several "
+                    "steps would take some of each. Received: steps_per_execution="
+                    f"{kwargs['steps_per_execution']}; leave it at 1."
+                )
+        super().compile(optimizer=optimizer, **kwargs)
+
+    def fit(
+        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
+    ) -> keras.callbacks.History:
+        """As `IndexedModel.fit`.
+
+        Where networks learn in turn, an epoch is a pass of each over the examples, and
+        x is arrays or an `ExampleSource`; `initial_step` is the batch of
+        `initial_epoch` to go on with.
+
+        Raises:
+            ValueError: for a stream there, whose order is not the method's.
+        """
+        _check_source(x, self.method)
+        if isinstance(x, ExampleSource):
+            if y is not None or kwargs.get("validation_split"):
+                raise DataError(
+                    "An ExampleSource brings its own labels, and no part of it can be "
+                    "set aside. Leave out y and `validation_split`."
+                )
+            y = {"label": x.labels, "index": x.ids}
+        return super().fit(x, y, *args, **kwargs)
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """As in Keras; where networks learn in turn, of each one's step."""
+        if not self.method.in_turn:
+            return super().make_train_function(force)
+        if self.train_function is not None and not force:
+            return self.train_function
+        functions: dict[tuple[int, str], Any] = {}
+
+        def step(iterator: Any) -> Any:
+            plan = self._plan
+            assert plan is not None
+            self._learner, self._phase = plan.network(self._step), plan.phase
+            if plan.begins_pass(self._step):
+                self.pass_begin.assign(self._num_batches())
+            key = (self._learner, self._phase)
+            if key not in functions:
+                super(InTurn, self).make_train_function(force=True)
+                functions[key], self.train_function = self.train_function, step
+            logs = functions[key](iterator)
+            self._step += 1
+            return logs
+
+        self.train_function = step
+        return step
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """As `IndexedModel.train_on_batch`, where all networks learn of a batch.
+
+        Raises:
+            ValueError: if they learn in turn.
+        """
+        if self.method.in_turn:
+            raise ValueError(
+                f"{type(self.method).__name__} chooses the examples of each batch "
+                "itself, in turn for two networks: train_on_batch cannot. Call fit()."
+            )
+        return super().train_on_batch(*args, **kwargs)
+
+    def _check_inputs(self, x: Any, training: bool) -> Any:
+        # Its batches are looked at as they come.
+        if isinstance(x, ExampleSource):
+            return x
+        return super()._check_inputs(x, training)
+
+    def _one_view(self, inputs: Any) -> Any:
+        if isinstance(inputs, ExampleSource):
+            return inputs
+        return super()._one_view(inputs)
+
+    def _build_for(self, x: Any, y: Any) -> Any:
+        if not isinstance(x, ExampleSource):
+            return super()._build_for(x, y)
+        one = PlannedBatch(0, x.places(0)[:1])
+        super()._build_for(x.batches([one]), None)
+        return x
+
+    def _add_pass_begin(self) -> None:
+        if self.method.in_turn:
+            self.pass_begin = self.add_weight(
+                name="pass_begin",
+                shape=(),
+                dtype="int64",
+                initializer="zeros",
+                trainable=False,
+                autocast=False,
+            )
+
+    def _step_in_pass(self) -> Any:
+        if not self.method.in_turn:
+            return 0
+        return self._num_batches() - self.pass_begin
+
+    def _fit(
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        initial_epoch: int = 0,
+        initial_step: int = 0,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        shuffle: bool = True,
+        sample_weight: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        if not self.method.in_turn:
+            if initial_step:
+                raise ValueError("`initial_step` is for methods that learn in turn.")
+            return super()._fit(
+                x,
+                y,
+                batch_size=batch_size,
+                epochs=epochs,
+                initial_epoch=initial_epoch,
+                verbose=verbose,
+                callbacks=callbacks,
+                shuffle=shuffle,
+                sample_weight=sample_weight,
+                validation_split=validation_split,
+                validation_data=validation_data,
+                **kwargs,
+            )
+        if kwargs.pop("steps_per_epoch", None) is not None:
+            raise ValueError(
+                f"{type(self.method).__name__} has as many steps in an epoch as two "
+                "passes over the examples take. Leave `steps_per_epoch` out."
+            )
+        if validation_split and validation_data is None:
+            count = int(len(y["label"]) * (1.0 - validation_split))  # as Keras splits
+            held_out = [
+                keras.tree.map_structure(lambda one: one[count:], one)
+                for one in (x, y["label"], sample_weight)
+            ]
+            validation_data = tuple(one for one in held_out if one is not None)
+            x, y, sample_weight = keras.tree.map_structure(
+                lambda one: one[:count], (x, y, sample_weight)
+            )
+        if isinstance(x, ExampleSource):
+            source = x
+            source.sample_weight = sample_weight
+        else:
+            source = ArraySource(x, y, sample_weight)
+        batch_size = check_integer("batch_size", batch_size or 32, 1)
+        if batch_size != self._batch_size:
+            self._batch_size = batch_size
+            self.make_train_function(force=True)  # steps know it
+        calls = _OneTraining(
+            callbacks,
+            add_history=True,
+            add_progbar=verbose != 0,
+            model=self,
+            verbose=verbose,
+            epochs=epochs,
+            steps=None,
+        )
+        calls.on_train_begin()
+        # Where BackupAndRestore goes on.
+        initial_epoch = self._initial_epoch or initial_epoch
+        self._initial_epoch = None
+        for epoch in range(initial_epoch, epochs):
+            self._hooks.on_epoch_begin(epoch)
+            self._plan = self._planned(source, epoch, shuffle, initial_step)
+            self._step, initial_step = initial_step, 0
+            batches = self._training_data.for_fit(source.batches(self._plan.left))[0]
+            calls.set_params({**calls.params, "steps": len(self._plan.left)})
+            super()._fit(
+                batches,
+                None,
+                epochs=epoch + 1,
+                initial_epoch=epoch,
+                callbacks=calls,
+                shuffle=False,
+                validation_data=validation_data,
+                batch_size=batch_size,
+                **kwargs,
+            )
+            if self.stop_training:
+                break
+        calls.end()
+        return self.history
+
+    def _planned(
+        self, source: ExampleSource, epoch: int, shuffle: bool, done: int
+    ) -> EpochPlan:
+        """The batches of both networks in an epoch."""
+        places = source.places(epoch)
+        ids = source.ids[places]
+
+        def rows(name: str) -> np.ndarray:
+            table = self.tables.by_name()[name]
+            return ops.convert_to_numpy(sparse_variable.gather(table, ids))
+
+        def planned(network: int) -> list[PlannedBatch]:
+            examples = Pass(
+                epoch=epoch,
+                network=network,
+                ids=ids,
+                rows=rows,
+                batch_size=self._batch_size or 1,
+                seed=(self.seed or 0) % 2**64,
+                shuffles=shuffle,
+            )
+            number = pass_number(epoch, network)
+            return [
+                PlannedBatch(number, places[np.asarray(batch)])
+                for batch in self.method.batches(examples)
+            ]
+
+        phase = self.method.phase(epoch)
+        return EpochPlan(epoch, phase, planned(0), planned(1), done)
+
+
+class _OneTraining(keras.callbacks.CallbackList):
+    """Callbacks of one training that takes a call of Keras' `fit` an epoch."""
+
+    _has_begun = False
+    _logs: Any = None
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Tell of the first beginning alone."""
+        if not self._has_begun:
+            self._has_begun = True
+            super().on_train_begin(logs)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Keep what the last end says."""
+        self._logs = logs
+
+    def end(self) -> None:
+        """Tell of the end."""
+        super().on_train_end(self._logs)
+
+
+def _check_source(x: Any, method: Method) -> None:
+    name = type(method).__name__
+    if method.in_turn and is_stream(x):
+        raise DataError(
+            f"{name} chooses the examples of each batch itself, and a stream has an "
+            f"order of its own. Received: a {type(x).__name__}. Pass arrays, or an "
+            "ExampleSource, which loads and augments the examples that are asked for."
+        )
+    if isinstance(x, ExampleSource) and not method.in_turn:
+        raise DataError(
+            "An ExampleSource is for methods whose networks learn in turn. "
+            f"{name} takes arrays or a stream."
+        )

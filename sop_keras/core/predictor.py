@@ -1,0 +1,26 @@
+"""The network that predicts, as one that is deployed: of two, the mean of both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+
+def predicting_network(networks: Sequence[keras.layers.Layer]) -> keras.layers.Layer:
+    """The network itself; of two, a `keras.Model` that gives the mean of their outputs.
+
+    It shares their weights, and a file of it needs nothing of this library.
+
+    Args:
+        networks: one, or two that take the same inputs, built.
+    """
+    if len(networks) == 1:
+        return networks[0]
+    first = networks[0]
+    inputs = getattr(first, "input", None) if isinstance(first, keras.Model) else None
+    if inputs is None:  # not of layers that were called on keras.Input
+        (shape,) = first.get_build_config().values()
+        inputs = keras.Input(shape[1:], dtype=first.input_dtype)
+    outputs = [network(inputs) for network in networks]
+    return keras.Model(inputs, keras.layers.Average(dtype="float32")(outputs))

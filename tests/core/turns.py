@@ -1,0 +1,84 @@
+"""Networks that learn in turn: each by what the other said of an example last."""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from keras import ops
+
+from sop_keras.core.example_tables import Table
+from sop_keras.core.method import Method
+
+
+@keras.saving.register_keras_serializable(package="sop_keras_tests")
+@dataclass(frozen=True)
+class Turns(Method):
+    """Cross entropy of labels and, by a weight, of what the peer says, averaged.
+
+    The rows count visits by each network; what is easy for the peer comes twice.
+    """
+
+    weight: float = 0.5
+    decay: float = 0.9
+
+    num_networks = 2
+    in_turn = True
+    predicts_together = True
+
+    @property
+    def loss_parts(self):
+        return ("agreement",)
+
+    def phase(self, epoch):
+        return "first" if epoch == 0 else ""
+
+    def tables(self, num_classes):
+        return (Table("easy", 2), Table("visits", 2))
+
+    def schedule(self, epoch, epochs):
+        return {"epoch": epoch}
+
+    def looks_before(self, epoch):
+        return epoch >= 1
+
+    def before_epoch(self, look):
+        return {
+            "easy": np.stack(
+                [losses <= np.median(losses) for losses in look.losses], axis=-1
+            )
+        }
+
+    def batches(self, examples):
+        peer = 1 - examples.network
+        easy = np.flatnonzero(examples.rows("easy")[:, peer] > 0)
+        order = np.concatenate([examples.order(), examples.order(easy, "easy")])
+        return examples.cut(order, examples.batch_size)
+
+    def most_batches(self, num_examples, batch_size):
+        return 2 * super().most_batches(num_examples, batch_size)
+
+    def average_decay(self, step):
+        return self.decay
+
+    def mix(self, batch, rows):
+        peer = 1 - batch.network
+        said = batch.ask(peer, batch.views[0], averaged=True)
+        share = ops.cast(batch.step_in_pass + 1, "float32") / 10.0
+        if batch.phase == "first":
+            share = 0.0 * share
+        extra = {"peer": ops.softmax(said, axis=-1), "share": share}
+        return type(batch)(**{**batch.__dict__, "extra": extra})
+
+    def loss(self, outputs, rows, batch):
+        own = self.evaluation_loss(outputs.views[0], None, batch.labels, True)
+        peer = self.evaluation_loss(outputs.views[0], None, batch.extra["peer"], True)
+        agreement = batch.mean_loss(peer)
+        weight = self.weight * batch.extra["share"]
+        return batch.mean_loss(own) + weight * agreement, {"agreement": agreement}
+
+    def row_steps(self, outputs, rows, batch):
+        one = ops.one_hot([batch.network], 2)
+        return {"visits": one * ops.ones_like(rows["visits"])}
+
+    def updated_rows(self, rows, steps, rates):
+        return {"visits": rows["visits"] + steps["visits"]}
