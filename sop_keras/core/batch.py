@@ -49,6 +49,7 @@ class Batch:
             mode of training, False by default), and `averaged` (whether to ask the
             running average of its weights, in the mode of training, which leaves the
             network's own averages of BatchNormalization alone).
+        from_logits: whether what `ask` gives are logits (True) or probabilities.
         seen: what the network says of the examples as they came, outputs `(n, K)`, if
             `mix` has asked: for the record and the metrics, in place of the first n of
             what is trained on.
@@ -75,6 +76,7 @@ class Batch:
     step_in_pass: Tensor = 0
     batch_size: int | None = None
     ask: Callable[..., Tensor] | None = None
+    from_logits: bool = True
     seen: Tensor | None = None
     extra: Mapping[str, Tensor] = field(default_factory=dict)
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from sop_keras.core.example_source import ExampleSource
+from sop_keras.core.example_source import Source
 from sop_keras.core.look import Look
 from sop_keras.core.method import Method
 from sop_keras.core.prediction import network_predictors
@@ -64,7 +64,7 @@ class EpochHooks(keras.callbacks.Callback):
         self._start = self._owner.method.fresh_start(epochs)
         if self.looks:
             is_known = y is not None
-            if isinstance(x, ExampleSource):
+            if isinstance(x, Source):
                 is_known = x.scan(0) is not None
             if scan_data is None and not is_known and self._will_look(epochs):
                 raise ValueError(
@@ -122,7 +122,7 @@ class EpochHooks(keras.callbacks.Callback):
         if not self._predictors:
             self._predictors = network_predictors(model)
         predictors = self._predictors
-        if isinstance(x, ExampleSource):
+        if isinstance(x, Source):
             x, y = x.scan(epoch), None
         ids, labels, log_probs = [], [], []
         for inputs, given, index in model.lookup_batches(x, y, _BATCH_SIZE):

@@ -11,11 +11,50 @@ import tensorflow as tf
 
 from sop_keras.core.data_errors import DataError
 from sop_keras.core.passes import PlannedBatch
+from sop_keras.data.batches.pipeline_parts import in_parallel, with_cardinality
+from sop_keras.data.batches.planned import numbered_places
 
 _SCAN_SIZE = 256
 
 
-class ExampleSource:
+class Source:
+    """What `fit` can be given where the method chooses the examples of each batch.
+
+    Args:
+        labels: the given labels of all examples, integers `(n,)` or one-hot `(n, K)`.
+        ids: their ids, integers `(n,)`. Defaults to `None`: their places.
+
+    Attributes:
+        sample_weight: floats `(n,)`, or None.
+    """
+
+    def __init__(self, labels: Any, ids: Any = None):
+        self.labels = np.asarray(labels)
+        self.ids = np.arange(len(self.labels)) if ids is None else np.asarray(ids)
+        self.sample_weight: np.ndarray | None = None
+
+    def places(self, epoch: int) -> np.ndarray:
+        """Which examples an epoch has, ascending places: all."""
+        return np.arange(len(self.labels))
+
+    def batches(self, planned: Sequence[PlannedBatch]) -> tf.data.Dataset:
+        """The batches of a plan, one after another.
+
+        Returns:
+            A data set of `(x, {"label": y, "index": i}[, sample_weight])`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no batches.")
+
+    def scan(self, epoch: int) -> tf.data.Dataset | None:
+        """The examples of an epoch, each once, to be asked about; None: not known how.
+
+        Returns:
+            A data set of `(x, {"label": y, "index": i})`.
+        """
+        return None
+
+
+class ExampleSource(Source):
     """Training examples that can be asked for by their places.
 
     Methods whose networks learn in turn (ELR+, DivideMix) choose the examples of every
@@ -54,39 +93,24 @@ class ExampleSource:
         ids: Any = None,
         look: Callable[[Any], Any] | None = None,
     ):
-        self.labels = np.asarray(labels)
-        self.ids = np.arange(len(self.labels)) if ids is None else np.asarray(ids)
-        self.sample_weight: np.ndarray | None = None
+        super().__init__(labels, ids)
         self._targets: list[tf.Tensor] = []
         self._load = load
         self._look = look
 
-    def places(self, epoch: int) -> np.ndarray:
-        """Which examples an epoch has, ascending places: all."""
-        return np.arange(len(self.labels))
-
     def batches(self, planned: Sequence[PlannedBatch]) -> tf.data.Dataset:
-        """The batches of a plan, one after another.
-
-        Returns:
-            A data set of `(x, {"label": y, "index": i}[, sample_weight])`.
-        """
+        """The batches of a plan, by `load`."""
         self._hold_targets()
 
-        def load(places: tf.Tensor, number: tf.Tensor) -> Any:
+        def load(number: tf.Tensor, places: tf.Tensor) -> Any:
             return self._with_targets(self._load(places, number), places)
 
-        batches = _planned(planned).map(
-            load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
-        return with_count(batches, len(planned)).prefetch(tf.data.AUTOTUNE)
+        numbers = [one.number for one in planned]
+        batches = numbered_places(numbers, [one.places for one in planned])
+        return with_cardinality(in_parallel(batches, load), len(planned))
 
     def scan(self, epoch: int) -> tf.data.Dataset | None:
-        """The examples of an epoch, each once, to be asked about; None: not known how.
-
-        Returns:
-            A data set of `(x, {"label": y, "index": i})`.
-        """
+        """The examples of an epoch, by `look`."""
         if self._look is None:
             return None
         self._hold_targets()
@@ -142,23 +166,6 @@ class ArraySource(ExampleSource):
         self.sample_weight = (
             None if sample_weight is None else np.asarray(sample_weight)
         )
-
-
-def with_count(dataset: tf.data.Dataset, count: int) -> tf.data.Dataset:
-    """The data set, which is known to have so many elements."""
-    return dataset.apply(tf.data.experimental.assert_cardinality(count))
-
-
-def _planned(planned: Sequence[PlannedBatch]) -> tf.data.Dataset:
-    """Places and number of each batch."""
-    sizes = [len(one.places) for one in planned]
-    ends = np.cumsum(sizes, dtype=np.int64)
-    places = np.concatenate([one.places for one in planned]).astype(np.int64)
-    numbers = np.array([one.number for one in planned], np.int64)
-    bounds = tf.data.Dataset.from_tensor_slices((ends - sizes, ends, numbers))
-    with tf.device("CPU"):
-        everywhere = tf.constant(places)
-    return bounds.map(lambda begin, end, number: (everywhere[begin:end], number))
 
 
 def _as_tensor(leaf: Any) -> Any:

@@ -10,7 +10,7 @@ from keras import ops
 
 from sop_keras.core import sparse_variable
 from sop_keras.core.data_errors import DataError
-from sop_keras.core.example_source import ArraySource, ExampleSource
+from sop_keras.core.example_source import ArraySource, Source
 from sop_keras.core.method import Method
 from sop_keras.core.method_batches import MethodBatches
 from sop_keras.core.passes import EpochPlan, Pass, PlannedBatch, pass_number
@@ -70,7 +70,7 @@ class InTurn(MethodBatches):
             ValueError: for a stream there, whose order is not the method's.
         """
         _check_source(x, self.method)
-        if isinstance(x, ExampleSource):
+        if isinstance(x, Source):
             if y is not None or kwargs.get("validation_split"):
                 raise DataError(
                     "An ExampleSource brings its own labels, and no part of it can be "
@@ -119,17 +119,17 @@ class InTurn(MethodBatches):
 
     def _check_inputs(self, x: Any, training: bool) -> Any:
         # Its batches are looked at as they come.
-        if isinstance(x, ExampleSource):
+        if isinstance(x, Source):
             return x
         return super()._check_inputs(x, training)
 
     def _one_view(self, inputs: Any) -> Any:
-        if isinstance(inputs, ExampleSource):
+        if isinstance(inputs, Source):
             return inputs
         return super()._one_view(inputs)
 
     def _build_for(self, x: Any, y: Any) -> Any:
-        if not isinstance(x, ExampleSource):
+        if not isinstance(x, Source):
             return super()._build_for(x, y)
         one = PlannedBatch(0, x.places(0)[:1])
         super()._build_for(x.batches([one]), None)
@@ -199,7 +199,7 @@ class InTurn(MethodBatches):
             x, y, sample_weight = keras.tree.map_structure(
                 lambda one: one[:count], (x, y, sample_weight)
             )
-        if isinstance(x, ExampleSource):
+        if isinstance(x, Source):
             source = x
             source.sample_weight = sample_weight
         else:
@@ -244,7 +244,7 @@ class InTurn(MethodBatches):
         return self.history
 
     def _planned(
-        self, source: ExampleSource, epoch: int, shuffle: bool, done: int
+        self, source: Source, epoch: int, shuffle: bool, done: int
     ) -> EpochPlan:
         """The batches of both networks in an epoch."""
         places = source.places(epoch)
@@ -303,7 +303,7 @@ def _check_source(x: Any, method: Method) -> None:
             f"order of its own. Received: a {type(x).__name__}. Pass arrays, or an "
             "ExampleSource, which loads and augments the examples that are asked for."
         )
-    if isinstance(x, ExampleSource) and not method.in_turn:
+    if isinstance(x, Source) and not method.in_turn:
         raise DataError(
             "An ExampleSource is for methods whose networks learn in turn. "
             f"{name} takes arrays or a stream."

@@ -41,6 +41,7 @@ class Method:
             examples in every epoch, not both of the same batches.
         predicts_together: whether two networks predict together, by the mean of their
             outputs.
+        takes_weights: whether examples may have weights.
         loss_sees_updated_rows: whether rows are updated before the loss sees them.
         averages_equal_ids: whether what equal ids of a batch bring to their row is
             averaged, not summed.
@@ -54,6 +55,7 @@ class Method:
     num_networks: int = 1
     in_turn: bool = False
     predicts_together: bool = False
+    takes_weights: bool = True
     loss_sees_updated_rows: bool = False
     averages_equal_ids: bool = False
     finds_label_issues: bool = False
@@ -176,7 +178,7 @@ class Method:
         """
         return 2 * -(-num_examples // batch_size)
 
-    def average_decay(self, step: Tensor) -> Tensor | None:
+    def weight_average_decay(self, step: Tensor) -> Tensor | None:
         """How much of itself a network's running average of weights keeps in a step.
 
         Args:

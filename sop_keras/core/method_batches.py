@@ -72,6 +72,7 @@ class MethodBatches(SharedState, Networks):
             step_in_pass=self._step_in_pass(),
             batch_size=self._batch_size,
             ask=self._ask,
+            from_logits=self.from_logits,
         )
         return batch, whole
 
@@ -96,7 +97,7 @@ class MethodBatches(SharedState, Networks):
         if self.averages is None:
             return
         for place in self._learning():
-            decay = self.method.average_decay(self._num_batches())
+            decay = self.method.weight_average_decay(self._num_batches())
             self.averages.update(self.networks()[place], place, decay)
 
     def _predicting(self) -> tuple[Any, ...]:

@@ -138,7 +138,7 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn):
         self.training_history = TrainingHistory(name="training_history")
         self._hooks = EpochHooks(self)
         self._add_pass_begin()
-        if method.average_decay(ops.ones((), "int64")) is not None:
+        if method.weight_average_decay(ops.ones((), "int64")) is not None:
             self.averages = WeightAverages(self, name="averages")
         if method.fresh_start(epochs=2) is not None:  # of the fewest, where it ever is
             self.fresh_start = FreshStart(self, name="fresh_start")

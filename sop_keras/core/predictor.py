@@ -22,5 +22,9 @@ def predicting_network(networks: Sequence[keras.layers.Layer]) -> keras.layers.L
     if inputs is None:  # not of layers that were called on keras.Input
         (shape,) = first.get_build_config().values()
         inputs = keras.Input(shape[1:], dtype=first.input_dtype)
-    outputs = [network(inputs) for network in networks]
+    outputs = [
+        # In models of their own: both may have the same name.
+        keras.Model(inputs, network(inputs), name=f"network_{number}")(inputs)
+        for number, network in enumerate(networks, start=1)
+    ]
     return keras.Model(inputs, keras.layers.Average(dtype="float32")(outputs))

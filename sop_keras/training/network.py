@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -72,8 +73,9 @@ def compile_model(
             needs none.
     """
     accumulated = experiment.gradient_accumulation_steps
+    rate = rate_of_epochs(experiment)
     optimizer = SGD(
-        _learning_rate(experiment, steps_per_epoch),
+        _learning_rate(experiment, steps_per_epoch) if rate is None else rate(0),
         momentum=experiment.momentum,
         nesterov=experiment.nesterov,
         l2=experiment.l2,
@@ -108,6 +110,17 @@ def compile_model(
         steps_per_execution=execution.steps_per_execution,
     )
     return model
+
+
+def rate_of_epochs(experiment: Experiment) -> Callable[[int], float] | None:
+    """The learning rate of each epoch, where epochs differ in their number of steps.
+
+    Schedules are of steps elsewhere: then it is None.
+    """
+    if not experiment.record.load().in_turn:
+        return None
+    schedule = _learning_rate(experiment, steps_per_epoch=1)
+    return lambda epoch: float(schedule(epoch) if callable(schedule) else schedule)
 
 
 def _learning_rate(experiment: Experiment, steps_per_epoch: int) -> Any:

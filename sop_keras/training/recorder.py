@@ -48,7 +48,6 @@ class Recorder(keras.callbacks.Callback):
         checkpoints: where the model's state goes.
         data: the run's data.
         progress: how far the run has come.
-        steps_per_epoch: batches in a whole epoch.
         checkpoint_minutes: how long after a checkpoint the next one is written inside
             an epoch; 0: none are.
         terminate_on_nan: what looks at the numbers.
@@ -76,7 +75,6 @@ class Recorder(keras.callbacks.Callback):
         data: ExperimentData,
         progress: Progress,
         *,
-        steps_per_epoch: int,
         checkpoint_minutes: float,
         terminate_on_nan: TerminateOnNaN,
         preemption: Preemption,
@@ -102,7 +100,7 @@ class Recorder(keras.callbacks.Callback):
             name: evaluation_input(examples, data.dataset, name, bad_images)
             for name, examples in data.tests.items()
         }
-        self._steps_per_epoch = steps_per_epoch
+        self._steps_per_epoch = 0
         self._checkpoint_seconds = 60 * checkpoint_minutes
         self._saved = time.monotonic()
         # Of the epoch that `fit` is in.
@@ -128,6 +126,7 @@ class Recorder(keras.callbacks.Callback):
         self._started = time.monotonic() - self.progress.seconds
         self._first_step = self.progress.step
         self._steps = range(self._first_step, self._first_step)
+        self._steps_per_epoch = self._first_step + self.params["steps"]
         if self._first_step:
             restore_metrics(self.model, self.progress.metrics, self._num_classes)
 

@@ -10,7 +10,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,14 @@ from sop_keras.training.checkpoint import Checkpoints
 from sop_keras.training.execution import Execution
 from sop_keras.training.experiment import Experiment
 from sop_keras.training.experiment_data import ExperimentData, load_data
-from sop_keras.training.inputs import evaluation_input, scan_input, training_input
+from sop_keras.training.fit_calls import fit_calls
+from sop_keras.training.inputs import evaluation_input
 from sop_keras.training.model_size import file_size
 from sop_keras.training.monitor import monitor_of_run
 from sop_keras.training.network import compile_model, make_backbone
 from sop_keras.training.output_errors import saying_what_is_left
 from sop_keras.training.picture_folder import needed_folder
 from sop_keras.training.preemption import Preemption
-from sop_keras.training.progress import Progress
 from sop_keras.training.recorder import Recorder
 from sop_keras.training.resumed import restored
 from sop_keras.training.run_folder import (
@@ -49,7 +49,6 @@ from sop_keras.training.run_folder import (
 )
 from sop_keras.training.run_lock import RunLock
 from sop_keras.training.saved_classifier import load_classifier
-from sop_keras.training.stretches import Stretch, stretches
 from sop_keras.training.summary import summarize, write_issues
 from sop_keras.training.terminate_on_nan import TerminateOnNaN
 from sop_keras.training.versions import versions
@@ -219,6 +218,8 @@ class Run:
             model = compile_model(
                 experiment, backbone, data, steps, self.execution, first
             )
+        if model.method.in_turn:
+            steps = model.method.most_batches(num_examples, experiment.batch_size)
         self._own.check_data(data)
         self.picture_folder = needed_folder(data.train, self.files)
         self._check_machines(data)
@@ -229,10 +230,10 @@ class Run:
             self.folder / self._name_of_bad_images(), self.files.max_bad_fraction
         )
         monitor = self._monitor(data, flags)
-        pipelines = self._pipelines(data, progress, steps, bad_images)
-        ready = list(itertools.islice(pipelines, 1))
-        for _, batches in ready:
-            batches(tf.distribute.InputContext())  # which refuses what it cannot give
+        calls = fit_calls(
+            model, experiment, self.execution, data, progress, steps, bad_images
+        )
+        ready = list(itertools.islice(calls, 1))  # which refuses what it cannot give
         # Only now: nothing is written before all that can be wrong has been looked at.
         if self._writes:
             self._own.begin(data)
@@ -241,7 +242,6 @@ class Run:
             self.checkpoints,
             data,
             progress,
-            steps_per_epoch=steps,
             checkpoint_minutes=self.execution.checkpoint_minutes,
             terminate_on_nan=TerminateOnNaN(
                 self.folder, experiment, data, self.checkpoints, self._writes
@@ -259,17 +259,11 @@ class Run:
                 validation = evaluation_input(
                     data.validation, data.dataset, "validation", bad_images
                 )
-            for stretch, batches in itertools.chain(ready, pipelines):
+            for arguments in itertools.chain(ready, calls):
                 model.fit(
-                    batches,
-                    epochs=stretch.stop,
-                    initial_epoch=stretch.epoch,
-                    steps_per_epoch=steps - stretch.step,
+                    **arguments,
                     validation_data=validation,
-                    scan_data=scan_input(data, bad_images),
-                    total_epochs=experiment.total_epochs,
-                    callbacks=[recorder],
-                    shuffle=False,  # the batches come shuffled; Keras warns if asked to
+                    callbacks=[*arguments["callbacks"], recorder],
                     verbose=verbose,
                 )
             return self._finish(model, data, recorder, preemption, lock, flags)
@@ -292,24 +286,6 @@ class Run:
     def _check_preemption(self, preemption: Preemption, where: str) -> None:
         if on_any_worker(self.strategy, preemption.is_requested):
             preemption.stop(where)
-
-    def _pipelines(
-        self,
-        data: ExperimentData,
-        progress: Progress,
-        steps: int,
-        bad_images: BadImages,
-    ) -> Iterator[tuple[Stretch, Callable[[Any], tf.data.Dataset]]]:
-        """What is left of the training, with its batches, a call of `fit` each."""
-        experiment = self.experiment
-        for stretch in stretches(
-            progress.epoch,
-            progress.step,
-            epochs=experiment.total_epochs,
-            steps_per_epoch=steps,
-            steps_per_execution=self.execution.steps_per_execution,
-        ):
-            yield stretch, training_input(experiment, data, stretch, bad_images)
 
     def _monitor(self, data: ExperimentData, flags: str) -> NoiseMonitor | None:
         experiment = self.experiment
@@ -334,7 +310,7 @@ class Run:
         flags: str,
     ) -> dict[str, Any]:
         started = time.monotonic()
-        parts = {"model.keras": model, "backbone.keras": model.backbone}
+        parts = {"model.keras": model, "backbone.keras": model.predictor()}
         for name, part in parts.items():
             self._check_preemption(preemption, "after the last epoch")
             if lock is None:  # another machine writes

@@ -57,7 +57,7 @@ class Turns(Method):
     def most_batches(self, num_examples, batch_size):
         return 2 * super().most_batches(num_examples, batch_size)
 
-    def average_decay(self, step):
+    def weight_average_decay(self, step):
         return self.decay
 
     def mix(self, batch, rows):

@@ -9,24 +9,24 @@ from typing import Any, SupportsIndex
 import numpy as np
 import tensorflow as tf
 
-from sop_keras.augment.keyed_views import keyed_views, view_seeds
-from sop_keras.augment.named import augmentation
+from sop_keras.augment.keyed_views import view_seeds
 from sop_keras.augment.standardize import standardize
 from sop_keras.data.batches.crop_loader import CropLoader
 from sop_keras.data.batches.epoch_order import epoch_order
 from sop_keras.data.batches.epoch_size import num_in_epoch
+from sop_keras.data.batches.pipeline_parts import (
+    BATCHES_AHEAD,
+    DECODED_AHEAD,
+    check_range,
+    in_parallel,
+    trained_on,
+    with_cardinality,
+)
 from sop_keras.data.batches.shards import WHOLE_BATCHES, BatchShards
 from sop_keras.data.datasets.dataset import Dataset, Examples
 from sop_keras.data.images.bad_images import BadImages
 from sop_keras.data.images.encoded_images import EncodedImages
 from sop_keras.validation import check_integer
-
-# How many batches of encoded images are worked on before they are asked for.
-_BATCHES_AHEAD = 2
-
-# How many finished batches of encoded images wait: AUTOTUNE would keep half of the
-# memory full of them, at half a megabyte an image.
-_DECODED_AHEAD = 2
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
@@ -126,8 +126,6 @@ def training_batches(
         ValueError: if there are no examples, an id or a label is out of the data set's
             range, or an argument is.
     """
-    _check_range("ids", examples.ids, dataset.num_examples)
-    _check_range("labels", examples.labels, dataset.num_classes)
     steps = steps_per_epoch(
         num_in_epoch(examples.labels, dataset.num_classes, examples_per_class),
         batch_size,
@@ -146,24 +144,13 @@ def training_batches(
             "the last batch of an epoch, start at step 0 of the next."
         )
     names = [augment] if strong_augment is None else [augment, strong_augment]
-    augmentations = [augmentation(name, dataset.mean) for name in names]
+    training_batch = trained_on(examples, dataset, names, seed)
     with tf.device("CPU"):
         labels = tf.constant(examples.labels, tf.int64)
         ids = tf.constant(examples.ids, tf.int64)
 
     def order_of(epoch: Any) -> tf.Tensor:
         return epoch_order(seed, epoch, ids, labels, examples_per_class)
-
-    def training_batch(
-        epoch: tf.Tensor, originals: tuple[tf.Tensor, ...], positions: tf.Tensor
-    ) -> tuple[Any, dict[str, tf.Tensor]]:
-        index = tf.gather(ids, positions)
-        views = tuple(
-            standardize(view, dataset.mean, dataset.std)
-            for view in keyed_views(augmentations, originals, index, epoch, seed)
-        )
-        targets = {"label": tf.gather(labels, positions), "index": index}
-        return views if len(views) > 1 else views[0], targets
 
     if isinstance(examples.images, EncodedImages):
         loader = CropLoader(
@@ -173,14 +160,14 @@ def training_batches(
             view_seeds(seed, len(names)),
             _positions_in_epochs(order_of, batch_size, steps, shards),
             never_empty=True,
-            ahead=_BATCHES_AHEAD * shards.count,
+            ahead=BATCHES_AHEAD * shards.count,
         )
         first_step = initial_epoch * steps + initial_step
         pipeline = loader.pipeline(
             first_step * shards.count, epochs * steps * shards.count
         )
         # In turn: under op determinism TensorFlow would complain, and then do the same.
-        pipeline = pipeline.map(training_batch).prefetch(_DECODED_AHEAD * shards.count)
+        pipeline = pipeline.map(training_batch).prefetch(DECODED_AHEAD * shards.count)
     else:
         pipeline = _epochs_of_arrays(
             examples,
@@ -191,9 +178,9 @@ def training_batches(
             num_views=len(names),
             first_step=initial_step,
         )
-        pipeline = _in_parallel(pipeline, training_batch)
+        pipeline = in_parallel(pipeline, training_batch)
     num_batches = steps * (epochs - initial_epoch) - initial_step
-    return _with_cardinality(pipeline, num_batches * shards.count)
+    return with_cardinality(pipeline, num_batches * shards.count)
 
 
 def evaluation_batches(
@@ -238,7 +225,7 @@ def evaluation_batches(
     if batch_size is None:
         batch_size = 64 if is_encoded else 500
     steps = steps_per_epoch(len(examples), batch_size)
-    _check_range("labels", examples.labels, dataset.num_classes)
+    check_range("labels", examples.labels, dataset.num_classes)
     with tf.device("CPU"):
         labels = tf.constant(examples.labels, tf.int64)
 
@@ -254,8 +241,8 @@ def evaluation_batches(
 
     if not is_encoded:
         pipeline = _epochs_of_arrays(examples, range(1), in_order, batch_size, shards)
-        pipeline = _in_parallel(pipeline, evaluation_batch)
-        return _with_cardinality(pipeline, steps * shards.count)
+        pipeline = in_parallel(pipeline, evaluation_batch)
+        return with_cardinality(pipeline, steps * shards.count)
     loader = CropLoader(
         examples,
         split,
@@ -263,12 +250,12 @@ def evaluation_batches(
         [None],
         _positions_in_epochs(in_order, batch_size, steps, shards),
         never_empty=False,
-        ahead=_BATCHES_AHEAD * shards.count,
+        ahead=BATCHES_AHEAD * shards.count,
     )
     pipeline = loader.pipeline(0, steps * shards.count).map(evaluation_batch)
     if shards.of == 1:
         pipeline = pipeline.filter(lambda images, targets: tf.size(targets) > 0)
-    return pipeline.prefetch(_DECODED_AHEAD * shards.count)
+    return pipeline.prefetch(DECODED_AHEAD * shards.count)
 
 
 def _positions_in_epochs(
@@ -335,29 +322,4 @@ def _epochs_of_arrays(
         pipeline = pipeline.skip(first_step)
     if shards.of > 1:
         pipeline = pipeline.flat_map(in_shards)
-    return _in_parallel(pipeline, originals)
-
-
-def _in_parallel(
-    pipeline: tf.data.Dataset, function: Callable[..., Any]
-) -> tf.data.Dataset:
-    """The data set through a function of tensors, several batches at a time."""
-    pipeline = pipeline.map(
-        function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
-    return pipeline.prefetch(tf.data.AUTOTUNE)
-
-
-def _with_cardinality(pipeline: tf.data.Dataset, num_elements: int) -> tf.data.Dataset:
-    """The data set, which is known to have so many elements."""
-    return pipeline.apply(tf.data.experimental.assert_cardinality(num_elements))
-
-
-def _check_range(name: str, values: np.ndarray, bound: int) -> None:
-    # Inside a compiled step nothing would say so: gathers clamp, one-hots are zero.
-    if len(values) and (values.min() < 0 or values.max() >= bound):
-        raise ValueError(
-            f"`examples.{name}` must be from 0 to {bound - 1} for this data set. "
-            f"Received: {values.min()} to {values.max()}. Pass the data set that the "
-            "examples are from."
-        )
+    return in_parallel(pipeline, originals)

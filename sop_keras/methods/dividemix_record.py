@@ -1,0 +1,104 @@
+"""DivideMix as the launcher knows it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from sop_keras.augment.names import AUGMENTATIONS
+from sop_keras.methods.record import MethodRecord, MethodSettings
+from sop_keras.settings import setting
+
+
+@dataclass(frozen=True)
+class DivideMixParameters(MethodSettings):
+    """The hyper-parameters of DivideMix; each field says what it is."""
+
+    lambda_u: float = setting(
+        25.0,
+        "Of DivideMix: the weight of the loss of unlabelled examples.",
+        title="lambda_u",
+        least=0,
+    )
+    p_threshold: float = setting(
+        0.5,
+        "tau: labels count as right above this posterior of small loss.",
+        title="tau",
+        least=0,
+        most=1,
+    )
+    temperature: float = setting(
+        0.5, "T, which guessed labels are sharpened by; 0: to one class.", least=0
+    )
+    alpha: float = setting(
+        4.0,
+        "Shares of mixed pairs are draws from Beta(alpha, alpha); 0 mixes nothing.",
+        title="alpha",
+        least=0,
+    )
+    warm_up: int = setting(
+        10,
+        "Epochs of cross entropy on all labels before the first division.",
+        title="Warm-up",
+        least=1,
+    )
+    loss_history: int = setting(
+        1,
+        "Divide by the mean loss of so many epochs; published: 5 with 90% of noise.",
+        least=1,
+    )
+    labeled_only: bool = setting(
+        False,
+        "Train on mixed rows of labelled examples alone, without the loss of the "
+        "others, as published for Clothing1M and WebVision.",
+    )
+    warm_up_penalty: bool = setting(
+        False,
+        "Add the negative entropy to the loss of the warm-up, as published with "
+        "asymmetric noise and Clothing1M.",
+    )
+    guess_in_training: bool = setting(
+        True,
+        "Whether a network guesses labels in the mode of training, as published, or "
+        "in that of evaluation.",
+    )
+
+
+@dataclass(frozen=True)
+class DivideMixSettings(DivideMixParameters):
+    """Settings of a run with DivideMix."""
+
+    second_augment: str = setting(
+        "weak",
+        "The augmentation of the second view.",
+        title="Second view",
+        choices=tuple(sorted(AUGMENTATIONS)),
+    )
+
+    @property
+    def second_view(self) -> str | None:
+        """The augmentation of the second view."""
+        return self.second_augment
+
+    def arguments(
+        self, given_labels: np.ndarray, num_classes: int, is_balanced: bool
+    ) -> dict[str, Any]:
+        """Those of `DivideMix`."""
+        values = asdict(self)
+        del values["second_augment"]
+        return values
+
+
+RECORD = MethodRecord(
+    name="dividemix",
+    title="DivideMix",
+    paper=(
+        'Li, Socher, Hoi, "DivideMix: Learning with Noisy Labels as Semi-supervised '
+        'Learning", ICLR 2020'
+    ),
+    settings=DivideMixSettings,
+    method="sop_keras.methods.dividemix:DivideMix",
+    noise_score="1 less the mean of both networks' posteriors that the label is right",
+)
