@@ -184,6 +184,11 @@ class InTurn(MethodBatches):
                 validation_data=validation_data,
                 **kwargs,
             )
+        if sample_weight is not None and not self.method.takes_weights:
+            raise DataError(
+                f"{type(self.method).__name__} decides by itself how much each example "
+                "counts. Leave `sample_weight` and `class_weight` out."
+            )
         if kwargs.pop("steps_per_epoch", None) is not None:
             raise ValueError(
                 f"{type(self.method).__name__} has as many steps in an epoch as two "

@@ -168,7 +168,8 @@ class DivideMix(Method, DivideMixParameters):
         """Mixed views of X and U, with refined and guessed labels."""
         if batch.phase == _WARM_UP:
             return replace(batch, views=batch.views[:1])
-        own, peer = batch.network, 1 - batch.network
+        own, peer, ask = batch.network, 1 - batch.network, batch.ask
+        assert ask is not None
         clean_prob = rows[_CLEAN[peer]]
         is_labeled = clean_prob[:, 0] > self.p_threshold
         (of_x,), (of_u,) = ops.nonzero(is_labeled), ops.nonzero(~is_labeled)
@@ -179,12 +180,12 @@ class DivideMix(Method, DivideMixParameters):
             asked = ops.cond(count > 0, lambda: places, lambda: others)
             training = self.guess_in_training and network == own
             views = [taken(view, asked) for view in batch.views]
-            return [batch.ask(network, one, training)[:count] for one in views]
+            return [ask(network, one, training)[:count] for one in views]
 
         of_own = said(own, of_u, of_x)
         guessed = [*of_own, *said(peer, of_u, of_x)]
         refined = said(own, of_x, of_u)
-        is_logits = bool(batch.from_logits)
+        is_logits = batch.from_logits
         labels = mixmatch.co_refine(
             ops.take(clean_prob, of_x, axis=0),
             ops.take(batch.labels, of_x, axis=0),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import keras
@@ -104,7 +104,7 @@ class ELR(Method, ELRSettings):
 
     def scan(self, labels: np.ndarray, num_classes: int) -> PredictionScan:
         """What the targets say of all labels."""
-        return TargetScan(labels)
+        return TargetScan(labels, lambda rows: rows["target"])
 
 
 class TargetScan(PredictionScan):
@@ -112,10 +112,16 @@ class TargetScan(PredictionScan):
 
     Args:
         labels: the given labels, integers `(n,)`.
+        targets: gives the targets of some rows, `(n, num_classes)`.
     """
 
-    def __init__(self, labels: np.ndarray):
+    def __init__(
+        self,
+        labels: np.ndarray,
+        targets: Callable[[Mapping[str, np.ndarray]], np.ndarray],
+    ):
         super().__init__(labels)
+        self._targets = targets
         self._at_label = np.empty(len(labels))
 
     def add(
@@ -127,12 +133,12 @@ class TargetScan(PredictionScan):
     ) -> None:
         """Take some examples into account."""
         super().add(chunk, rows, predictions, given_probs)
-        given = self.labels[chunk]
-        scores = score_targets(rows["target"], given)
+        given, targets = self.labels[chunk], self._targets(rows)
+        scores = score_targets(targets, given)
         is_known = predictions >= 0
         self.quality[chunk] = np.where(is_known, scores["label_quality"], np.nan)
         self.suggested[chunk] = scores["suggested_label"]
-        self._at_label[chunk] = rows["target"][np.arange(len(given)), given]
+        self._at_label[chunk] = targets[np.arange(len(given)), given]
 
     def figures(self) -> dict[str, float]:
         """The mean of the targets at the labels."""

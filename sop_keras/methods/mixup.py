@@ -49,20 +49,30 @@ class MixUp(ProbabilityScored, CrossEntropy, MixUpSettings):
             return batch
         labels = batch.gather(batch.labels)
         share, order = draws(self.alpha, batch.seed, batch.step, ops.shape(labels)[0])
-        partners = ops.take(order, batch.places(), axis=0)
+        return mix_batch(batch, share, ops.take(order, batch.places(), axis=0))
 
-        def mixed(values: Tensor) -> Tensor:
-            values = ops.convert_to_tensor(values, "float32", sparse=False)
-            return mix_pairs(values, batch.gather(values), partners, share)
 
-        views = tuple(keras.tree.map_structure(mixed, view) for view in batch.views)
-        if batch.weights is None:
-            return replace(batch, views=views, labels=mixed(batch.labels))
-        # The weighted mean of both labels' cross entropies, as one weight and one row.
-        weights = mixed(batch.weights)
-        labels = mixed(batch.weights * batch.labels)
-        labels = labels / ops.where(weights > 0, weights, 1.0)
-        return replace(batch, views=views, labels=labels, weights=weights)
+def mix_batch(batch: Batch, share: Tensor, partners: Tensor) -> Batch:
+    """The batch with every example mixed with its partner.
+
+    Args:
+        batch: as it came.
+        share: lambda, of an example itself, a scalar in [0, 1].
+        partners: their places in the whole batch, integers `(n,)`.
+    """
+
+    def mixed(values: Tensor) -> Tensor:
+        values = ops.convert_to_tensor(values, "float32", sparse=False)
+        return mix_pairs(values, batch.gather(values), partners, share)
+
+    views = tuple(keras.tree.map_structure(mixed, view) for view in batch.views)
+    if batch.weights is None:
+        return replace(batch, views=views, labels=mixed(batch.labels))
+    # The weighted mean of both labels' cross entropies, as one weight and one row.
+    weights = mixed(batch.weights)
+    labels = mixed(batch.weights * batch.labels)
+    labels = labels / ops.where(weights > 0, weights, 1.0)
+    return replace(batch, views=views, labels=labels, weights=weights)
 
 
 def draws(
