@@ -260,12 +260,8 @@ class Run:
                     data.validation, data.dataset, "validation", bad_images
                 )
             for arguments in itertools.chain(ready, calls):
-                model.fit(
-                    **arguments,
-                    validation_data=validation,
-                    callbacks=[*arguments["callbacks"], recorder],
-                    verbose=verbose,
-                )
+                arguments["callbacks"] = [*arguments["callbacks"], recorder]
+                model.fit(**arguments, validation_data=validation, verbose=verbose)
             return self._finish(model, data, recorder, preemption, lock, flags)
 
     def _check_machines(self, data: ExperimentData) -> None:
