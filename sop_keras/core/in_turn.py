@@ -196,14 +196,13 @@ class InTurn(MethodBatches):
             )
         if validation_split and validation_data is None:
             count = int(len(y["label"]) * (1.0 - validation_split))  # as Keras splits
-            held_out = [
-                keras.tree.map_structure(lambda one: one[count:], one)
-                for one in (x, y["label"], sample_weight)
-            ]
-            validation_data = tuple(one for one in held_out if one is not None)
-            x, y, sample_weight = keras.tree.map_structure(
-                lambda one: one[:count], (x, y, sample_weight)
-            )
+            arrays = (x, y, sample_weight)
+            if sample_weight is None:
+                arrays = (x, y)
+            x_val, y_val, *weights = _cut(arrays, slice(count, None))
+            validation_data = (x_val, y_val["label"], *weights)
+            x, y, *weights = _cut(arrays, slice(count))
+            sample_weight = weights[0] if weights else None
         if isinstance(x, Source):
             source = x
             source.sample_weight = sample_weight
@@ -229,6 +228,11 @@ class InTurn(MethodBatches):
         for epoch in range(initial_epoch, epochs):
             self._hooks.on_epoch_begin(epoch)
             self._plan = self._planned(source, epoch, shuffle, initial_step)
+            if not self._plan.left:
+                raise ValueError(
+                    f"Epoch {epoch} has {self._plan.count} batches: `initial_step` "
+                    f"must be below that. Received: initial_step={initial_step}."
+                )
             self._step, initial_step = initial_step, 0
             batches = self._training_data.for_fit(source.batches(self._plan.left))[0]
             calls.set_params({**calls.params, "steps": len(self._plan.left)})
@@ -277,6 +281,10 @@ class InTurn(MethodBatches):
 
         phase = self.method.phase(epoch)
         return EpochPlan(epoch, phase, planned(0), planned(1), done)
+
+
+def _cut(arrays: Any, part: slice) -> Any:
+    return keras.tree.map_structure(lambda one: one[part], arrays)
 
 
 class _OneTraining(keras.callbacks.CallbackList):

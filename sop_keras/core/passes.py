@@ -92,6 +92,11 @@ class EpochPlan:
     done: int = 0
 
     @property
+    def count(self) -> int:
+        """How many batches both passes have."""
+        return len(self.of_first) + len(self.of_second)
+
+    @property
     def left(self) -> list[PlannedBatch]:
         """Those that are not done."""
         return [*self.of_first, *self.of_second][self.done :]
