@@ -196,9 +196,7 @@ class InTurn(MethodBatches):
             )
         if validation_split and validation_data is None:
             count = int(len(y["label"]) * (1.0 - validation_split))  # as Keras splits
-            arrays = (x, y, sample_weight)
-            if sample_weight is None:
-                arrays = (x, y)
+            arrays = (x, y) if sample_weight is None else (x, y, sample_weight)
             x_val, y_val, *weights = _cut(arrays, slice(count, None))
             validation_data = (x_val, y_val["label"], *weights)
             x, y, *weights = _cut(arrays, slice(count))

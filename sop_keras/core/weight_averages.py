@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
+
+logger = logging.getLogger(__name__)
 
 
 class WeightAverages(keras.layers.Layer):
@@ -36,7 +40,11 @@ class WeightAverages(keras.layers.Layer):
         self.built = True
 
     def start(self, model: Any) -> None:
-        """Begin with the networks' weights as they are."""
+        """Begin with the networks' weights as they are, and log what they take."""
+        logger.info(
+            "The averages of the networks' weights take %s bytes.",
+            f"{sum(4 * int(np.prod(one.shape)) for one in self.weights):,}",
+        )
         for averages, weights in zip(self.averages, _trainable(model), strict=True):
             for average, weight in zip(averages, weights, strict=True):
                 average.assign(weight)

@@ -72,6 +72,8 @@ def every_method(replicas: Replicas) -> None:
     found |= {"sieve": Sieve(), "mixer": Mixer()}
     found["dropped"] = methods.CORESStar(dropped_ids=range(0, NUM_EXAMPLES, 3))
     for name, method in found.items():
+        if method.in_turn:  # refused, as tests/core/test_in_turn.py has it
+            continue
         model = replicas.model_of(method)
         if "gate_totals" in model.shared:
             open_gate(model)

@@ -140,8 +140,8 @@ def test_backup_and_restore_goes_on(whole, tmp_path):
             if epoch == 2:
                 raise StopError
 
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
     with pytest.raises(StopError):
-        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
         fit(turns(), callbacks=[backup, Stop()])
     model = turns()
     backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
@@ -260,7 +260,7 @@ def test_eagerly_it_is_the_same(whole):
 
 
 def test_orders_hang_on_the_seed_the_pass_and_the_id():
-    def order(ids=np.arange(N), epoch=0, network=0, seed=0, **kwargs):
+    def order(ids=range(N), epoch=0, network=0, seed=0, **kwargs):
         one = Pass(epoch, network, np.array(ids), None, BATCH, seed)
         return one.ids[one.order(**kwargs)].tolist()
 

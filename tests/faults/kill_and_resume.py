@@ -2,6 +2,8 @@
 
     python tests/faults/kill_and_resume.py --kills=50 --truncations=20 --seed=0
     python tests/faults/kill_and_resume.py --kills=50 --truncations=20 --data_dir=DATA
+    python tests/faults/kill_and_resume.py --kills=20 --arrays=peer,averages,tables \
+        -- --method=elr_plus --average_ramp=20
 
 One short real run is trained without interruption. Then the same command is run in
 another folder, ended by SIGKILL at a random moment and started again, until it gets
@@ -35,6 +37,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +46,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 
-_COMMON = ("--checkpoint_minutes=0.0005", "--init_std=1e-4")
+_COMMON = ("--checkpoint_minutes=0.0005",)
 _DIGITS = ("--flagfile=digits.flags", *_COMMON)
 _CIFAR10 = (
     *("--flagfile=cifar10_sym40.flags", *_COMMON, "--backbone=cnn"),
@@ -274,14 +277,15 @@ def _check_restart(output: str, expected: str) -> None:
             raise FaultError(f"{text!r} was not said:\n{output[-3000:]}")
 
 
-def compare(one: Path, other: Path) -> int:
+def compare(one: Path, other: Path, parts: Sequence[str]) -> int:
     """Check that two runs have ended alike; gives how many arrays their models have.
 
     Args:
         one: the folder of a run.
         other: the folder of another.
+        parts: what names of their arrays must have in them.
     """
-    states = [_arrays(folder / "model.keras") for folder in (one, other)]
+    states = [_arrays(folder / "model.keras", parts) for folder in (one, other)]
     if states[0].keys() != states[1].keys():
         raise FaultError(f"Other variables: {states[0].keys() ^ states[1].keys()}")
     for name, value in states[0].items():
@@ -293,8 +297,8 @@ def compare(one: Path, other: Path) -> int:
     return len(states[0])
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """All that a saved model holds: weights, u, v and the optimizers' states."""
+def _arrays(path: Path, parts: Sequence[str]) -> dict[str, np.ndarray]:
+    """All that a saved model holds: weights, rows and the optimizers' states."""
     arrays: dict[str, np.ndarray] = {}
 
     def add(name: str, item: object) -> None:
@@ -305,7 +309,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         content = io.BytesIO(archive.read("model.weights.h5"))
     with h5py.File(content) as file:
         file.visititems(add)
-    for part in ("noise_table", "u_optimizer", "v_optimizer"):
+    for part in parts:
         if not any(part in name for name in arrays):
             raise FaultError(f"{path} holds no {part}: {sorted(arrays)}")
     return arrays
@@ -334,15 +338,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of moments and places")
     parser.add_argument("--epochs", type=int, default=6, help="of the short run")
     parser.add_argument("--data_dir", help="of CIFAR-10; unset: digits")
-    parser.add_argument("--method", default="sop", help="sop or sop_plus")
+    parser.add_argument(
+        "flags",
+        nargs="*",
+        default=["--method=sop", "--init_std=1e-4"],
+        help="more flags of the training, after --: the method and its settings",
+    )
+    parser.add_argument(
+        "--arrays",
+        default="noise_table,u_optimizer,v_optimizer",
+        help="what names of arrays in the saved model must have in them",
+    )
     values = parser.parse_args(arguments)
-    flags: tuple[str, ...] = (*_DIGITS, f"--method={values.method}")
+    flags: tuple[str, ...] = (*_DIGITS, *values.flags)
     if values.data_dir:
-        flags = (
-            *_CIFAR10,
-            f"--method={values.method}",
-            f"--data_dir={values.data_dir}",
-        )
+        flags = (*_CIFAR10, *values.flags, f"--data_dir={values.data_dir}")
     with tempfile.TemporaryDirectory() as folder:
         try:
             _run(Path(folder), flags, values)
@@ -362,7 +372,8 @@ def _run(folder: Path, flags: tuple[str, ...], values: argparse.Namespace) -> No
         number += 1
         training = Training(folder / str(number), flags, values.epochs)
         faults.train(training)
-        arrays = compare(whole.run, training.run)
+        parts = values.arrays.split(",")
+        arrays = compare(whole.run, training.run, parts)
         counts = ", ".join(f"{n} {what}" for what, n in sorted(faults.counts.items()))
         print(
             f"Run {number}: {arrays} arrays, history and figures are equal, bit for "

@@ -13,7 +13,7 @@ def test_a_run_that_is_killed_ends_as_if_it_had_not_been():
     ended = subprocess.run(
         [
             *(sys.executable, str(script), "--kills=2", "--truncations=1"),
-            *("--epochs=2", "--seed=1", "--method=sop_plus"),
+            *("--epochs=2", "--seed=1", "--", "--method=sop_plus", "--init_std=1e-4"),
         ],
         capture_output=True,
         encoding="utf-8",

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from in_turn import LinearNetworks, close, given_order, loaded
+from keras import ops
 
+from sop_keras import NoisyLabelModel, methods
 from sop_keras.methods.elr_plus import ELRPlus
+from sop_keras.methods.mixup import draws
 
 
 @keras.saving.register_keras_serializable(package="sop_keras_tests")
@@ -78,3 +81,128 @@ def test_the_whole_loop_is_that_of_the_authors(name):
         close(np.array(averages[place]), one[f"ref_ema{place}"])
     close(model.tables.target.numpy(), one["ref_target1"])
     close(model.tables.peer_target.numpy(), one["ref_target2"])
+
+
+N, D, K, BATCH = 24, 4, 3, 8
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(N, D)).astype(np.float32)
+Y = RNG.integers(0, K, N)
+
+
+def network(seed):
+    start = {"kernel_initializer": keras.initializers.GlorotUniform(seed)}
+    return keras.Sequential([keras.Input((D,)), keras.layers.Dense(K, **start)])
+
+
+def trained(method, seeds=(1, 2), num_examples=N, labels=Y, **arguments):
+    model = NoisyLabelModel(
+        network(seeds[0]), num_examples, K, method, peer=network(seeds[1]), seed=3
+    )
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9))
+    arguments = {"batch_size": BATCH, "epochs": 2, "shuffle": False, **arguments}
+    model.fit(X, labels, verbose=0, **arguments)
+    return model
+
+
+def alone(method, place):
+    """One network by itself, on the same batches."""
+    model = NoisyLabelModel(network(place), N, K, method, seed=3)
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9))
+    model.fit(X, Y, batch_size=BATCH, epochs=2, shuffle=False, verbose=0)
+    return model.backbone
+
+
+def assert_same_network(one, other, atol=1e-6):
+    for value, expected in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(value, expected, atol=atol)
+
+
+def test_without_regulariser_and_mixing_it_is_two_cross_entropies():
+    model = trained(ELRPlus(regularization_weight=0.0, alpha=0.0))
+    for one, seed in zip(model.networks(), (1, 2), strict=True):
+        assert_same_network(one, alone(methods.CrossEntropy(), seed))
+
+
+def test_without_regulariser_it_is_mixup():
+    @dataclass(frozen=True)
+    class SameDraws(ELRPlus):
+        def draws(self, batch):
+            return draws(self.alpha, batch.seed, batch.step, ops.shape(batch.ids)[0])
+
+    model = trained(SameDraws(regularization_weight=0.0))
+    for one, seed in zip(model.networks(), (1, 2), strict=True):
+        assert_same_network(one, alone(methods.MixUp(), seed))
+
+
+def test_of_equal_networks_without_mixing_and_averaging_it_is_elr():
+    # With gamma = 0, of the second network: the first has gone ahead of its average.
+    # In the first epoch, the first's targets are of a second that has not moved; with
+    # a rate of 0, nothing moves at all. ELR clips its targets, too: to 1e-4.
+    method = ELRPlus(alpha=0.0, average_decay=0.0, average_ramp=0)
+    model = NoisyLabelModel(network(1), N, K, method, peer=network(1))
+    elr = NoisyLabelModel(network(1), N, K, methods.ELR())
+    for one in (model, elr):
+        one.compile(keras.optimizers.SGD(0.0))
+        history = one.fit(X, Y, batch_size=BATCH, epochs=3, shuffle=False, verbose=0)
+        losses = history.history["loss"]
+        target = one.tables.target.numpy()
+        if one is model:
+            expected = losses, target
+    np.testing.assert_allclose(losses, expected[0], rtol=2e-4)
+    np.testing.assert_allclose(target, expected[1], atol=2e-4)
+
+
+def test_targets_without_momentum_are_the_peers_last_word():
+    method = ELRPlus(target_momentum=0.0, average_decay=0.0, average_ramp=0, alpha=0.0)
+    model = trained(method, epochs=1)
+    # The backbone's pass was first: the peer, and its average, were as they began.
+    expected = ops.softmax(network(2)(X))
+    np.testing.assert_allclose(model.tables.target.numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        model.tables.peer_target.numpy(), ops.softmax(model.backbone(X)), atol=1e-6
+    )
+
+
+def test_an_average_that_keeps_nothing_is_the_network():
+    model = trained(ELRPlus(average_decay=0.0))
+    for network_, averages in zip(
+        model.networks(), model.averages.averages, strict=True
+    ):
+        for weight, average in zip(network_.weights, averages, strict=True):
+            np.testing.assert_array_equal(weight.numpy(), average.numpy())
+
+
+def test_other_ids_change_nothing():
+    places = np.random.default_rng(4).permutation(np.append(np.arange(17, 40), 0))
+    model = trained(ELRPlus())
+    other = trained(ELRPlus(), num_examples=40, labels={"label": Y, "index": places})
+    for one, two in zip(model.networks(), other.networks(), strict=True):
+        assert_same_network(one, two, atol=0)
+    for name in ("target", "peer_target"):
+        rows = other.tables.by_name()[name].numpy()
+        np.testing.assert_array_equal(rows[places], model.tables.by_name()[name])
+        assert np.count_nonzero(rows.any(axis=1)) == N
+
+
+def test_label_issues_are_of_both_networks_targets():
+    model = trained(ELRPlus())
+    issues = model.label_issues(X, Y)
+    mean = np.mean(
+        [model.tables.target.numpy(), model.tables.peer_target.numpy()], axis=0
+    )
+    own = mean[np.arange(N), Y]
+    np.testing.assert_allclose(
+        issues["noise_score"], -np.log10(own / mean.sum(axis=1)), rtol=1e-5
+    )
+
+
+def test_numbers_out_of_range_are_refused():
+    for wrong in (
+        {"target_momentum": 1.5},
+        {"regularization_weight": -1.0},
+        {"average_decay": 2.0},
+        {"average_ramp": -1},
+        {"alpha": -0.1},
+    ):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            ELRPlus(**wrong)
