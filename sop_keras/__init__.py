@@ -27,6 +27,7 @@ _PUBLIC = {
     # Data
     "with_index": "sop_keras.core.with_index:with_index",
     "with_epoch": "sop_keras.core.with_epoch:with_epoch",
+    "ExampleSource": "sop_keras.core.example_source:ExampleSource",
     "TwoViews": "sop_keras.augment.two_views:TwoViews",
     "UDA": "sop_keras.augment.layers:UDA",
     "AutoAugment": "sop_keras.augment.layers:AutoAugment",

@@ -18,51 +18,55 @@ class DivideMixParameters(MethodSettings):
 
     lambda_u: float = setting(
         25.0,
-        "Of DivideMix: the weight of the loss of unlabelled examples.",
+        "DivideMix's weight of the loss of unlabelled examples.",
         title="lambda_u",
         least=0,
     )
     p_threshold: float = setting(
         0.5,
-        "tau: labels count as right above this posterior of small loss.",
+        "DivideMix's tau: labels count as right above this posterior of small loss.",
         title="tau",
         least=0,
         most=1,
     )
     temperature: float = setting(
-        0.5, "T, which guessed labels are sharpened by; 0: to one class.", least=0
+        0.5,
+        "DivideMix's T, which guessed labels are sharpened by; 0: to one class.",
+        least=0,
     )
     alpha: float = setting(
         4.0,
-        "Shares of mixed pairs are draws from Beta(alpha, alpha); 0 mixes nothing.",
+        "ELR+'s and DivideMix's shares of mixed pairs are drawn as MixUp's are.",
         title="alpha",
         least=0,
     )
     warm_up: int = setting(
         10,
-        "Epochs of cross entropy on all labels before the first division.",
+        "DivideMix's epochs of cross entropy on all labels before it first divides "
+        "them; --warmup_epochs are of the learning rate.",
         title="Warm-up",
         least=1,
     )
     loss_history: int = setting(
         1,
-        "Divide by the mean loss of so many epochs; published: 5 with 90% of noise.",
+        "DivideMix divides by the mean loss of so many epochs; published: 5 with 90% "
+        "of noise.",
         least=1,
     )
     labeled_only: bool = setting(
         False,
-        "Train on mixed rows of labelled examples alone, without the loss of the "
-        "others, as published for Clothing1M and WebVision.",
+        "Whether DivideMix trains on mixed rows of labelled examples alone, without "
+        "the loss of the others, as published for Clothing1M and WebVision.",
     )
     warm_up_penalty: bool = setting(
         False,
-        "Add the negative entropy to the loss of the warm-up, as published with "
-        "asymmetric noise and Clothing1M.",
+        "Whether DivideMix penalises confidence in the warm-up, as published with "
+        "asymmetric noise and for Clothing1M.",
     )
     guess_in_training: bool = setting(
         True,
-        "Whether a network guesses labels in the mode of training, as published, or "
-        "in that of evaluation.",
+        "Whether DivideMix's networks guess labels in the mode of training, as "
+        "published, or in that of evaluation.",
     )
 
 
@@ -72,7 +76,7 @@ class DivideMixSettings(DivideMixParameters):
 
     second_augment: str = setting(
         "weak",
-        "The augmentation of the second view.",
+        "The augmentation of DivideMix's second view.",
         title="Second view",
         choices=tuple(sorted(AUGMENTATIONS)),
     )

@@ -25,32 +25,34 @@ class ELRPlusSettings(MethodSettings):
     )
     regularization_ramp: int = setting(
         0,
-        "In how many steps of a network lambda rises to its value; 0: it is there at "
-        "once.",
+        "In how many steps of a network ELR+'s lambda rises to its value; 0: it is "
+        "there at once.",
         least=0,
     )
     average_decay: float = setting(
         0.997,
-        "gamma, how much of itself the average of a network's weights keeps in a step.",
+        "ELR+'s gamma, how much of itself the average of a network's weights keeps in "
+        "a step.",
         title="gamma",
         least=0,
         most=1,
     )
     average_ramp: int = setting(
         40_000,
-        "In how many steps gamma rises to its value; 0: it is min(1 - 1 / (s + 1), "
-        "gamma) in step s.",
+        "In how many steps ELR+'s gamma rises to its value; 0: it is min(1 - 1 / "
+        "(s + 1), gamma) in step s.",
         least=0,
     )
     alpha: float = setting(
         1.0,
-        "Shares of mixed pairs are draws from Beta(alpha, alpha); 0 mixes nothing.",
+        "ELR+'s and DivideMix's shares of mixed pairs are drawn as MixUp's are.",
         title="alpha",
         least=0,
     )
     reweight_labels: bool = setting(
         False,
-        "Multiply mixed labels by mixed targets, as published for CIFAR-100.",
+        "Whether ELR+ multiplies mixed labels by mixed targets, as published for "
+        "CIFAR-100.",
         title="Reweighting",
     )
 

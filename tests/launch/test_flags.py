@@ -31,8 +31,10 @@ def test_every_flagfile_says_its_command_and_what_to_expect():
     # 3 of this project's own, 3 of Figure 1, 10 of SOP on ResNet34, 8 of SOP+ in
     # Table 2, 2 of SOP in Table 3, 8 of SOP+ in Table 4; of ELR and of Forward 8 in
     # Table 1 and 2 in Table 3 each, of GCE and of SL 8 in Table 1, of MixUp 6 in
-    # Table 2, of CORES2 1 in Table 3, of CORES* 8 in Table 4.
-    assert len(NAMES) == 3 + 3 + 10 + 8 + 2 + 8 + 2 * (8 + 2) + 2 * 8 + 6 + 1 + 8
+    # Table 2, of CORES2 1 in Table 3, of CORES* 8 in Table 4; of DivideMix and of
+    # ELR+ 8 in Table 2 and 2 on the data sets of Table 3, of ELR+ 8 in Table 4.
+    rivals = 2 * (8 + 2) + 2 * 8 + 6 + 1 + 8 + 2 * (8 + 2) + 8
+    assert len(NAMES) == 3 + 3 + 10 + 8 + 2 + 8 + rivals
     for name in NAMES:
         experiment(name)
         text = header(name)
@@ -44,12 +46,12 @@ CELLS = [(table, cell) for table in paper.TABLES.values() for cell in table.cell
 
 
 def test_the_cells_are_all_of_the_methods_that_are_here():
-    # Rows by columns: six; CE and SOP+, and MixUp without asymmetric noise; three of
-    # Forward, ELR and SOP, and CE and CORES2 on Clothing1M alone; CE, CORES* and SOP+;
-    # three methods.
+    # Rows by columns: six; CE, DivideMix, ELR+ and SOP+, and MixUp without asymmetric
+    # noise; three of Forward, ELR and SOP, and CE and CORES2 on Clothing1M alone; CE,
+    # ELR+, CORES* and SOP+; five methods.
     numbers = [table.number for table, _ in CELLS]
     counts = [numbers.count(number) for number in (1, 2, 3, 4, 5)]
-    assert counts == [6 * 8, 2 * 8 + 6, 3 * 3 + 2, 3 * 8, 3]
+    assert counts == [6 * 8, 4 * 8 + 6, 3 * 3 + 2, 4 * 8, 5]
     # A column's name and a run's folder are one experiment's alone.
     for table in paper.TABLES.values():
         names = [column.name for column in table.columns]

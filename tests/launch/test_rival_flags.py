@@ -131,3 +131,134 @@ def test_cores_star_has_its_authors_numbers_for_the_nearest_noise(column):
         final_learning_rate=0.0,
         warmup_learning_rate=0.001,  # which nothing asks for
     )
+
+
+# ELR+ by its authors' configuration: by data set and kind of noise.
+ELR_PLUS = {
+    # beta, lambda, its ramp, whether labels are multiplied by targets; epochs, step
+    ("cifar10", "sym"): (0.7, 3.0, 0, False, 200, 150),
+    ("cifar10", "asym"): (0.9, 1.0, 0, False, 200, 150),
+    ("cifar100", "sym"): (0.9, 7.0, 40_000, True, 250, 200),
+    ("cifar100", "asym"): (0.9, 7.0, 40_000, True, 250, 200),
+}
+MIXED = ["sym20", "sym50", "sym80", "asym40"]
+
+
+def check_elr_plus(column, data, noise):
+    """Compare a flagfile of ELR+ with what it is made of."""
+    beta, weight, ramp, reweights, epochs, step = ELR_PLUS[data, noise]
+    method = settings(
+        "elr_plus",
+        target_momentum=beta,
+        regularization_weight=weight,
+        regularization_ramp=ramp,
+        average_decay=0.997,
+        average_ramp=40_000,
+        alpha=1.0,
+        reweight_labels=reweights,
+    )
+    found = experiment(f"{column}_elr_plus")
+    assert found == dataclasses.replace(
+        experiment(column),
+        method=method,
+        num_validation=5000,  # of 50,000: it learns of 45,000
+        epochs=epochs,
+        schedule="step",
+        decay_epochs=(step,),
+        final_learning_rate=0.0,
+    )
+    numbers = (found.backbone, found.batch_size, found.learning_rate, found.l2)
+    assert numbers == ("preact_resnet18", 128, 0.02, 5e-4)
+
+
+@pytest.mark.parametrize("data", ["cifar10", "cifar100"])
+@pytest.mark.parametrize("noise", MIXED)
+def test_elr_plus_is_its_authors_configuration(data, noise):
+    check_elr_plus(f"{data}_plus_{noise}", data, noise[:-2])
+
+
+@pytest.mark.parametrize("column", NEAREST)
+def test_elr_plus_has_its_numbers_of_symmetric_noise_for_peoples_labels(column):
+    check_elr_plus(column, column.split("_")[0][:-1], "sym")
+
+
+# Lambda_u of the appendix' table; of CIFAR-100 under asymmetric noise that of C2D.
+LAMBDA_U = {
+    "cifar10": dict(zip(MIXED, (0, 25, 25, 0), strict=True)),
+    "cifar100": dict(zip(MIXED, (25, 150, 150, 150), strict=True)),
+}
+
+
+@pytest.mark.parametrize("data", LAMBDA_U)
+@pytest.mark.parametrize("noise", MIXED)
+def test_dividemix_has_its_authors_numbers(data, noise):
+    column = f"{data}_plus_{noise}"
+    method = settings(
+        "dividemix",
+        lambda_u=LAMBDA_U[data][noise],
+        p_threshold=0.5,
+        temperature=0.5,
+        alpha=4.0,
+        warm_up={"cifar10": 10, "cifar100": 30}[data],
+        warm_up_penalty=noise == "asym40",
+    )
+    assert (method.second_augment, method.loss_history) == ("weak", 1)
+    assert not method.labeled_only
+    assert experiment(f"{column}_dividemix") == dataclasses.replace(
+        experiment(column),
+        method=method,
+        batch_size=64,  # of labelled examples, and as many unlabelled ones
+        schedule="step",
+        decay_epochs=(150,),  # of 300, as of SOP+
+        final_learning_rate=0.0,
+    )
+
+
+def test_the_networks_in_turn_on_real_images():
+    # 192,000 / 14 = 13,714.3 and 32,000 / 14 = 2,285.7 images of each class.
+    clothing1m, webvision = experiment("clothing1m"), experiment("webvision")
+    method = settings(
+        "elr_plus",
+        target_momentum=0.7,
+        regularization_weight=3.0,
+        average_decay=0.9999,
+        average_ramp=0,
+    )
+    assert experiment("clothing1m_elr_plus") == dataclasses.replace(
+        clothing1m,
+        method=method,
+        examples_per_class=13_714,
+        epochs=15,
+        decay_epochs=(7,),
+    )
+    method = dataclasses.replace(method, average_decay=0.997, alpha=1.5)
+    assert experiment("webvision_elr_plus") == dataclasses.replace(
+        webvision, method=method
+    )
+    method = settings(
+        "dividemix",
+        lambda_u=0.0,
+        alpha=0.5,
+        warm_up=1,
+        labeled_only=True,
+        warm_up_penalty=True,
+        second_augment="flip",
+    )
+    assert experiment("clothing1m_dividemix") == dataclasses.replace(
+        clothing1m,
+        method=method,
+        examples_per_class=2286,
+        epochs=80,
+        batch_size=32,
+        decay_epochs=(40,),
+    )
+    method = dataclasses.replace(method, warm_up_penalty=False)
+    assert experiment("webvision_dividemix") == dataclasses.replace(
+        webvision,
+        method=method,
+        resize=320,
+        image_size=299,
+        epochs=80,
+        learning_rate=0.01,
+        decay_epochs=(40,),
+    )
