@@ -41,20 +41,11 @@ class InTurn(MethodBatches):
             ValueError: if they cannot.
         """
         if self.method.in_turn:
-            name = type(self.method).__name__
-            num_replicas = self._made_under.num_replicas_in_sync
-            if num_replicas > 1:
-                raise ValueError(
-                    f"{name} cannot be trained by {num_replicas} replicas: its "
-                    "networks learn in turn of batches that it puts together itself, "
-                    "and these are not cut into parts. Train on one device."
-                )
-            if kwargs.get("steps_per_execution", 1) != 1:
-                raise ValueError(
-                    f"{name} trains two networks in turn, and an execution of several "
-                    "steps would take some of each. Received: steps_per_execution="
-                    f"{kwargs['steps_per_execution']}; leave it at 1."
-                )
+            check_turns(
+                type(self.method).__name__,
+                self._made_under.num_replicas_in_sync,
+                kwargs.get("steps_per_execution", 1),
+            )
         super().compile(optimizer=optimizer, **kwargs)
 
     def fit(
@@ -304,6 +295,31 @@ class _OneTraining(keras.callbacks.CallbackList):
     def end(self) -> None:
         """Tell of the end."""
         super().on_train_end(self._logs)
+
+
+def check_turns(name: str, num_replicas: int, steps_per_execution: int) -> None:
+    """Check that networks can learn in turn.
+
+    Args:
+        name: of the method.
+        num_replicas: how many they are trained on.
+        steps_per_execution: as of `compile`.
+
+    Raises:
+        ValueError: if they cannot.
+    """
+    if num_replicas > 1:
+        raise ValueError(
+            f"{name} cannot be trained by {num_replicas} replicas: its networks learn "
+            "in turn of batches that it puts together itself, and these are not cut "
+            "into parts. Train on one device."
+        )
+    if steps_per_execution != 1:
+        raise ValueError(
+            f"{name} trains two networks in turn, and an execution of several steps "
+            f"would take some of each. Received: steps_per_execution="
+            f"{steps_per_execution}; leave it at 1."
+        )
 
 
 def _check_source(x: Any, method: Method) -> None:

@@ -16,9 +16,14 @@ from sop_keras.core.look import Look
 from sop_keras.core.method import Method
 from sop_keras.core.passes import Pass
 from sop_keras.core.probabilities import log_probabilities
+from sop_keras.label_issues.doubts import Doubt, Evidence
 from sop_keras.methods import mixmatch
 from sop_keras.methods.clean_probabilities import CleanProbabilityScan, clean_scores
-from sop_keras.methods.dividemix_record import DivideMixParameters
+from sop_keras.methods.dividemix_record import (
+    NUM_LABELED,
+    DivideMixParameters,
+    division_doubts,
+)
 from sop_keras.methods.mixture import fit_mixture, normalized
 from sop_keras.methods.mixup import draws, mix_pairs
 
@@ -278,12 +283,14 @@ class DivideMix(Method, DivideMixParameters):
         """What the posteriors say of all labels."""
         return CleanProbabilityScan(labels, _mean_clean_prob)
 
+    def doubts(self, evidence: Evidence) -> tuple[Doubt, ...]:
+        """Those of any method, and that no division was made."""
+        return division_doubts(evidence)
+
     def figures(self, state: Mapping[str, np.ndarray]) -> dict[str, float]:
         """How many labelled examples each network learns of."""
-        return {
-            f"division/labeled_of_network_{place + 1}": float(count)
-            for place, count in enumerate(state["num_labeled"])
-        }
+        counts = map(float, state["num_labeled"])
+        return dict(zip(NUM_LABELED, counts, strict=True))
 
 
 def taken(values: Tensor, places: Tensor) -> Tensor:

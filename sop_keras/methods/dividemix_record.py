@@ -8,8 +8,26 @@ from typing import Any
 import numpy as np
 
 from sop_keras.augment.names import AUGMENTATIONS
+from sop_keras.label_issues.doubts import Doubt, Evidence, general_doubts
 from sop_keras.methods.record import MethodRecord, MethodSettings
 from sop_keras.settings import setting
+
+NUM_LABELED = ("division/labeled_of_network_1", "division/labeled_of_network_2")
+"""How many labelled examples each network learns of: figures of the method."""
+
+
+def division_doubts(evidence: Evidence) -> tuple[Doubt, ...]:
+    """The doubts of any method, and that the labels were never divided."""
+    doubts = general_doubts(evidence)
+    figures = [evidence.figures.get(name, 1.0) for name in NUM_LABELED]
+    if not evidence.is_over or min(figures) > 0:
+        return doubts
+    text = (
+        "The labels were never divided: no epoch came after the warm-up, or no label's "
+        "posterior was above the threshold in any. All labels count as right. Train "
+        "more epochs than warm_up (--epochs, --warm_up), or lower p_threshold."
+    )
+    return (Doubt("not_divided", text), *doubts)
 
 
 @dataclass(frozen=True)
@@ -68,6 +86,10 @@ class DivideMixParameters(MethodSettings):
         "Whether DivideMix's networks guess labels in the mode of training, as "
         "published, or in that of evaluation.",
     )
+
+    def doubts(self, evidence: Evidence) -> tuple[Doubt, ...]:
+        """As of `DivideMix`."""
+        return division_doubts(evidence)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import keras
 import tensorflow as tf
 
 from sop_keras.core.agreement import is_common, on_any_worker
+from sop_keras.core.in_turn import check_turns
 from sop_keras.core.strategies import is_chief, make_strategy, scope
 from sop_keras.data.batches.epoch_size import num_in_epoch
 from sop_keras.data.batches.pipelines import steps_per_epoch
@@ -103,6 +104,12 @@ class Run:
         self.files = files or DataFiles()
         self.execution = execution or Execution()
         self.strategy = strategy or make_strategy(self.execution.strategy)
+        if experiment.record.load().in_turn:
+            check_turns(
+                experiment.record.title,
+                self.strategy.num_replicas_in_sync,
+                self.execution.steps_per_execution,
+            )
         self._writes = is_chief(self.strategy)
         self.checkpoints = Checkpoints(self.folder / "checkpoints", self._writes)
         self._own = RunFolder(self.folder, experiment, self.files)

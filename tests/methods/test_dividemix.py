@@ -350,6 +350,15 @@ def test_label_issues_are_the_mean_of_both_posteriors():
     np.testing.assert_allclose(issues["noise_score"], 1 - mean, atol=1e-7)
 
 
+def test_a_training_without_a_division_says_that_it_found_nothing(caplog):
+    model = trained(DivideMix(warm_up=3))
+    issues = model.label_issues(X, Y)
+    assert "The labels were never divided" in caplog.text
+    assert not issues["is_label_issue"].any()
+    model = trained(DivideMix(warm_up=2))
+    assert "not_divided" not in [one.name for one in model.doubt_watch.doubts]
+
+
 def test_fewer_examples_than_a_batch():
     model = model_of(DivideMix(warm_up=1))
     model.fit((X[:5], X[:5]), Y[:5], batch_size=64, epochs=3, verbose=0)
