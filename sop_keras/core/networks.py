@@ -80,9 +80,10 @@ class Networks(IndexedModel):
         self.peer = peer
 
     def _build_on(self, inputs: Any) -> None:
-        super()._build_on(inputs)
+        # First: Keras would warn of a part of the model that is not built.
         if self.peer is not None and not self.peer.built:
             self.peer(inputs)
+        super()._build_on(inputs)
 
     def _build_optimizer(self) -> None:
         # Keras would find nothing to restore its state into, and drop it silently.
