@@ -26,6 +26,9 @@ NUMBERS = {
     # It looks before the second and the third of three epochs.
     "truncated_gce": {"truncation": 0.4, "first_pruning": 2, "pruning_interval": 1},
     "cores2": {"sieve_start": 0},
+    # The rate is full, and disagreement counts, in the second of three epochs.
+    "coteaching": {"num_gradual": 1},
+    "coteaching_plus": {"num_gradual": 1, "init_epochs": 1},
 }
 
 # What a run before has found.
