@@ -143,6 +143,8 @@ COMMON = {
     "clip_norm": 0.0,
     "warmup_epochs": 0,
     "warmup_learning_rate": 0.0,
+    "optimizer": "sgd",
+    "late_beta1": None,
 }
 # The columns of SOP+, but for the data and alpha.
 PLUS = {
