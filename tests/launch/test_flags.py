@@ -31,8 +31,10 @@ def test_every_flagfile_says_its_command_and_what_to_expect():
     # 3 of this project's own, 3 of Figure 1, 10 of SOP on ResNet34, 8 of SOP+ in
     # Table 2, 2 of SOP in Table 3, 8 of SOP+ in Table 4; of ELR and of Forward 8 in
     # Table 1 and 2 in Table 3 each, of GCE and of SL 8 in Table 1, of MixUp 6 in
-    # Table 2, of CORES2 1 in Table 3, of CORES* 8 in Table 4.
-    assert len(NAMES) == 3 + 3 + 10 + 8 + 2 + 8 + 2 * (8 + 2) + 2 * 8 + 6 + 1 + 8
+    # Table 2, of CORES2 1 in Table 3, of CORES* 8 in Table 4, of Co-teaching 2 in
+    # Table 3; and 4 of the recipes of Co-teaching's and Co-teaching+'s authors.
+    ours, rivals = 3 + 3 + 10 + 8 + 2 + 8, 2 * (8 + 2) + 2 * 8 + 6 + 1 + 8 + 2 + 4
+    assert len(NAMES) == ours + rivals
     for name in NAMES:
         experiment(name)
         text = header(name)
@@ -45,11 +47,11 @@ CELLS = [(table, cell) for table in paper.TABLES.values() for cell in table.cell
 
 def test_the_cells_are_all_of_the_methods_that_are_here():
     # Rows by columns: six; CE and SOP+, and MixUp without asymmetric noise; three of
-    # Forward, ELR and SOP, and CE and CORES2 on Clothing1M alone; CE, CORES* and SOP+;
-    # three methods.
+    # Forward, Co-teaching, ELR and SOP, and CE and CORES2 on Clothing1M alone; CE,
+    # CORES* and SOP+; four methods.
     numbers = [table.number for table, _ in CELLS]
     counts = [numbers.count(number) for number in (1, 2, 3, 4, 5)]
-    assert counts == [6 * 8, 2 * 8 + 6, 3 * 3 + 2, 3 * 8, 3]
+    assert counts == [6 * 8, 2 * 8 + 6, 4 * 3 + 2, 3 * 8, 4]
     # A column's name and a run's folder are one experiment's alone.
     for table in paper.TABLES.values():
         names = [column.name for column in table.columns]
@@ -101,6 +103,7 @@ def test_published_figures_by_hand():
     assert figure(2, "SOP+", "cifar100_plus_asym40") == paper.Figure("78.0", 78.0)
     assert figure(3, "CE", "webvision") is None
     assert figure(3, "ELR", "ilsvrc12").mean == 68.7
+    assert figure(3, "Co-teaching", "clothing1m").mean == 69.2
     assert figure(4, "CORES*", "cifar10n_worst").mean == 91.66
     assert figure(4, "ELR+", "cifar100n_clean").text == "78.57"
     assert figure(5, "DivideMix", "cifar10_plus_sym50").mean == 5.4
