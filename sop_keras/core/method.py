@@ -239,6 +239,22 @@ class Method:
         """
         raise NotImplementedError(f"{type(self).__name__} has no loss.")
 
+    def updates(
+        self, outputs: Any, rows: Mapping[str, Tensor], batch: Batch
+    ) -> Tensor | None:
+        """Whether the networks step on this batch, a boolean scalar; None: always.
+
+        Where not, weights and optimizers stay as they are, momentum, `batch.step` and
+        the place in a schedule of the learning rate too. It must be the same on all
+        replicas: what is said of the whole batch, by `batch.gather` or `batch.mean`.
+
+        Args:
+            outputs: as of `loss`.
+            rows: likewise.
+            batch: the batch.
+        """
+        return None
+
     def updated_state(
         self, outputs: Any, rows: Mapping[str, Tensor], batch: Batch
     ) -> Mapping[str, Tensor]:

@@ -249,7 +249,8 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn):
             loss, parts = self.method.loss(outputs, rows, batch)
             loss = self._with_regularization(loss)
             scaled_losses = self._scaled(loss, whole)
-        self._step_networks(tape, scaled_losses, whole)
+        is_wanted = self.method.updates(outputs, rows, batch)
+        self._step_networks(tape, scaled_losses, whole, is_wanted)
         self._update_averages()
         if not self.method.loss_sees_updated_rows:
             self._update_rows(outputs, rows, batch, given, whole)

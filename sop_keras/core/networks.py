@@ -17,6 +17,7 @@ from sop_keras.core.gradient_norms import global_norm, unscaled
 from sop_keras.core.indexed_model import IndexedModel
 from sop_keras.core.predictor import predicting_network
 from sop_keras.core.probabilities import check_probabilities
+from sop_keras.core.skipped_steps import SkippableStep
 from sop_keras.core.training_data import first_inputs
 from sop_keras.core.views import join_views
 
@@ -96,9 +97,10 @@ class Networks(IndexedModel):
         self.peer = peer
 
     def _build_on(self, inputs: Any) -> None:
-        super()._build_on(inputs)
+        # First: Keras would warn of a part of the model that is not built.
         if self.peer is not None and not self.peer.built:
             self.peer(inputs)
+        super()._build_on(inputs)
 
     def _build_optimizer(self) -> None:
         # Keras would find nothing to restore its state into, and drop it silently.
@@ -189,8 +191,15 @@ class Networks(IndexedModel):
         share, optimizers = whole.share(loss), self.network_optimizers()
         return [optimizers[place].scale_loss(share) for place in self._learning()]
 
-    def _step_networks(self, tape: Any, losses: list[Any], whole: GlobalBatch) -> None:
-        """Step each network by the gradient of the whole batch's loss."""
+    def _step_networks(
+        self, tape: Any, losses: list[Any], whole: GlobalBatch, is_wanted: Any
+    ) -> None:
+        """Step each network by the gradient of the whole batch's loss.
+
+        Where `is_wanted`, a boolean scalar, is false, weights and optimizers stay as
+        they are; None is true.
+        """
+        step = None if is_wanted is None else SkippableStep(self._stepped_variables())
         for place, loss in zip(self._learning(), losses, strict=True):
             network = self.networks()[place]
             optimizer = self.network_optimizers()[place]
@@ -204,6 +213,14 @@ class Networks(IndexedModel):
             elif place:
                 self._share_rate(optimizer)
             self._apply_gradients(optimizer, gradients, weights, whole)
+        if step is not None:
+            step.keep_if(is_wanted)
+
+    def _stepped_variables(self) -> list[keras.Variable]:
+        """All that a step moves: weights, and what optimizers keep."""
+        weights = [one for net in self.networks() for one in net.trainable_weights]
+        kept = [one for each in self.network_optimizers() for one in each.variables]
+        return weights + kept
 
     def _share_rate(self, optimizer: Any) -> None:
         """Have the peer's optimizer learn at the rate of the backbone's."""

@@ -50,6 +50,8 @@ class CORESStarSettings(MethodSettings):
             "method": CORES2Settings(),
             "epochs": self.sieve_epochs,
             "batch_size": 64,
+            "optimizer": "sgd",
+            "late_beta1": None,
             "learning_rate": 0.1,
             "momentum": 0.0,
             "l2": 0.0,

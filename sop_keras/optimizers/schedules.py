@@ -1,4 +1,4 @@
-"""The learning-rate schedules of Table A.1, counted in optimizer steps."""
+"""The learning-rate schedules of Table A.1 and of its rivals, in optimizer steps."""
 
 from __future__ import annotations
 
@@ -176,3 +176,33 @@ class ScaledByEpoch(LearningRateSchedule):
         """A schedule of these arguments."""
         rate = keras.saving.deserialize_keras_object(config["learning_rate"])
         return cls(**{**config, "learning_rate": rate})
+
+
+def linear_decay(
+    learning_rate: float, start_epoch: int, epochs: int, steps_per_epoch: int
+) -> ScaledByEpoch:
+    """Lower the learning rate in a line to 0, from an epoch on and epoch by epoch.
+
+    Co-teaching's schedule: of E epochs, the rate is whole before epoch s (from 0), and
+    in epoch e from there on times (E - e) / (E - s), as in the authors' code
+    (bhanML/Co-teaching at 7c7fbe2). The last epoch has 1 / (E - s) of it.
+
+    Args:
+        learning_rate: the rate of the first epochs, positive.
+        start_epoch: s, at least 1. From the number of epochs on, nothing is lowered.
+        epochs: E, of the whole training.
+        steps_per_epoch: optimizer steps in an epoch.
+
+    Returns:
+        A Keras schedule over optimizer steps, the first of which is step 0.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    check_integer("start_epoch", start_epoch, 1)
+    check_integer("epochs", epochs, 1)
+    left = max(epochs - start_epoch, 1)
+    factors = [min(1.0, (epochs - epoch) / left) for epoch in range(epochs)]
+    if start_epoch >= epochs:
+        factors = [1.0]
+    return ScaledByEpoch(learning_rate, factors, steps_per_epoch)

@@ -11,28 +11,20 @@ from sop_keras.backbones.names import BACKBONES, check_backbone_name
 from sop_keras.data.datasets.by_name import DATASETS, TFDS_PREFIX, check_dataset_name
 from sop_keras.methods.record import MethodSettings
 from sop_keras.settings import check_settings, setting
+from sop_keras.training.step_checks import (
+    check_decay_factor,
+    check_late_beta1,
+    check_momentum,
+    check_steps,
+)
 
 NOISES = ("none", "symmetric", "asymmetric")
-SCHEDULES = ("constant", "step", "cosine")
+SCHEDULES = ("constant", "step", "linear", "cosine")
+OPTIMIZERS = ("sgd", "adam")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 DATASET_OPTIONS = ("label_set", "num_classes", "resize", "image_size")
 """The settings that are the data set's own options."""
-
-
-def _check_momentum(momentum: float) -> None:
-    if momentum >= 1:
-        raise ValueError(
-            f"`momentum` must be less than 1. Received: momentum={momentum!r}."
-        )
-
-
-def _check_decay_factor(factor: float) -> None:
-    if not 0 < factor < 1:
-        raise ValueError(
-            "`decay_factor` must be above 0 and below 1, such as 0.1. Received: "
-            f"decay_factor={factor!r}."
-        )
 
 
 @dataclass(frozen=True)
@@ -113,18 +105,25 @@ class Experiment:
         least=0,
     )
     momentum: float = setting(
-        0.9, "The network's, below 1.", least=0, most=1, check=_check_momentum
+        0.9,
+        "The network's, below 1; of Adam, beta1.",
+        least=0,
+        most=1,
+        check=check_momentum,
     )
     l2: float = setting(
         5e-4, "L2 term in the network's gradient: PyTorch's weight decay.", least=0
     )
     schedule: str = setting(
         "constant",
-        "Of the network's learning rate; step: times decay_factor after decay_epochs.",
+        "Of the network's learning rate; step: times decay_factor after decay_epochs; "
+        "linear: after decay_epochs in a line to 0, epoch by epoch.",
         title="Schedule",
         choices=SCHEDULES,
     )
-    decay_epochs: tuple[int, ...] = setting((), "For schedule=step, like 40,80.")
+    decay_epochs: tuple[int, ...] = setting(
+        (), "For schedule=step, like 40,80; for schedule=linear, one, like 80."
+    )
     final_learning_rate: float = setting(
         0.0, "For schedule=cosine.", flag="final_lr", least=0
     )
@@ -200,7 +199,7 @@ class Experiment:
         "For schedule=step, above 0 and below 1.",
         least=0,
         most=1,
-        check=_check_decay_factor,
+        check=check_decay_factor,
         came_later=True,
     )
     nesterov: bool = setting(
@@ -224,6 +223,21 @@ class Experiment:
         "The rate that these begin with.",
         flag="warmup_lr",
         least=0,
+        came_later=True,
+    )
+    optimizer: str = setting(
+        "sgd",
+        "Of the network; adam is PyTorch's, with momentum as beta1, 0.999 and 1e-8.",
+        choices=OPTIMIZERS,
+        came_later=True,
+    )
+    late_beta1: float | None = setting(
+        None,
+        "For optimizer=adam and schedule=linear: beta1 after decay_epochs; momentum's, "
+        "if unset.",
+        least=0,
+        most=1,
+        check=check_late_beta1,
         came_later=True,
     )
     method: Any = field(default=methods.DEFAULT)
@@ -252,35 +266,7 @@ class Experiment:
 
     def _check_together(self) -> None:
         """Check what two settings may not say together; the texts name flags, too."""
-        if (self.schedule == "step") != bool(self.decay_epochs):
-            raise ValueError(
-                "`schedule` and `decay_epochs` do not fit: --schedule=step needs "
-                "increasing --decay_epochs, like 40,80; no other schedule takes them "
-                "(--decay_epochs= unsets a flagfile's). "
-                f"Received: schedule={self.schedule!r}, "
-                f"decay_epochs={self.decay_epochs}."
-            )
-        first, last = self.learning_rate, self.final_learning_rate
-        if self.schedule == "cosine" and last > first:
-            raise ValueError(
-                "`final_learning_rate` must not be above `learning_rate`: --final_lr "
-                "must not be above --lr. Received: "
-                f"final_learning_rate={last}, learning_rate={first}."
-            )
-        if self.warmup_epochs and (
-            self.schedule != "cosine" or self.warmup_epochs >= self.epochs
-        ):
-            raise ValueError(
-                "`warmup_epochs` is for schedule=cosine, and must be below `epochs`: "
-                "--warmup_epochs=0 unsets a flagfile's. Received: warmup_epochs="
-                f"{self.warmup_epochs}, schedule={self.schedule!r}, "
-                f"epochs={self.epochs}."
-            )
-        if self.nesterov and not self.momentum:
-            raise ValueError(
-                "`nesterov` needs a momentum: --nonesterov unsets a flagfile's. "
-                "Received: momentum=0."
-            )
+        check_steps(self)
         side, shorter = self.image_size, self.resize
         if side is not None and shorter is not None and side > shorter:
             raise ValueError(

@@ -11,9 +11,11 @@ import tensorflow as tf
 from sop_keras.backbones.build import build_backbone
 from sop_keras.backbones.synchronized import synchronize_batch_norm
 from sop_keras.core.model import NoisyLabelModel
+from sop_keras.optimizers.adam import Adam
 from sop_keras.optimizers.schedules import (
     ScaledByEpoch,
     cosine_decay,
+    linear_decay,
     step_decay,
 )
 from sop_keras.optimizers.sgd import SGD
@@ -72,16 +74,6 @@ def compile_model(
         first: the model of the run that the method needs before. Defaults to `None`: it
             needs none.
     """
-    accumulated = experiment.gradient_accumulation_steps
-    rate = rate_of_epochs(experiment)
-    optimizer = SGD(
-        _learning_rate(experiment, steps_per_epoch) if rate is None else rate(0),
-        momentum=experiment.momentum,
-        nesterov=experiment.nesterov,
-        l2=experiment.l2,
-        global_clipnorm=experiment.clip_norm or None,
-        gradient_accumulation_steps=accumulated if accumulated > 1 else None,
-    )
     labels, num_classes = data.train.labels, data.dataset.num_classes
     arguments = experiment.method.arguments(
         labels, num_classes, bool(experiment.examples_per_class)
@@ -104,7 +96,7 @@ def compile_model(
     )
     jit_compile = execution.jit_compile
     model.compile(
-        optimizer,
+        make_optimizer(experiment, steps_per_epoch),
         metrics=["accuracy"],
         jit_compile="auto" if jit_compile is None else jit_compile,
         steps_per_execution=execution.steps_per_execution,
@@ -123,6 +115,34 @@ def rate_of_epochs(experiment: Experiment) -> Callable[[int], float] | None:
     return lambda epoch: float(schedule(epoch) if callable(schedule) else schedule)
 
 
+def make_optimizer(
+    experiment: Experiment, steps_per_epoch: int
+) -> keras.optimizers.Optimizer:
+    """The optimizer of the network that the experiment asks for.
+
+    Args:
+        experiment: the settings.
+        steps_per_epoch: batches in an epoch.
+    """
+    accumulated = experiment.gradient_accumulation_steps
+    by_epoch = rate_of_epochs(experiment)
+    rate = _learning_rate(experiment, steps_per_epoch)
+    if by_epoch is not None:
+        rate = by_epoch(0)
+    options: dict[str, Any] = {
+        "l2": experiment.l2,
+        "global_clipnorm": experiment.clip_norm or None,
+        "gradient_accumulation_steps": accumulated if accumulated > 1 else None,
+    }
+    if experiment.optimizer == "sgd":
+        momentum, nesterov = experiment.momentum, experiment.nesterov
+        return SGD(rate, momentum=momentum, nesterov=nesterov, **options)
+    if experiment.late_beta1 is not None:
+        options["late_beta_1"] = experiment.late_beta1
+        options["late_from"] = experiment.decay_epochs[0] * steps_per_epoch
+    return Adam(rate, beta_1=experiment.momentum, **options)
+
+
 def _learning_rate(experiment: Experiment, steps_per_epoch: int) -> Any:
     rate = _scheduled_rate(experiment, steps_per_epoch)
     factors = experiment.method.rate_factors(experiment.epochs)
@@ -137,6 +157,9 @@ def _scheduled_rate(experiment: Experiment, steps_per_epoch: int) -> Any:
         return step_decay(
             rate, experiment.decay_epochs, steps_per_epoch, experiment.decay_factor
         )
+    if experiment.schedule == "linear":
+        (start,) = experiment.decay_epochs
+        return linear_decay(rate, start, experiment.epochs, steps_per_epoch)
     if experiment.schedule == "cosine":
         return cosine_decay(
             rate,

@@ -135,6 +135,8 @@ def network(
 # In place of the settings of a run.
 ARGUMENTS = {
     "truncated_gce": {"k": 0.25, "start": 2, "every": 1},  # which looks twice
+    "coteaching": {"noise_rate": 0.4, "num_gradual": 2},
+    "coteaching_plus": {"noise_rate": 0.4, "num_gradual": 1, "init_epochs": 1},
 }
 
 

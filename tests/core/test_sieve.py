@@ -151,6 +151,21 @@ def test_a_peer_is_a_clone_with_weights_of_its_own_or_is_asked_for():
         NoisyLabelModel(keras.layers.Dense(K), N, K, method=Sieve())
 
 
+def test_networks_that_are_not_built_are_built_by_the_data():
+    class Plain(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.kernel = self.add_weight(shape=(D, K))
+
+        def call(self, inputs):
+            return inputs @ self.kernel
+
+    model = NoisyLabelModel(Plain(), N, K, method=Sieve(), peer=Plain())
+    model.compile("sgd")
+    fit(model, epochs=1)  # a warning would be an error
+    assert all(each.built for each in model.networks())
+
+
 def test_a_peer_is_another_network():
     backbone = network(1)
     with pytest.raises(ValueError, match="`peer` is the backbone itself"):

@@ -32,8 +32,9 @@ def test_every_flagfile_says_its_command_and_what_to_expect():
     # Table 2, 2 of SOP in Table 3, 8 of SOP+ in Table 4; of ELR and of Forward 8 in
     # Table 1 and 2 in Table 3 each, of GCE and of SL 8 in Table 1, of MixUp 6 in
     # Table 2, of CORES2 1 in Table 3, of CORES* 8 in Table 4; of DivideMix and of
-    # ELR+ 8 in Table 2 and 2 on the data sets of Table 3, of ELR+ 8 in Table 4.
-    rivals = 2 * (8 + 2) + 2 * 8 + 6 + 1 + 8 + 2 * (8 + 2) + 8
+    # ELR+ 8 in Table 2 and 2 on the data sets of Table 3, of ELR+ 8 in Table 4; of
+    # Co-teaching 2 in Table 3, and 4 of the recipes of its and its successor's authors.
+    rivals = 2 * (8 + 2) + 2 * 8 + 6 + 1 + 8 + 2 * (8 + 2) + 8 + 2 + 4
     assert len(NAMES) == 3 + 3 + 10 + 8 + 2 + 8 + rivals
     for name in NAMES:
         experiment(name)
@@ -47,11 +48,11 @@ CELLS = [(table, cell) for table in paper.TABLES.values() for cell in table.cell
 
 def test_the_cells_are_all_of_the_methods_that_are_here():
     # Rows by columns: six; CE, DivideMix, ELR+ and SOP+, and MixUp without asymmetric
-    # noise; three of Forward, ELR and SOP, and CE and CORES2 on Clothing1M alone; CE,
-    # ELR+, CORES* and SOP+; five methods.
+    # noise; three of Forward, Co-teaching, ELR and SOP, and CE and CORES2 on Clothing1M
+    # alone; CE, ELR+, CORES* and SOP+; six methods.
     numbers = [table.number for table, _ in CELLS]
     counts = [numbers.count(number) for number in (1, 2, 3, 4, 5)]
-    assert counts == [6 * 8, 4 * 8 + 6, 3 * 3 + 2, 4 * 8, 5]
+    assert counts == [6 * 8, 4 * 8 + 6, 4 * 3 + 2, 4 * 8, 6]
     # A column's name and a run's folder are one experiment's alone.
     for table in paper.TABLES.values():
         names = [column.name for column in table.columns]
@@ -103,6 +104,7 @@ def test_published_figures_by_hand():
     assert figure(2, "SOP+", "cifar100_plus_asym40") == paper.Figure("78.0", 78.0)
     assert figure(3, "CE", "webvision") is None
     assert figure(3, "ELR", "ilsvrc12").mean == 68.7
+    assert figure(3, "Co-teaching", "clothing1m").mean == 69.2
     assert figure(4, "CORES*", "cifar10n_worst").mean == 91.66
     assert figure(4, "ELR+", "cifar100n_clean").text == "78.57"
     assert figure(5, "DivideMix", "cifar10_plus_sym50").mean == 5.4
@@ -145,6 +147,8 @@ COMMON = {
     "clip_norm": 0.0,
     "warmup_epochs": 0,
     "warmup_learning_rate": 0.0,
+    "optimizer": "sgd",
+    "late_beta1": None,
 }
 # The columns of SOP+, but for the data and alpha.
 PLUS = {

@@ -262,3 +262,57 @@ def test_the_networks_in_turn_on_real_images():
         learning_rate=0.01,
         decay_epochs=(40,),
     )
+
+
+@pytest.mark.parametrize(
+    ("column", "numbers"),
+    [
+        ("clothing1m", {"forget_rate": 0.3, "num_gradual": 5}),
+        ("webvision", {"forget_rate": 0.2, "num_gradual": 10}),
+    ],
+)
+def test_co_teaching_has_sops_schedule_where_none_was_published(column, numbers):
+    method = settings("coteaching", **numbers)
+    expected = dataclasses.replace(experiment(column), method=method)
+    assert experiment(f"{column}_coteaching") == expected
+
+
+# Where the rate begins to fall in Co-teaching's code; Co-teaching+'s first epochs.
+RECIPES = {"cifar10": (80, 20), "cifar100": (100, 5)}
+
+
+@pytest.mark.parametrize("data", RECIPES)
+def test_co_teaching_and_its_successor_have_their_authors_recipes(data):
+    start, init_epochs = RECIPES[data]
+    found = experiment(f"coteaching_{data}_sym50")
+    rates = {"forget_rate": 0.5, "forget_exponent": 1.0, "num_gradual": 10}
+    expected = dataclasses.replace(
+        experiment(f"{data}_plus_sym50"),
+        method=settings("coteaching", **rates),
+        include_true_class=False,
+        augment="none",
+        epochs=200,
+        batch_size=128,
+        optimizer="adam",
+        learning_rate=0.001,
+        momentum=0.9,
+        l2=0.0,
+        schedule="linear",
+        decay_epochs=(start,),
+        final_learning_rate=0.0,
+        late_beta1=0.1,
+    )
+    assert found == expected
+    plus = settings("coteaching_plus", **rates, init_epochs=init_epochs)
+    assert experiment(f"coteaching_plus_{data}_sym50") == dataclasses.replace(
+        expected, method=plus, decay_epochs=(80,)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"), [("cifar10_plus_sym50", 0.45), ("digits", 0.36)]
+)
+def test_the_forget_rate_of_drawn_noise_is_the_share_that_is_wrong(name, rate):
+    # One of ten labels that are redrawn is the right one.
+    found = experiment(name, "--method=coteaching_plus")
+    assert found.method.forget_rate == rate == pytest.approx(0.9 * found.noise_rate)

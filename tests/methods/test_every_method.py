@@ -27,6 +27,9 @@ NUMBERS = {
     "truncated_gce": {"truncation": 0.4, "first_pruning": 2, "pruning_interval": 1},
     "cores2": {"sieve_start": 0},
     "dividemix": {"warm_up": 1},
+    # The rate is full, and disagreement counts, in the second of three epochs.
+    "coteaching": {"num_gradual": 1},
+    "coteaching_plus": {"num_gradual": 1, "init_epochs": 1},
 }
 
 # What a run before has found.

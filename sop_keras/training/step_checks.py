@@ -1,0 +1,95 @@
+"""What the settings of how the network steps may not say, alone or together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def check_momentum(momentum: float) -> None:
+    """Check a momentum.
+
+    Raises:
+        ValueError: if it is out of range.
+    """
+    if momentum >= 1:
+        raise ValueError(
+            f"`momentum` must be less than 1. Received: momentum={momentum!r}."
+        )
+
+
+def check_late_beta1(beta: float) -> None:
+    """Check a beta1 of Adam.
+
+    Raises:
+        ValueError: if it is out of range.
+    """
+    if beta >= 1:
+        raise ValueError(
+            f"`late_beta1` must be less than 1. Received: late_beta1={beta!r}."
+        )
+
+
+def check_decay_factor(factor: float) -> None:
+    """Check a factor of schedule=step.
+
+    Raises:
+        ValueError: if it is out of range.
+    """
+    if not 0 < factor < 1:
+        raise ValueError(
+            "`decay_factor` must be above 0 and below 1, such as 0.1. Received: "
+            f"decay_factor={factor!r}."
+        )
+
+
+def check_steps(experiment: Any) -> None:
+    """Check optimizer and schedule of an `Experiment`; the texts name flags, too.
+
+    Raises:
+        ValueError: if two settings do not fit each other.
+    """
+    num_decays = len(experiment.decay_epochs)
+    fits = {"step": num_decays > 0, "linear": num_decays == 1}
+    if not fits.get(experiment.schedule, num_decays == 0):
+        raise ValueError(
+            "`schedule` and `decay_epochs` do not fit: --schedule=step needs "
+            "increasing --decay_epochs, like 40,80, and --schedule=linear one, "
+            "like 80; no other schedule takes them "
+            "(--decay_epochs= unsets a flagfile's). "
+            f"Received: schedule={experiment.schedule!r}, "
+            f"decay_epochs={experiment.decay_epochs}."
+        )
+    first, last = experiment.learning_rate, experiment.final_learning_rate
+    if experiment.schedule == "cosine" and last > first:
+        raise ValueError(
+            "`final_learning_rate` must not be above `learning_rate`: --final_lr "
+            "must not be above --lr. Received: "
+            f"final_learning_rate={last}, learning_rate={first}."
+        )
+    if experiment.warmup_epochs and (
+        experiment.schedule != "cosine" or experiment.warmup_epochs >= experiment.epochs
+    ):
+        raise ValueError(
+            "`warmup_epochs` is for schedule=cosine, and must be below `epochs`: "
+            "--warmup_epochs=0 unsets a flagfile's. Received: warmup_epochs="
+            f"{experiment.warmup_epochs}, schedule={experiment.schedule!r}, "
+            f"epochs={experiment.epochs}."
+        )
+    if experiment.nesterov and not experiment.momentum:
+        raise ValueError(
+            "`nesterov` needs a momentum: --nonesterov unsets a flagfile's. "
+            "Received: momentum=0."
+        )
+    if experiment.nesterov and experiment.optimizer != "sgd":
+        raise ValueError(
+            "`nesterov` is for optimizer=sgd: --nonesterov unsets a flagfile's. "
+            f"Received: optimizer={experiment.optimizer!r}."
+        )
+    if experiment.late_beta1 is not None and (
+        (experiment.optimizer, experiment.schedule) != ("adam", "linear")
+    ):
+        raise ValueError(
+            "`late_beta1` is for --optimizer=adam with --schedule=linear. Received: "
+            f"late_beta1={experiment.late_beta1}, optimizer={experiment.optimizer!r}, "
+            f"schedule={experiment.schedule!r}."
+        )
