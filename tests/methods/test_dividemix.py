@@ -152,7 +152,9 @@ def model_of(method, num_examples=N, normalized=False, rate=0.1):
     model = NoisyLabelModel(
         networks[0], num_examples, K, method, peer=networks[1], seed=3
     )
-    model.compile(keras.optimizers.SGD(rate, momentum=0.9), metrics=["accuracy"])
+    # A few small steps take less time than to trace those of each network and phase.
+    optimizer = keras.optimizers.SGD(rate, momentum=0.9)
+    model.compile(optimizer, metrics=["accuracy"], run_eagerly=True)
     return model
 
 

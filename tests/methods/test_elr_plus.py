@@ -98,7 +98,8 @@ def trained(method, seeds=(1, 2), num_examples=N, labels=Y, **arguments):
     model = NoisyLabelModel(
         network(seeds[0]), num_examples, K, method, peer=network(seeds[1]), seed=3
     )
-    model.compile(keras.optimizers.SGD(0.1, momentum=0.9))
+    # A few small steps take less time than to trace one of each network.
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), run_eagerly=True)
     arguments = {"batch_size": BATCH, "epochs": 2, "shuffle": False, **arguments}
     model.fit(X, labels, verbose=0, **arguments)
     return model
@@ -107,7 +108,7 @@ def trained(method, seeds=(1, 2), num_examples=N, labels=Y, **arguments):
 def alone(method, place):
     """One network by itself, on the same batches."""
     model = NoisyLabelModel(network(place), N, K, method, seed=3)
-    model.compile(keras.optimizers.SGD(0.1, momentum=0.9))
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), run_eagerly=True)
     model.fit(X, Y, batch_size=BATCH, epochs=2, shuffle=False, verbose=0)
     return model.backbone
 
@@ -142,7 +143,7 @@ def test_of_equal_networks_without_mixing_and_averaging_it_is_elr():
     model = NoisyLabelModel(network(1), N, K, method, peer=network(1))
     elr = NoisyLabelModel(network(1), N, K, methods.ELR())
     for one in (model, elr):
-        one.compile(keras.optimizers.SGD(0.0))
+        one.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
         history = one.fit(X, Y, batch_size=BATCH, epochs=3, shuffle=False, verbose=0)
         losses = history.history["loss"]
         target = one.tables.target.numpy()
