@@ -94,16 +94,15 @@ class ExampleSource(Source):
         look: Callable[[Any], Any] | None = None,
     ):
         super().__init__(labels, ids)
-        self._targets: list[tf.Tensor] = []
         self._load = load
         self._look = look
 
     def batches(self, planned: Sequence[PlannedBatch]) -> tf.data.Dataset:
         """The batches of a plan, by `load`."""
-        self._hold_targets()
+        with_targets = self._with_targets()
 
         def load(number: tf.Tensor, places: tf.Tensor) -> Any:
-            return self._with_targets(self._load(places, number), places)
+            return with_targets(self._load(places, number), places)
 
         numbers = [one.number for one in planned]
         batches = numbered_places(numbers, [one.places for one in planned])
@@ -113,26 +112,25 @@ class ExampleSource(Source):
         """The examples of an epoch, by `look`."""
         if self._look is None:
             return None
-        self._hold_targets()
-        look = self._look
+        look, with_targets = self._look, self._with_targets()
         places = tf.data.Dataset.from_tensor_slices(self.places(epoch))
         return places.batch(_SCAN_SIZE).map(
-            lambda some: self._with_targets(look(some), some)[:2]
+            lambda some: with_targets(look(some), some)[:2]
         )
 
-    def _with_targets(self, x: Any, places: tf.Tensor) -> tuple[Any, ...]:
-        label, index, *weights = (tf.gather(one, places) for one in self._targets)
-        return x, {"label": label, "index": index}, *weights
-
-    def _hold_targets(self) -> None:
-        """Make tensors of labels, ids and weights, once."""
-        if self._targets:
-            return
+    def _with_targets(self) -> Callable[[Any, tf.Tensor], tuple[Any, ...]]:
+        """What gives inputs their labels, ids and weights, as these are now."""
         arrays = [self.labels, self.ids.astype(np.int64)]
         if self.sample_weight is not None:
             arrays.append(self.sample_weight)
         with tf.device("CPU"):
-            self._targets = [tf.constant(array) for array in arrays]
+            targets = [tf.constant(array) for array in arrays]
+
+        def with_targets(x: Any, places: tf.Tensor) -> tuple[Any, ...]:
+            label, index, *weights = (tf.gather(one, places) for one in targets)
+            return x, {"label": label, "index": index}, *weights
+
+        return with_targets
 
 
 class ArraySource(ExampleSource):
@@ -141,13 +139,12 @@ class ArraySource(ExampleSource):
     Args:
         x: inputs: arrays in one view, or a pair of views.
         y: `{"label": labels, "index": ids}`.
-        sample_weight: floats `(n,)`. Defaults to `None`.
 
     Raises:
         ValueError: for sparse inputs, of which rows cannot be taken in any order.
     """
 
-    def __init__(self, x: Any, y: Any, sample_weight: Any = None):
+    def __init__(self, x: Any, y: Any):
         leaves = keras.tree.flatten(x)
         if any(map(_is_sparse, leaves)):
             raise DataError(
@@ -162,9 +159,6 @@ class ArraySource(ExampleSource):
             ),
             y["label"],
             y["index"],
-        )
-        self.sample_weight = (
-            None if sample_weight is None else np.asarray(sample_weight)
         )
 
 

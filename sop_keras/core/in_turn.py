@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import keras
@@ -16,6 +17,8 @@ from sop_keras.core.method_batches import MethodBatches
 from sop_keras.core.passes import EpochPlan, Pass, PlannedBatch, pass_number
 from sop_keras.core.training_data import is_stream
 from sop_keras.validation import check_integer
+
+logger = logging.getLogger(__name__)
 
 
 class InTurn(MethodBatches):
@@ -33,6 +36,7 @@ class InTurn(MethodBatches):
     tables: Any
     _plan: EpochPlan | None = None
     _step = 0
+    _initial_step = 0
 
     def compile(self, optimizer: Any = "rmsprop", **kwargs: Any) -> None:
         """As `Networks.compile`, where networks can learn in turn.
@@ -46,21 +50,44 @@ class InTurn(MethodBatches):
                 self._made_under.num_replicas_in_sync,
                 kwargs.get("steps_per_execution", 1),
             )
+            inner = getattr(optimizer, "inner_optimizer", optimizer)
+            if getattr(inner, "use_ema", False):
+                raise ValueError(
+                    "use_ema=True overwrites a network's weights with their average at "
+                    "the end of each call of Keras' fit, here of each epoch. Leave it "
+                    f"out: {type(self.method).__name__} trains two networks in turn."
+                )
         super().compile(optimizer=optimizer, **kwargs)
 
     def fit(
-        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
+        self,
+        x: Any = None,
+        y: Any = None,
+        *args: Any,
+        initial_step: int = 0,
+        **kwargs: Any,
     ) -> keras.callbacks.History:
         """As `IndexedModel.fit`.
 
         Where networks learn in turn, an epoch is a pass of each over the examples, and
-        x is arrays or an `ExampleSource`; `initial_step` is the batch of
-        `initial_epoch` to go on with.
+        x is arrays or an `ExampleSource`. Orders and views hang on the epoch's number:
+        a training in several calls says where it goes on, by `initial_epoch`.
+
+        Args:
+            x: as of `IndexedModel.fit`, or an `ExampleSource`.
+            y: as of `IndexedModel.fit`; None for an `ExampleSource`.
+            *args: as of `IndexedModel.fit`.
+            initial_step: where networks learn in turn, the batch of `initial_epoch` to
+                go on with. Defaults to `0`.
+            **kwargs: as of `IndexedModel.fit`.
 
         Raises:
             ValueError: for a stream there, whose order is not the method's.
         """
         _check_source(x, self.method)
+        self._initial_step = check_integer("initial_step", initial_step, 0)
+        if initial_step and not self.method.in_turn:
+            raise ValueError("`initial_step` is for methods that learn in turn.")
         if isinstance(x, Source):
             if y is not None or kwargs.get("validation_split"):
                 raise DataError(
@@ -68,6 +95,8 @@ class InTurn(MethodBatches):
                     "set aside. Leave out y and `validation_split`."
                 )
             y = {"label": x.labels, "index": x.ids}
+            if kwargs.get("sample_weight") is None and x.sample_weight is not None:
+                kwargs["sample_weight"] = x.sample_weight
         return super().fit(x, y, *args, **kwargs)
 
     def make_train_function(self, force: bool = False) -> Any:
@@ -142,14 +171,18 @@ class InTurn(MethodBatches):
             return 0
         return self._num_batches() - self.pass_begin
 
-    def _fit(
+    def _fit(self, x: Any, y: Any, **kwargs: Any) -> keras.callbacks.History:
+        if not self.method.in_turn:
+            return super()._fit(x, y, **kwargs)
+        return self._fit_in_turn(x, y, **kwargs)
+
+    def _fit_in_turn(
         self,
         x: Any,
         y: Any,
         batch_size: int | None = None,
         epochs: int = 1,
         initial_epoch: int = 0,
-        initial_step: int = 0,
         verbose: Any = "auto",
         callbacks: Any = None,
         shuffle: bool = True,
@@ -158,23 +191,6 @@ class InTurn(MethodBatches):
         validation_data: Any = None,
         **kwargs: Any,
     ) -> keras.callbacks.History:
-        if not self.method.in_turn:
-            if initial_step:
-                raise ValueError("`initial_step` is for methods that learn in turn.")
-            return super()._fit(
-                x,
-                y,
-                batch_size=batch_size,
-                epochs=epochs,
-                initial_epoch=initial_epoch,
-                verbose=verbose,
-                callbacks=callbacks,
-                shuffle=shuffle,
-                sample_weight=sample_weight,
-                validation_split=validation_split,
-                validation_data=validation_data,
-                **kwargs,
-            )
         if sample_weight is not None and not self.method.takes_weights:
             raise DataError(
                 f"{type(self.method).__name__} decides by itself how much each example "
@@ -192,11 +208,7 @@ class InTurn(MethodBatches):
             validation_data = (x_val, y_val["label"], *weights)
             x, y, *weights = _cut(arrays, slice(count))
             sample_weight = weights[0] if weights else None
-        if isinstance(x, Source):
-            source = x
-            source.sample_weight = sample_weight
-        else:
-            source = ArraySource(x, y, sample_weight)
+        source = x if isinstance(x, Source) else ArraySource(x, y)
         batch_size = check_integer("batch_size", batch_size or 32, 1)
         if batch_size != self._batch_size:
             self._batch_size = batch_size
@@ -210,36 +222,57 @@ class InTurn(MethodBatches):
             epochs=epochs,
             steps=None,
         )
+        self.stop_training = False
         calls.on_train_begin()
         # Where BackupAndRestore goes on.
         initial_epoch = self._initial_epoch or initial_epoch
         self._initial_epoch = None
-        for epoch in range(initial_epoch, epochs):
-            self._hooks.on_epoch_begin(epoch)
-            self._plan = self._planned(source, epoch, shuffle, initial_step)
-            if not self._plan.left:
-                raise ValueError(
-                    f"Epoch {epoch} has {self._plan.count} batches: `initial_step` "
-                    f"must be below that. Received: initial_step={initial_step}."
+        self._warn_of_repetition(initial_epoch)
+        own_weight, source.sample_weight = source.sample_weight, sample_weight
+        try:
+            for epoch in range(initial_epoch, epochs):
+                if self.stop_training:
+                    break
+                self._hooks.on_epoch_begin(epoch)
+                batches = self._next_batches(source, epoch, shuffle)
+                calls.set_params({**calls.params, "steps": int(batches.cardinality())})
+                super()._fit(
+                    batches,
+                    None,
+                    epochs=epoch + 1,
+                    initial_epoch=epoch,
+                    callbacks=calls,
+                    shuffle=False,
+                    validation_data=validation_data,
+                    batch_size=batch_size,
+                    **kwargs,
                 )
-            self._step, initial_step = initial_step, 0
-            batches = self._training_data.for_fit(source.batches(self._plan.left))[0]
-            calls.set_params({**calls.params, "steps": len(self._plan.left)})
-            super()._fit(
-                batches,
-                None,
-                epochs=epoch + 1,
-                initial_epoch=epoch,
-                callbacks=calls,
-                shuffle=False,
-                validation_data=validation_data,
-                batch_size=batch_size,
-                **kwargs,
-            )
-            if self.stop_training:
-                break
+        finally:
+            source.sample_weight = own_weight
+            self._learner = None
         calls.end()
         return self.history
+
+    def _warn_of_repetition(self, epoch: int) -> None:
+        done = int(self._num_batches())
+        if epoch == 0 and self._initial_step == 0 and done:
+            logger.warning(
+                "The networks have had %d batches already, and this call of fit begins "
+                "with epoch 0 again: with the same orders, views and draws as then. A "
+                "training goes on with initial_epoch=, and epochs= of all.",
+                done,
+            )
+
+    def _next_batches(self, source: Source, epoch: int, shuffle: bool) -> Any:
+        """What is left of an epoch, checked as it comes."""
+        plan = self._planned(source, epoch, shuffle, self._initial_step)
+        if not plan.left:
+            raise ValueError(
+                f"Epoch {epoch} has {plan.count} batches, of which {plan.done} are to "
+                "be left out (`initial_step`): there is nothing to train on."
+            )
+        self._plan, self._step, self._initial_step = plan, self._initial_step, 0
+        return self._training_data.for_fit(source.batches(plan.left))[0]
 
     def _planned(
         self, source: Source, epoch: int, shuffle: bool, done: int
@@ -269,7 +302,7 @@ class InTurn(MethodBatches):
             ]
 
         phase = self.method.phase(epoch)
-        return EpochPlan(epoch, phase, planned(0), planned(1), done)
+        return EpochPlan(phase, planned(0), planned(1), done)
 
 
 def _cut(arrays: Any, part: slice) -> Any:

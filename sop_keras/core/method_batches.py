@@ -97,7 +97,14 @@ class MethodBatches(SharedState, Networks):
         if self.averages is None:
             return
         for place in self._learning():
-            decay = self.method.weight_average_decay(self._num_batches())
+            optimizer: Any = self.network_optimizers()[place]
+            optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+            decay = self.method.weight_average_decay(
+                ops.cast(optimizer.iterations, "int64")
+            )
+            if self._accumulated_batches > 1:  # which are one step, the last one's
+                is_step = self._num_batches() % self._accumulated_batches == 0
+                decay = ops.where(is_step, decay, 1.0)
             self.averages.update(self.networks()[place], place, decay)
 
     def _predicting(self) -> tuple[Any, ...]:

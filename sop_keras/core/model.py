@@ -25,6 +25,7 @@ from sop_keras.core.in_turn import InTurn
 from sop_keras.core.label_lookup import LabelLookup
 from sop_keras.core.method import Method
 from sop_keras.core.method_batches import column
+from sop_keras.core.predictor import mean_outputs
 from sop_keras.core.row_optimizer import (
     AUTO,
     check_distinct,
@@ -49,7 +50,7 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn):
 
     Beside the backbone, every training example may own small variables, the rows of the
     method's tables. Only `fit` sees them: `evaluate`, `predict` and `model(x)` are the
-    backbone alone.
+    backbone alone, or the mean of two networks that predict together.
 
     Args:
         backbone: any `keras.Model` (or layer) with outputs `(batch_size, num_classes)`.
@@ -146,7 +147,7 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn):
         self.built = all(network.built for network in self.networks())
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """The network alone: `(batch_size, num_classes)`."""
+        """What predicts, as `predictor` has it: `(batch_size, num_classes)`."""
         # Nothing else sees what is predicted on, and a Sequential takes the weak view
         # of two without a word.
         self._check_view(inputs)
@@ -155,7 +156,7 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn):
             outputs = [network(inputs) for network in self._predicting()]
         for one in outputs:
             arguments.check_outputs(one, self.num_classes)
-        return outputs[0] if len(outputs) == 1 else ops.mean(ops.stack(outputs), axis=0)
+        return outputs[0] if len(outputs) == 1 else mean_outputs(outputs)
 
     def compile(
         self,
@@ -384,7 +385,9 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn):
         hooks = self._hooks.callbacks(scan_data, x, y, epochs)
         if int(self._num_batches()) == 0:
             self.tables.say_size()
-            if self.averages is not None:
+        if self.averages is not None:
+            self.averages.check(self)
+            if self.training_record.is_empty():
                 self.averages.start(self)
         if self._auto_rates:
             self._level_rows()

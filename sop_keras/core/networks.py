@@ -122,6 +122,12 @@ class Networks(IndexedModel):
         if own.weight_decay is None:
             return
         first, second = (network.trainable_variables for network in self.networks())
+        if [one.shape for one in first] != [one.shape for one in second]:
+            raise ValueError(
+                "`peer` has other weights than the backbone, so that it is not known "
+                "which of them the optimizer's weight_decay leaves out. Pass a peer of "
+                "the backbone's architecture, or weight_decay=None."
+            )
         pairs = zip(first, second, strict=True)
         excluded = [theirs for ours, theirs in pairs if not own._use_weight_decay(ours)]
         other.exclude_from_weight_decay(var_list=excluded)
@@ -182,7 +188,11 @@ class Networks(IndexedModel):
 
     def _with_regularization(self, loss: Any) -> Any:
         """The loss and the networks' own: those of regularizers and activities."""
-        for extra_loss in self.losses:
+        extra_losses = self.losses
+        if self._learner is not None:
+            # The other one may hold those of another step.
+            extra_losses = self.networks()[self._learner].losses
+        for extra_loss in extra_losses:
             loss = loss + ops.cast(extra_loss, "float32")
         return loss
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -78,17 +78,15 @@ class EpochPlan:
     """The batches of both networks' passes in an epoch.
 
     Args:
-        epoch: from 0.
         phase: of the training.
         of_first: the backbone's.
         of_second: the peer's.
         done: how many of all are done already.
     """
 
-    epoch: int
     phase: str
-    of_first: Sequence[PlannedBatch] = field(default_factory=list)
-    of_second: Sequence[PlannedBatch] = field(default_factory=list)
+    of_first: Sequence[PlannedBatch]
+    of_second: Sequence[PlannedBatch]
     done: int = 0
 
     @property

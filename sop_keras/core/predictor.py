@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
+from keras import ops
+
+
+def mean_outputs(outputs: Sequence[Any]) -> Any:
+    """The mean of outputs of networks, float32."""
+    return ops.mean(ops.cast(ops.stack(list(outputs)), "float32"), axis=0)
 
 
 def predicting_network(networks: Sequence[keras.layers.Layer]) -> keras.layers.Layer:

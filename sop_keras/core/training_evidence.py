@@ -136,6 +136,8 @@ def evidence_of(
     visits = None
     if num_known and history.num_trained_on:
         visits = (history.num_trained_on + to_come) / num_known
+        if model.method.in_turn:  # each network's are half of them
+            visits /= 2
     return Evidence(
         largest_score=largest_of(noise_scores),
         noise_scores=noise_scores,

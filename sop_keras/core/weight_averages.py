@@ -49,6 +49,20 @@ class WeightAverages(keras.layers.Layer):
             for average, weight in zip(averages, weights, strict=True):
                 average.assign(weight)
 
+    def check(self, model: Any) -> None:
+        """Check that the networks' trainable weights are those that it began with.
+
+        Raises:
+            ValueError: if layers were frozen, or unfrozen.
+        """
+        for averages, weights in zip(self.averages, _trainable(model), strict=True):
+            if [one.shape for one in averages] != [one.shape for one in weights]:
+                raise ValueError(
+                    f"{type(model.method).__name__} averages {len(averages)} weights "
+                    f"of a network that now has {len(weights)} trainable ones: were "
+                    "layers frozen, or unfrozen? Make the model anew."
+                )
+
     def update(self, network: keras.layers.Layer, place: int, decay: Any) -> None:
         """Take the weights of a network after its step into account.
 
@@ -66,19 +80,22 @@ class WeightAverages(keras.layers.Layer):
         """What the network says with its averaged weights, in the mode of training.
 
         BatchNormalization takes the statistics of the batch; the network's own running
-        ones, and the seeds of its dropout, stay as they are.
+        ones stay as they are. Of its variables, the seeds of dropout alone move.
 
         Args:
             network: as of `update`.
             place: likewise.
             inputs: of the network.
         """
-        outputs, _ = network.stateless_call(
-            [average.value for average in self.averages[place]],
-            [variable.value for variable in network.non_trainable_variables],
-            inputs,
-            training=True,
-        )
+        weights = network.trainable_variables
+        averages = [average.value for average in self.averages[place]]
+        with keras.StatelessScope(zip(weights, averages, strict=True)) as scope:
+            # Called as ever: layers within learn of `training` from the call.
+            outputs = network(inputs, training=True)
+        saved = {id(weight) for weight in network.weights}
+        for seed in (one for one in network.variables if id(one) not in saved):
+            if (moved := scope.get_current_value(seed)) is not None:
+                seed.assign(moved)
         return outputs
 
     def _copy(self, name: str, variable: keras.Variable) -> keras.Variable:

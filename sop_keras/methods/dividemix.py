@@ -139,11 +139,14 @@ class DivideMix(Method, DivideMixParameters):
             count = int((clean_prob > self.p_threshold).sum())
             peer = 1 - place
             if not count:
+                goes_on = "goes on with its last division"
+                if not num_labeled[peer]:
+                    goes_on = "takes all labels for right until there is one"
                 logger.warning(
                     "Before epoch %d: no label has a posterior above %g by the losses "
-                    "of network %d. Network %d goes on with its last division; a lower "
-                    "p_threshold would give it labels.",
-                    *(look.epoch + 1, self.p_threshold, place + 1, peer + 1),
+                    "of network %d. Network %d %s; a lower p_threshold would give it "
+                    "labels.",
+                    *(look.epoch + 1, self.p_threshold, place + 1, peer + 1, goes_on),
                 )
                 continue
             written[_CLEAN[place]], num_labeled[peer] = clean_prob, count
@@ -158,6 +161,12 @@ class DivideMix(Method, DivideMixParameters):
         is_labeled = clean_prob > self.p_threshold
         (labeled,), (unlabeled,) = np.nonzero(is_labeled), np.nonzero(~is_labeled)
         batches = examples.cut(examples.order(labeled, "labeled"), size)
+        if not len(labeled):
+            logger.warning(
+                "In epoch %d, none of network %d's examples has a label that is taken "
+                "for right: it learns nothing.",
+                *(examples.epoch + 1, examples.network + 1),
+            )
         if not len(unlabeled):
             return batches
         stream: list[np.ndarray] = []

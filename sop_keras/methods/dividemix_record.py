@@ -30,6 +30,14 @@ def division_doubts(evidence: Evidence) -> tuple[Doubt, ...]:
     return (Doubt("not_divided", text), *doubts)
 
 
+def _check_threshold(threshold: float) -> None:
+    if threshold >= 1:
+        raise ValueError(
+            "`p_threshold` must be below 1, or no label could be above it. Received: "
+            f"p_threshold={threshold!r}."
+        )
+
+
 @dataclass(frozen=True)
 class DivideMixParameters(MethodSettings):
     """The hyper-parameters of DivideMix; each field says what it is."""
@@ -46,6 +54,7 @@ class DivideMixParameters(MethodSettings):
         title="tau",
         least=0,
         most=1,
+        check=_check_threshold,
     )
     temperature: float = setting(
         0.5,

@@ -103,6 +103,7 @@ class RunSource(Source):
         super().__init__(train.labels, train.ids)
         self._experiment, self._data = experiment, data
         self._bad_images = bad_images
+        self._scan: tf.data.Dataset | None = None
 
     def places(self, epoch: int) -> np.ndarray:
         """All, or what is drawn of each class for an epoch."""
@@ -126,10 +127,12 @@ class RunSource(Source):
 
     def scan(self, epoch: int) -> tf.data.Dataset:
         """The examples of an epoch, as they are evaluated on."""
-        train = self._data.train
+        train, dataset = self._data.train, self._data.dataset
         if self._experiment.examples_per_class:
-            train = train.take(self.places(epoch))
-        return _scanned(train, self._data.dataset, self._bad_images)
+            return _scanned(train.take(self.places(epoch)), dataset, self._bad_images)
+        if self._scan is None:  # once: it holds all images
+            self._scan = _scanned(train, dataset, self._bad_images)
+        return self._scan
 
 
 def _scanned(

@@ -218,8 +218,9 @@ def test_the_average_is_asked_without_moving_anything():
     said = model._ask(1, X[:5], averaged=True)
     again = model._ask(1, X[:5], averaged=True)
     for one, value in zip(model.variables, before, strict=True):
-        np.testing.assert_array_equal(one.numpy(), value)
-    np.testing.assert_array_equal(said, again)
+        if "seed" not in one.path:
+            np.testing.assert_array_equal(one.numpy(), value)
+    assert not np.array_equal(said, again)  # dropout drew anew
 
 
 def test_averages_begin_with_the_weights_of_the_first_fit():
@@ -308,8 +309,13 @@ def test_what_does_not_go_together_is_refused():
     sparse = tf.sparse.from_dense(X)
     with pytest.raises(ValueError, match="Pass dense arrays"):
         fit(turns(), sparse)
-    with pytest.raises(ValueError, match="Epoch 0 has 8 batches"):
+    with pytest.raises(ValueError, match="Epoch 0 has 8 batches, of which 8 are to"):
         fit(turns(), initial_step=8)
+    with pytest.raises(ValueError, match="`initial_step` must be"):
+        fit(turns(), initial_step=-1)
+    model = turns()
+    with pytest.raises(ValueError, match="use_ema=True overwrites"):
+        model.compile(keras.optimizers.SGD(0.1, use_ema=True))
 
 
 def test_labels_of_a_source_are_checked():
@@ -330,3 +336,117 @@ def test_networks_without_weights_yet_are_refused_where_averages_are_kept():
     unbuilt = keras.Sequential([layers.Dense(K)])
     with pytest.raises(ValueError, match="Turns keeps averages"):
         NoisyLabelModel(unbuilt, N, K, method=Turns(), peer=keras.Sequential([]))
+
+
+class Sub(keras.Model):
+    """As people write them: layers within learn of `training` from the call."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.dense = layers.BatchNormalization(), layers.Dense(K)
+
+    def call(self, x):
+        return self.dense(self.norm(x))
+
+
+def test_averages_of_a_subclassed_network_answer_in_the_mode_of_training():
+    networks = [Sub(), Sub()]
+    for one in networks:
+        one(X)
+    model = NoisyLabelModel(networks[0], N, K, method=Turns(), peer=networks[1])
+    model.compile("sgd")
+    said = model._ask(1, X, averaged=True)
+    scaled = (X - X.mean(0)) / np.sqrt(X.var(0) + 1e-3)
+    np.testing.assert_allclose(said, networks[1].dense(scaled), atol=1e-5)
+
+
+def test_weights_of_a_source_are_those_of_arrays():
+    weights = np.where(np.arange(N) < 5, 0.0, 1.0)
+    models = [turns() for _ in range(3)]
+    fit(models[0], epochs=1, sample_weight=weights)
+    look = {"look": lambda places: tf.gather(X, places)}
+    source = ExampleSource(lambda places, number: tf.gather(X, places), Y, **look)
+    fit(models[1], source, None, epochs=1, sample_weight=weights)
+    assert source.sample_weight is None
+    source.sample_weight = weights
+    fit(models[2], source, None, epochs=1)
+    for model in models[1:]:
+        for one, other in zip(model.networks(), models[0].networks(), strict=True):
+            for value, expected in zip(one.weights, other.weights, strict=True):
+                np.testing.assert_array_equal(value.numpy(), expected.numpy())
+
+
+def test_the_loss_has_the_regularisers_of_the_network_that_learns():
+    def regularized(seed, strength):
+        dense = layers.Dense(
+            K,
+            kernel_initializer=keras.initializers.GlorotUniform(seed),
+            kernel_regularizer=keras.regularizers.L2(strength),
+            activity_regularizer=keras.regularizers.L2(0.0),
+        )
+        return keras.Sequential([keras.Input((D,)), dense])
+
+    def loss(*strengths):
+        first, second = map(regularized, (1, 2), strengths)
+        model = NoisyLabelModel(first, N, K, Turns(weight=0.0), peer=second)
+        model.compile(keras.optimizers.SGD(0.0))
+        return fit(model, epochs=1).history["loss"][0]
+
+    kernels = [regularized(seed, 0.0).get_weights()[0] for seed in (1, 2)]
+    extra = [(kernel**2).sum() for kernel in kernels]
+    mean = (extra[0] + 3 * extra[1]) / 2
+    np.testing.assert_allclose(loss(1.0, 3.0) - loss(0.0, 0.0), mean, rtol=1e-4)
+
+
+def test_averages_move_when_weights_do():
+    # Two batches are one step: of 4 batches in a pass, 2 steps, each averaged once.
+    model = turns(Turns(decay=0.5))
+    model.compile(keras.optimizers.SGD(0.1, gradient_accumulation_steps=2))
+    average, kept = model.averages.averages[0][0], []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            kept.append((model.backbone.weights[0].numpy(), average.numpy()))
+
+    first = average.numpy()
+    fit(model, epochs=1, callbacks=[Watch()])
+    np.testing.assert_array_equal(kept[0][1], first)
+    np.testing.assert_allclose(kept[1][1], (first + kept[1][0]) / 2, rtol=1e-5)
+    np.testing.assert_array_equal(kept[2][1], kept[1][1])
+
+
+def test_compiling_again_leaves_averages_as_they_are():
+    model = turns()
+    fit(model, epochs=1)
+    before = model.averages.averages[0][0].numpy()
+    model.compile(keras.optimizers.SGD(0.0))
+    fit(model, epochs=2, initial_epoch=1)
+    after = model.averages.averages[0][0].numpy()
+    weight = model.backbone.weights[0].numpy()
+    # Nearer to the weights with each of 5 steps, by 0.9.
+    np.testing.assert_allclose(after, weight + 0.9**5 * (before - weight), atol=1e-5)
+    assert np.abs(after - weight).max() > 1e-4
+
+
+def test_layers_that_were_frozen_since_are_refused_where_averages_are_kept():
+    model = turns()
+    model.backbone.layers[0].trainable = False
+    model.compile("sgd")
+    with pytest.raises(ValueError, match="were layers frozen, or unfrozen"):
+        fit(model)
+
+
+def test_beginning_again_says_that_it_repeats(caplog):
+    model = turns()
+    fit(model, epochs=1)
+    fit(model, epochs=2, initial_epoch=1)
+    assert "begins with epoch 0 again" not in caplog.text
+    fit(model, epochs=1)
+    assert "have had 9 batches already" in caplog.text
+
+
+def test_a_peer_of_another_architecture_needs_an_optimizer_without_decay():
+    other = keras.Sequential([keras.Input((D,)), layers.Dense(K)])
+    model = NoisyLabelModel(network(1), N, K, method=Turns(), peer=other)
+    with pytest.raises(ValueError, match="`peer` has other weights than the backbone"):
+        model.compile(keras.optimizers.AdamW(1e-3))

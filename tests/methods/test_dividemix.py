@@ -1,5 +1,6 @@
 """DivideMix through fit: against the authors' loop, and where it is simpler."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import keras
@@ -183,6 +184,8 @@ def look_of(losses, rows=None, epoch=1):
     )
 
 
+# Above any posterior of these.
+OVERLAPPING, NEVER = np.array([0.1, 0.3, 0.5, 0.4, 0.6, 0.7, 0.9, 0.8]), 0.9999
 SPLIT = np.array([0.1, 0.12, 0.11, 0.1, 4.0, 4.1, 3.9, 4.2])
 
 
@@ -241,10 +244,15 @@ def test_equal_losses_leave_all_labelled():
 
 
 def test_without_a_label_above_the_threshold_the_last_division_stays(caplog):
-    written = DivideMix(p_threshold=1.0).before_epoch(look_of((SPLIT, SPLIT)))
+    written = DivideMix(p_threshold=NEVER).before_epoch(look_of(2 * (OVERLAPPING,)))
     assert set(written) == {"num_labeled"}
     assert written["num_labeled"].tolist() == [5.0, 6.0]
     assert "Network 2 goes on with its last division" in caplog.text
+    first = dataclasses.replace(
+        look_of(2 * (OVERLAPPING,)), state={"num_labeled": np.zeros(2)}
+    )
+    assert not DivideMix(p_threshold=NEVER).before_epoch(first)["num_labeled"].any()
+    assert "takes all labels for right until there is one" in caplog.text
     assert "a lower p_threshold" in caplog.text
 
 
@@ -370,7 +378,7 @@ def test_fewer_examples_than_a_batch():
 def test_numbers_out_of_range_are_refused():
     for wrong in (
         {"lambda_u": -1.0},
-        {"p_threshold": 1.5},
+        {"p_threshold": 1.0},
         {"temperature": -0.5},
         {"warm_up": 0},
         {"loss_history": 0},
