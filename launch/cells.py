@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import command
-import flagfiles
 import flags_of
 import train_flags
 from planned_run import PlannedRun
@@ -224,7 +222,7 @@ class Base:
 
     def experiment(self, words: Sequence[str], method: str) -> Experiment:
         """The settings that flags beside these ask for."""
-        values = _parsed([*self.words, *words])
+        values = train_flags.parsed([*self.words, *words])
         return train_flags.experiment(values, method)
 
     def cell(self, setting: Setting, noise: Noise, seed: int) -> Cell:
@@ -242,7 +240,7 @@ class Base:
             words += fewer_epochs(found, num_networks(setting.method))
         folder = self.folder / name_of(setting, noise, seed)
         words = [*self.words, *words, f"--output_dir={folder}"]
-        values = _parsed(words)
+        values = train_flags.parsed(words)
         run = PlannedRun(
             train_flags.experiment(values, setting.method),
             folder,
@@ -250,10 +248,6 @@ class Base:
             train_flags.execution(values),
         )
         return Cell(setting, noise, seed, run, tuple(words))
-
-
-def _parsed(words: Sequence[str]) -> flags_of.flags.FlagValues:
-    return command.parse(train_flags.define(), words, flagfiles.DEFAULT).flags
 
 
 def _check_same_data(setting: Setting, expected: Experiment, found: Experiment) -> None:

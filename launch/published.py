@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-import command
-import flagfiles
 import train_flags
 from paper import TABLES, Figure
 
@@ -30,9 +28,7 @@ def _figures() -> dict[Experiment, Figure]:
         for cell in table.cells:
             if table.unit != "%" or cell.column.test != "test":
                 continue
-            values = command.parse(
-                train_flags.define(), cell.arguments, flagfiles.DEFAULT
-            ).flags
+            values = train_flags.parsed(cell.arguments)
             experiment = train_flags.experiment(values, values.method[0])
             found[dataclasses.replace(experiment, seed=0)] = cell.published
     return found
