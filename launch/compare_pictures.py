@@ -60,7 +60,7 @@ def draw_bars(
         axis.grid(axis="x", alpha=0.3)
         axis.set_axisbelow(True)
     figure.suptitle(title, fontsize=11)
-    handles = [mpl.patches.Patch(color=BAR, label="last epoch")]
+    handles = [mpl.patches.Patch(color=BAR, alpha=0.8, label="last epoch")]
     handles.append(
         mpl.lines.Line2D([], [], linestyle="none", label="best epoch", **BEST)
     )
@@ -108,7 +108,7 @@ def _draw_accuracies(axis: Any, rows: Sequence[Row], titles: Sequence[str]) -> N
         if row.error:
             _failed(axis, place)
     axis.set_xlim(low, high)
-    axis.set_xlabel("accuracy, %")
+    axis.set_xlabel("accuracy, %" + " (axis cut)" * (low > 0))
 
 
 def _limits(rows: Sequence[Row]) -> tuple[float, float]:
