@@ -8,7 +8,6 @@ to take the others with it.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import signal
 import subprocess
 import sys
@@ -22,9 +21,7 @@ from terminal import say
 
 from sop_keras.training.preemption import Preempted
 
-TRAIN = Path(__file__).resolve().parent / "train.py"
-
-_PR_SET_PDEATHSIG = 1  # of Linux' prctl
+TRAIN = Path(__file__).resolve().parent / "train_cell.py"
 
 
 def train_cells(
@@ -64,8 +61,7 @@ def train_cell(words: Sequence[str]) -> str | None:
     """Run launch/train.py to its end; what ended it if it failed.
 
     It has a session of its own, so that a signal to all processes of a terminal, or of
-    a job, reaches it once: from here. It is stopped by SIGTERM, too, where this process
-    is killed.
+    a job, reaches it once: from here.
 
     Args:
         words: its flags.
@@ -77,7 +73,6 @@ def train_cell(words: Sequence[str]) -> str | None:
         [sys.executable, str(TRAIN), *words],
         stderr=subprocess.PIPE,
         start_new_session=True,
-        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         encoding="utf-8",
         errors="replace",
     )
@@ -93,10 +88,6 @@ def train_cell(words: Sequence[str]) -> str | None:
             "Stopped by SIGTERM. Run the same command again to go on from there."
         )
     return _reason(code, lines) if code else None
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextlib.contextmanager
