@@ -144,6 +144,6 @@ def _draw_panel(axis: Any, table: Table, column: Column, results: Results) -> No
     axis.set_title(column.title, fontsize=10)
     axis.set_yticks(range(len(table.rows)), [row.name for row in table.rows])
     axis.set_ylim(len(table.rows) - 0.5, -0.5)  # the first row on top
-    axis.set_xlabel("hours" if table.unit == "hours" else "test accuracy, %")
+    axis.set_xlabel("test accuracy, %")
     axis.margins(x=0.12)
     axis.grid(alpha=0.3)

@@ -3,6 +3,8 @@
     python launch/reproduce.py --table=1 --data_dir=DATA
     python launch/reproduce.py --table=1 --cells=cifar10_sym40 --methods=sop --seeds=3
     python launch/reproduce.py --table=4 --dry_run
+    python launch/reproduce.py --table=5 --small --data_dir=DATA
+    python launch/reproduce.py --table=ablations --seeds=2 --data_dir=DATA
     python launch/reproduce.py --table=1 --epochs=2 --max_train_examples=200 \
         --backbone=cnn --output_dir=runs/small --data_dir=DATA
     python launch/reproduce.py --figure=1 --data_dir=DATA
@@ -27,19 +29,19 @@ from pathlib import Path
 import command
 import figure1
 import flagfiles
-import flags_of
+import table5
 import train_flags
 from absl import flags
 from paper import FIGURE1, FIGURE1_METHODS, TABLES, Cell, Table
 from planned_run import PlannedRun
 from printed_command import launch_command
-from terminal import say
+from terminal import say, show_table
+from train_flags import changes_of, parsed
 
 from sop_keras import methods
-from sop_keras.files.untrusted import read_text
-from sop_keras.training.experiment import Experiment
 
 ERRORS = (ValueError, OSError, ImportError)
+WITHOUT_A_TABLE = "ablations"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,14 +70,15 @@ class Job:
 
 def reproduce(options: argparse.Namespace, overrides: Sequence[str]) -> bool:
     """Run what is missing of a table and write it; whether nothing failed."""
-    table = TABLES[options.table]
+    table = TABLES[int(options.table)]
     folder = Path(options.output_dir or f"runs/table{table.number}")
+    num_seeds = options.seeds or 5
     chosen = chosen_cells(table, options.cells, options.methods)
     names = list(dict.fromkeys(cell.run for cell in chosen))
     # All flags and folders are looked at before the first hour is spent. Cells that
     # were not asked for are shown too where they have been run.
     jobs = {
-        cell.run: plan(cell, overrides, folder, options.seeds)
+        cell.run: plan(cell, overrides, folder, num_seeds)
         for cell in table.cells
         if cell in chosen or any(folder.glob(f"{cell.run}-seed*"))
     }
@@ -86,7 +89,7 @@ def reproduce(options: argparse.Namespace, overrides: Sequence[str]) -> bool:
             say(launch_command("train.py", command))
         return True
     changes = dict.fromkeys(change for job in jobs.values() for change in job.changes)
-    notes = captions(table, options.best, list(changes))
+    notes = captions(options.best, list(changes))
     import paper_tables
 
     errors: dict[str, str | None] = {}
@@ -94,14 +97,13 @@ def reproduce(options: argparse.Namespace, overrides: Sequence[str]) -> bool:
         errors[name] = run(jobs[name])
         results = {
             (cell.row.name, cell.column.name): paper_tables.Ours(
-                values(table, cell, jobs[cell.run], options.best), errors.get(cell.run)
+                values(cell, jobs[cell.run], options.best), errors.get(cell.run)
             )
             for cell in table.cells
             if cell.run in jobs
         }
         paper_tables.write(folder, table, results, notes)
-    say("", read_text(folder / "table.md"), sep="\n")
-    say(*(folder / f"table.{ending}" for ending in ("md", "csv", "png")), sep="\n")
+    show_table(folder)
     return not any(errors.values())
 
 
@@ -171,25 +173,6 @@ def plan(cell: Cell, overrides: Sequence[str], folder: Path, num_seeds: int) -> 
     return Job(arguments, values, runs, changes_of(expected, experiment))
 
 
-def changes_of(published: Experiment, asked: Experiment) -> list[str]:
-    """The flags of the settings that differ, as they are written.
-
-    Flags that say where the data are, or how a run is computed, are no settings.
-    """
-    return [
-        flags_of.written(field, getattr(now, field.name))
-        for there, now in ((published, asked), (published.method, asked.method))
-        for field in flags_of.fields_of(now)
-        if getattr(there, field.name) != getattr(now, field.name)
-    ]
-
-
-def parsed(arguments: Sequence[str]) -> flags.FlagValues:
-    """The flags of launch/train.py as these arguments have them."""
-    values = train_flags.define()
-    return command.parse(values, arguments, flagfiles.DEFAULT).flags
-
-
 def run(job: Job) -> str | None:
     """Train what is not complete; the error that ended it, if any."""
     import keras
@@ -210,30 +193,24 @@ def run(job: Job) -> str | None:
     return None
 
 
-def values(table: Table, cell: Cell, job: Job, best: bool) -> list[float]:
-    """The figure of each complete run, in the table's unit."""
+def values(cell: Cell, job: Job, best: bool) -> list[float]:
+    """The accuracy of each complete run, in percent."""
     results = [result for one in job.runs if (result := one.result) is not None]
-    if table.unit == "hours":
-        return [result["seconds"] / 3600 for result in results]
     key = f"{'best' if best else 'final'}_{cell.column.test}_accuracy"
     # With --imagenet_dir=none a run measures on one test set less.
     return [100 * result[key] for result in results if key in result]
 
 
-def captions(table: Table, best: bool, changes: Sequence[str]) -> list[str]:
+def captions(best: bool, changes: Sequence[str]) -> list[str]:
     """What must be known to read the table, a line each."""
     ours = "test accuracy in % after the last epoch"
-    if table.unit == "hours":
-        ours = "hours of training and evaluation, interruptions left out"
-    elif best:
+    if best:
         ours = (
             "test accuracy in % after the epoch where it was best, which nobody can "
             "pick without the test set's labels"
         )
     lines = [f"Ours: {ours}; mean +- standard deviation over seeds."]
-    if changes:
-        lines.append(f"Not the paper's setting: {' '.join(changes)}")
-    return lines
+    return [*lines, *train_flags.said(changes)]
 
 
 def reproduce_figure1(options: argparse.Namespace, overrides: Sequence[str]) -> None:
@@ -241,7 +218,7 @@ def reproduce_figure1(options: argparse.Namespace, overrides: Sequence[str]) -> 
     arguments = [
         f"--flagfile={FIGURE1}",
         f"--method={','.join(options.methods or FIGURE1_METHODS)}",
-        f"--seeds={','.join(map(str, range(options.seeds)))}",
+        f"--seeds={','.join(map(str, range(options.seeds or 5)))}",
         f"--output_dir={options.output_dir or 'runs/figure1'}",
         *overrides,
     ]
@@ -262,9 +239,12 @@ def options_and_overrides(
         allow_abbrev=False,  # --method is not --methods
     )
     add = parser.add_argument
-    add("--table", type=int, choices=sorted(TABLES), help="of the paper")
+    tables = [*map(str, sorted(TABLES)), WITHOUT_A_TABLE]
+    add("--table", choices=tables, help="of the paper")
     add("--figure", type=int, choices=[1], help="of the paper")
-    add("--seeds", type=int, default=5, metavar="N", help="runs of a cell; 5 if unset")
+    add("--seeds", type=int, metavar="N", help="runs of a cell; 5, or 2, if unset")
+    add("--small", action="store_true", help="Table 5 at a size for two CPU cores")
+    add("--rounds", type=int, default=3, help="Table 5: turns of all methods")
     add("--cells", type=_names, help="columns, by name; all if unset")
     add("--methods", type=_names, help=f"{', '.join(methods.names())}; all if unset")
     add("--output_dir", help="runs/tableN, runs/figure1 if unset")
@@ -272,10 +252,17 @@ def options_and_overrides(
     add("--dry_run", action="store_true", help="print the commands, run nothing")
     options, overrides = parser.parse_known_args(arguments)
     if options.table is None and options.figure is None:
-        parser.error("say what to reproduce: --table=1 (to 5) or --figure=1")
+        parser.error(
+            "say what to reproduce: --table=1 (to 5), "
+            f"--table={WITHOUT_A_TABLE} or --figure=1"
+        )
     if options.cells and options.table is None:
         parser.error("--cells are those of a --table")
-    if options.seeds < 1:
+    if options.small and options.table != str(table5.NUMBER):
+        parser.error(f"--small is for --table={table5.NUMBER}")
+    if options.rounds < 1:
+        parser.error(f"--rounds must be 1 or more. Received: {options.rounds}")
+    if options.seeds is not None and options.seeds < 1:
         parser.error(f"--seeds must be 1 or more. Received: {options.seeds}")
     return options, overrides
 
@@ -296,7 +283,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def reproduce_all() -> None:
         nonlocal succeeded
         values(["", *shown])
-        if options.table is not None:
+        if options.table == str(table5.NUMBER):
+            succeeded = table5.reproduce(options, overrides)
+        elif options.table == WITHOUT_A_TABLE:
+            import ablations
+
+            succeeded = ablations.reproduce(options, overrides)
+        elif options.table is not None:
             succeeded = reproduce(options, overrides)
         if options.figure is not None:
             reproduce_figure1(options, overrides)

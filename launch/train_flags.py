@@ -94,6 +94,29 @@ def say_what_is_not_used(words: Sequence[str], chosen: Collection[str]) -> None:
         say(f"--{name} is not a flag of {others}: not used.", to=sys.stderr)
 
 
+def changes_of(published: Experiment, asked: Experiment) -> list[str]:
+    """The flags of the settings that differ, as they are written.
+
+    Flags that say where the data are, or how a run is computed, are no settings.
+    """
+    return [
+        flags_of.written(field, getattr(now, field.name))
+        for there, now in ((published, asked), (published.method, asked.method))
+        for field in flags_of.fields_of(now)
+        if getattr(there, field.name) != getattr(now, field.name)
+    ]
+
+
+def parsed(arguments: Sequence[str]) -> flags.FlagValues:
+    """The flags of launch/train.py as these arguments have them."""
+    return command.parse(define(), arguments, flagfiles.DEFAULT).flags
+
+
+def said(changes: Sequence[str]) -> list[str]:
+    """A line of a table's caption, of flags that are not the paper's; none of none."""
+    return [f"Not the paper's setting: {' '.join(changes)}"] if changes else []
+
+
 def files(values: flags.FlagValues) -> DataFiles:
     """Where the flags say that the data set is."""
     return flags_of.read(values, DataFiles)

@@ -21,7 +21,7 @@ from sop_keras.core.probabilities import log_probabilities
 from sop_keras.label_issues.doubts import Doubt, Evidence
 from sop_keras.methods import sop_doubts, sop_gate, sop_regularizers, sop_scores
 from sop_keras.methods import sop_objective as objective
-from sop_keras.methods.sop_record import VARIANTS
+from sop_keras.methods.sop_record import V_LOSSES, VARIANTS, check_v_loss
 from sop_keras.methods.sop_regularizers import EPSILON
 from sop_keras.methods.sop_scan import SOPScan
 from sop_keras.validation import check_choice_of, check_number
@@ -64,6 +64,10 @@ class SOP(Method):
             Every `fit` on arrays counts its labels anew. Other training goes on with
             the last count, which is saved with the weights, and needs one; for streams,
             see `empirical_class_prior`. Defaults to `None`: uniform.
+        v_loss: what trains v: `"mse"`, L_MSE of the one-hot prediction; `"mse_of_p"`,
+            of p in its place (footnote 2); or `"ce"`, L_CE (A.1). The latter two are
+            not the paper's method, but show why it is as it is, and need a number for
+            alpha_v. Defaults to `"mse"`.
 
     Raises:
         ValueError: for a number or a name that cannot be.
@@ -79,6 +83,7 @@ class SOP(Method):
     consistency_weight: float = 0.0
     balance_weight: float = 0.0
     class_prior: Any = None
+    v_loss: str = "mse"
 
     finds_label_issues = True
     tables_kind = NoiseTable
@@ -102,6 +107,9 @@ class SOP(Method):
             elif isinstance(value, numbers.Real) or name == "init_std":
                 object.__setattr__(self, name, check_number(name, value))
         check_choice_of("variant", self.variant, VARIANTS)
+        check_choice_of("v_loss", self.v_loss, V_LOSSES)
+        sets_itself = isinstance(self.v_learning_rate, str)
+        check_v_loss(self.v_loss, sets_itself, self.variant)
         if isinstance(self.class_prior, np.ndarray):  # which a file cannot hold
             object.__setattr__(self, "class_prior", self.class_prior.tolist())
 
@@ -242,10 +250,19 @@ class SOP(Method):
             sample_weight=weights,
             mean=batch.mean,
         )
-        by_v = objective.v_gradient(
-            v, labels, outputs.predictions, self.variant, weights
-        )
+        if self.v_loss == "ce":
+            by_v = objective.v_gradient_of_cross_entropy(
+                v, outputs.probs, noise, labels, weights
+            )
+        else:
+            by_v = objective.v_gradient(
+                v, labels, self._explained(outputs), self.variant, weights
+            )
         return {"u": by_u / batch.size, "v": by_v / batch.size}
+
+    def _explained(self, outputs: Outputs) -> Tensor:
+        """What L_MSE has s explain the label from (footnote 2)."""
+        return outputs.probs if self.v_loss == "mse_of_p" else outputs.predictions
 
     def row_losses(
         self, outputs: Outputs, rows: Mapping[str, Tensor], batch: Batch
@@ -254,7 +271,9 @@ class SOP(Method):
         noise = objective.estimated_noise(
             rows["u"], rows["v"], batch.labels, self.variant
         )
-        mse = objective.squared_error_loss(outputs.predictions, noise, batch.labels)
+        mse = objective.squared_error_loss(
+            self._explained(outputs), noise, batch.labels
+        )
         return {"mse_loss": batch.mean_loss(mse)}
 
     def updated_rows(

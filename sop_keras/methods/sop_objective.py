@@ -151,5 +151,35 @@ def v_gradient(
     return gradient
 
 
+def v_gradient_of_cross_entropy(
+    v: Tensor,
+    probs: Tensor,
+    noise: Tensor,
+    labels: Tensor,
+    sample_weight: Tensor | float = 1.0,
+) -> Tensor:
+    """Gradient of L_CE for v (A.1): -2 v_j / S off the label, 0 on it.
+
+    w = max(p + s, eps), S = sum w; 0 where p_j + s_j < eps. L_CE = log S - log w_c sees
+    v through S alone, so that a step is away from 0 whatever the network predicts.
+
+    Args:
+        v: the rows of v.
+        probs: the network's probabilities.
+        noise: s of the same rows.
+        labels: one-hot observed labels.
+        sample_weight: a factor on each example, shape `(batch_size, 1)`. Defaults to
+            `1.0`.
+
+    Returns:
+        Shape `(batch_size, num_classes)`. Divide by the global batch size for the
+        mean's.
+    """
+    shifted = probs + noise
+    total = ops.sum(ops.maximum(shifted, EPSILON), axis=-1, keepdims=True)
+    above_floor = _indicator(shifted >= EPSILON)
+    return -2.0 * v / total * above_floor * (1.0 - labels) * sample_weight
+
+
 def _indicator(condition: Tensor) -> Tensor:
     return ops.cast(condition, "float32")

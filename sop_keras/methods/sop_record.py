@@ -18,6 +18,7 @@ PAPER = (
 )
 NOISE_SCORE = "log10 ||s||_1"
 VARIANTS = ("paper", "reference")
+V_LOSSES = ("mse", "mse_of_p", "ce")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,17 @@ class SOPSettings(MethodSettings):
     variant: str = setting(
         "paper", "The paper's text or the authors' code.", choices=VARIANTS
     )
+    v_loss: str = setting(
+        "mse",
+        "What trains v: mse, L_MSE of the one-hot prediction, as in the paper; to see "
+        "why, mse_of_p, of p in its place (footnote 2), or ce, L_CE (A.1).",
+        choices=V_LOSSES,
+        came_later=True,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_v_loss(self.v_loss, self.v_learning_rate is None, self.variant)
 
     def doubts(self, evidence: Evidence) -> tuple[Doubt, ...]:
         """As of `SOP`."""
@@ -63,6 +75,26 @@ class SOPSettings(MethodSettings):
         values = asdict(self)
         rates = ("u_learning_rate", "v_learning_rate", "init_std")
         return values | {name: "auto" for name in rates if values[name] is None}
+
+
+def check_v_loss(v_loss: str, sets_itself: bool, variant: str) -> None:
+    """Check that what trains v can.
+
+    Args:
+        v_loss: one of `V_LOSSES`.
+        sets_itself: whether the rate of v is adaptive.
+        variant: one of `VARIANTS`.
+
+    Raises:
+        ValueError: for another loss than the paper's without a rate, or in the authors'
+            variant.
+    """
+    if v_loss != "mse" and (sets_itself or variant != "paper"):
+        raise ValueError(
+            "`v_loss` is for variant='paper' with a number for alpha_v: --v_lr=10. "
+            f"Received: v_loss={v_loss!r}, variant={variant!r}, alpha_v "
+            f"{'auto' if sets_itself else 'a number'}."
+        )
 
 
 RECORD = MethodRecord(

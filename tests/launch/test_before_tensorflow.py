@@ -80,6 +80,14 @@ CASES = {
         (["--noise_rates=2"], "--noise_rates=2: must be different numbers from 0 to 1"),
         (["--seed=1"], "Give --seeds, one or several"),
     ],
+    "compare": [
+        *[(line, text) for line, text in TRAINING if "method" not in line[0]],
+        (["--methods=none_of_these"], "must be all, or different ones of: sop, "),
+        (["--noises=none_of:these"], "A noise is symmetric:RATE or asymmetric:RATE"),
+        (["--setting=ce:u_lr=1"], "u_lr is no setting of ce"),
+        (["--join=nowhere"], "There is no folder nowhere to join"),
+        (["--seed=1"], "Give --seeds, one or several"),
+    ],
     "reproduce": [
         (["--table=1", "--epochs=0"], "flag --epochs=0: "),
         (["--table=1", "--methods=none_of_these"], "no figure of none_of_these"),

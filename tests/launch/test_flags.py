@@ -132,6 +132,7 @@ COMMON = {
     "l2": 5e-4,
     "final_learning_rate": 0.0,
     "init_std": 1e-8,
+    "v_loss": "mse",
     "variant": "paper",
     "seed": 0,
     "examples_per_class": 0,

@@ -147,18 +147,6 @@ def test_one_run_of_webvision_has_the_figures_of_two_columns(tmp_path):
     assert "nobody can pick" in (tmp_path / "table.md").read_text("utf-8")
 
 
-def test_table_5_is_in_hours(tmp_path):
-    results = [{"seconds": 3600.0}, {"seconds": 7200.0}]
-    complete(tmp_path, 5, "SOP+", "cifar10_plus_sym50", results)
-    arguments = ["--table=5", "--methods=sop_plus", "--seeds=2"]
-    assert reproduce.main([*arguments, f"--output_dir={tmp_path}"]) == 0
-    # 1 and 2 hours: mean 1.5, deviation 1 / sqrt(2).
-    published, ours = row_of(tmp_path, "SOP+")
-    assert published["CIFAR-10 sym. 50%"] == "2.1"
-    assert ours["CIFAR-10 sym. 50%"] == "1.50 +- 0.71 (2)"
-    assert row_of(tmp_path, "DivideMix")[0]["CIFAR-10 sym. 50%"] == "5.4"
-
-
 def test_a_cell_without_data_is_marked_and_the_next_one_runs(tmp_path, capsys):
     # Cross entropy comes first and has no data; SOP is complete.
     data = f"--data_dir={tmp_path / 'nothing'}"
@@ -259,7 +247,9 @@ def test_a_method_that_a_column_does_not_have(capsys):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ([], "--table=1 (to 5) or --figure=1"),
+        ([], "--table=1 (to 5), --table=ablations or --figure=1"),
+        (["--table=1", "--small"], "--small is for --table=5"),
+        (["--table=5", "--rounds=0"], "--rounds must be 1 or more"),
         (["--table=6"], "--table"),
         (["--figure=2"], "--figure"),
         (["--table=1", "--seeds=0"], "--seeds must be 1 or more"),

@@ -1,6 +1,7 @@
 """The pure functions against the golden files, written-out sums and differences."""
 
 import collections
+from types import SimpleNamespace
 
 import golden
 import keras
@@ -182,6 +183,70 @@ def test_row_gradients_are_those_of_central_differences(variant, balance_weight)
     assert np.median(np.abs(expected)) > 1e-3  # else nothing would be compared
     np.testing.assert_allclose(by_u / 12.0, expected, atol=2e-6)
     np.testing.assert_allclose(by_v / 12.0, oracle.differences(for_v, v), atol=2e-6)
+
+
+def test_the_gradient_of_cross_entropy_for_v_is_that_of_central_differences():
+    u, v, logits, labels, weights = random_rows()
+    batch = oracle.Batch(
+        logits, np.arange(12), labels, weights, "paper", True, 0.0, np.full(5, 0.2)
+    )
+
+    def for_v(row):
+        return batch.losses(logits, u[:, 0], row, logits.argmax(-1))[0]
+
+    u32, v32 = u.astype(np.float32), v.astype(np.float32)
+    one_hots, probs = one_hot(labels, 5), softmax(logits)
+    noise = objective.estimated_noise(u32, v32, one_hots, "paper")
+    found = objective.v_gradient_of_cross_entropy(
+        v32, probs, noise, one_hots, weights[:, None].astype(np.float32)
+    )
+    expected = oracle.differences(for_v, v)
+    # Of the 48 entries off the labels, those that are not below the floor.
+    assert np.sum(np.abs(expected) > 1e-4) > 10
+    np.testing.assert_allclose(found / 12.0, expected, atol=2e-6)
+
+
+def test_cross_entropy_moves_v_away_from_0_whatever_is_predicted():
+    # p = (0.5, 0.3, 0.2), label 0, u = 0, v = 0.1: s = (0, -0.01, -0.01), S = 0.98, and
+    # -2 v / S = -0.2 / 0.98 at both other classes, the likelier and the other alike.
+    probs, labels = np.float32([[0.5, 0.3, 0.2]]), one_hot([0], 3)
+    v = np.full((1, 3), 0.1, np.float32)
+    noise = objective.estimated_noise(np.zeros((1, 1), "float32"), v, labels, "paper")
+    found = objective.v_gradient_of_cross_entropy(v, probs, noise, labels)
+    np.testing.assert_allclose(found, [[0, -0.2 / 0.98, -0.2 / 0.98]], rtol=1e-6)
+
+
+def test_what_trains_v_is_chosen():
+    # One example, label 0, predicted 1; v = 0.1 there, alpha_v = 1, B = 1. Off the
+    # label, -4 v (h - v^2) is -0.4 (1 - 0.01) and 0.4 x 0.01 for the one-hot h, and
+    # -0.4 (p_j - 0.01) for p; L_CE's is as above, with S = 0.98.
+    probs = np.float32([[0.2, 0.5, 0.3]])
+    rows = {"u": np.zeros((1, 1), "float32"), "v": np.full((1, 3), 0.1, np.float32)}
+    for v_loss, expected in {
+        "mse": [[0, -0.396, 0.004]],
+        "mse_of_p": [[0, -0.196, -0.116]],
+        "ce": [[0, -0.2 / 0.98, -0.2 / 0.98]],
+    }.items():
+        method = SOP(u_learning_rate=1.0, v_learning_rate=1.0, v_loss=v_loss)
+        outputs = SimpleNamespace(probs=probs, predictions=one_hot([1], 3))
+        batch = SimpleNamespace(
+            labels=one_hot([0], 3),
+            weights=None,
+            rates={"u": 1.0, "v": 1.0},
+            size=1.0,
+            state={},
+            mean=None,
+        )
+        steps = method.row_steps(outputs, rows, batch)
+        np.testing.assert_allclose(steps["v"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{}, {"v_learning_rate": 10.0, "variant": "reference"}]
+)
+def test_another_loss_of_v_needs_a_rate_and_the_papers_variant(arguments):
+    with pytest.raises(ValueError, match="with a number for alpha_v: --v_lr=10"):
+        SOP(v_loss="ce", **arguments)
 
 
 def test_noise_is_positive_at_the_label_and_negative_elsewhere():

@@ -30,7 +30,7 @@ def test_settings_survive_json():
 
 def test_settings_that_a_method_ignores_are_not_among_its_own():
     # Two commands that differ in these alone train the same network.
-    of_sop = {"u_learning_rate", "v_learning_rate", "init_std", "variant"}
+    of_sop = {"u_learning_rate", "v_learning_rate", "init_std", "variant", "v_loss"}
     of_sop_plus = {"consistency_weight", "strong_augment", "balance_weight"}
     of_sop_plus |= {"class_prior"}
     full = digits(method="sop_plus").settings().keys()

@@ -1,0 +1,138 @@
+import compare_pictures
+import compare_table
+import pytest
+from comparison_runs import complete, planned
+from train_cells import duration, time_left
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Cross entropy and SL, two seeds, of which SL's second one failed."""
+    words = ["--methods=ce,sl", "--seeds=0,1", "--epochs=3", "--noises=symmetric:0.5"]
+    found = planned(*words, f"--output_dir={tmp_path}")
+    one, other, two, failed = found
+    complete(one, [0.5, 0.7, 0.6], [5, 1, 1], noise_auroc=0.7)
+    complete(two, [0.5, 0.8, 0.8], [5, 2, 2], noise_auroc=0.8)
+    detection = {"auroc": 0.9, "average_precision": 0.6}
+    complete(other, [0.1, 0.2, 0.9], [7, 3, 4.2], noise_auroc=1, detection=detection)
+    return found, {failed.name: "no such thing"}
+
+
+def test_the_rows_by_hand(runs):
+    plain, other = compare_table.rows_of(*runs)
+    assert (plain.title, plain.noise, plain.seeds) == ("CE", "symmetric 50%", 2)
+    assert (plain.networks, plain.epochs) == (1, 3)
+    assert plain.last == pytest.approx((60, 80))
+    assert plain.best == pytest.approx((70, 80))
+    assert plain.validation == pytest.approx((30, 40))
+    # The first epochs, of 5 s, are left out: (1 + 1 + 2 + 2) / 4; a run is 7 or 9 s.
+    assert (plain.seconds, plain.run_seconds) == (1.5, 8.0)
+    assert (plain.ratio, plain.run_ratio) == (1.0, 1.0)
+    assert plain.auroc == (0.7, 0.8)
+    assert plain.average_precision == ()
+    assert plain.error is None
+    assert plain.paper is None
+    # (3 + 4.2) / 2 = 3.6 s an epoch and 14.2 s a run.
+    assert other.seconds == pytest.approx(3.6)
+    assert other.ratio == pytest.approx(2.4)
+    assert other.run_ratio == pytest.approx(14.2 / 8)
+    assert (other.auroc, other.average_precision) == ((0.9,), (0.6,))
+    assert other.error == "seed 1: no such thing"
+
+
+def test_the_table_by_hand(runs):
+    # Of 60 and 80: mean 70, deviation sqrt(2 * 10^2 / 1) = 14.14.
+    text = compare_table.markdown(compare_table.rows_of(*runs), "Title", ["A note."])
+    lines = text.splitlines()
+    assert lines[0] == "# Title"
+    assert lines[2] == "## Symmetric 50%"
+    assert lines[6] == (
+        "| CE | 2 | 70.00 +- 14.14 | 75.00 +- 7.07 | 35.00 +- 7.07 | 1.50 | 1.00 | "
+        "1.00 | 0.750 +- 0.071 | - | - |"
+    )
+    assert lines[7].startswith("| SL | 1, failed | **90.00** | 90.00 | 45.00 | 3.60 |")
+    assert lines[8:] == [
+        "",
+        "A note.",
+        "",
+        "Failed under symmetric 50%: SL: seed 1: no such thing",
+    ]
+
+
+def test_without_cross_entropy_there_is_no_ratio(runs):
+    found, errors = runs
+    (row,) = compare_table.rows_of(found[1::2], errors)
+    assert (row.ratio, row.run_ratio) == (None, None)
+    (head, line) = compare_table.csv_text([row]).splitlines()
+    values = dict(zip(head.split(","), line.split(","), strict=True))
+    assert values["ratio"] == values["paper_mean"] == values["last_std"] == ""
+    assert float(values["last_mean"]) == pytest.approx(90)
+
+
+def test_data_without_test_examples_are_compared_on_the_validation_split(runs):
+    found, _ = runs
+    for cell in found[::2]:
+        path = cell.run.folder / "history.csv"
+        lines = path.read_text("utf-8").splitlines()
+        path.write_text("\n".join(line.rpartition(",")[0] for line in lines), "utf-8")
+    row = compare_table.rows_of(found[::2], {})[0]
+    assert row.last == row.validation == pytest.approx((30, 40))
+
+
+def test_the_validation_split_chooses_among_settings(tmp_path):
+    words = ["--methods=sl", "--setting=sl:", "--setting=sl:alpha=6", "--epochs=1"]
+    found = planned(*words, f"--output_dir={tmp_path}")
+    complete(found[0], [0.5], [1])
+    complete(found[1], [0.6], [1])
+    text = compare_table.markdown(compare_table.rows_of(found, {}), "Title", [])
+    assert text.endswith("noisy validation split chooses: SL (alpha=6).\n")
+
+
+def test_every_epoch_is_in_the_csv(runs):
+    lines = compare_table.epochs_text(runs[0]).splitlines()
+    assert len(lines) == 1 + 3 * 3
+    assert lines[2] == "symmetric50,ce,,0,2.0,1.0,,0.5,0.35,0.7"
+
+
+def test_the_time_left_by_hand(runs):
+    # SL has taken (7 + 3 + 4.2) / 3 s an epoch and has three to go.
+    found, _ = runs
+    assert time_left(found, found[3:]) == "; about 14 s left"
+    assert time_left(found[3:], found[3:]) == ""
+    assert [duration(one) for one in (89, 600, 7200)] == ["89 s", "10 min", "2.0 h"]
+
+
+def test_the_pictures_show_the_figures(runs, tmp_path, monkeypatch):
+    import matplotlib.pyplot as plt
+
+    close = plt.close
+    monkeypatch.setattr(plt, "close", lambda figure: None)
+    found, errors = runs
+    rows = compare_table.rows_of(found, errors)
+    compare_pictures.draw_bars(rows, "Title", ["A note."], tmp_path / "bars.png")
+    figure = plt.gcf()
+    try:
+        accuracies, cost = figure.axes
+        assert [axis.get_title() for axis in figure.axes] == ["symmetric 50%", "cost"]
+        # The highest on top: SL ends at 90%, cross entropy at 70%.
+        names = [label.get_text() for label in accuracies.get_yticklabels()]
+        assert names == ["SL", "CE"]
+        ends = [bar.get_x() + bar.get_width() for bar in accuracies.patches]
+        assert sorted(ends) == pytest.approx([70, 90])
+        assert [bar.get_width() for bar in cost.patches] == pytest.approx([1.775, 1])
+        assert {"90.0", "70.0", "failed"} == {
+            one.get_text() for one in accuracies.texts
+        }
+        assert figure.get_supxlabel() == "A note."
+    finally:
+        close(figure)
+    compare_pictures.draw_curves(found, "Title", tmp_path / "curves.png")
+    figure = plt.gcf()
+    try:
+        above, below = figure.axes
+        lines = {line.get_label(): line.get_ydata() for line in below.lines}
+        assert lines["CE"] == pytest.approx([50, 75, 70])
+        assert lines["SL"] == pytest.approx([10, 20, 90])
+        assert above.lines[0].get_ydata() == pytest.approx([50, 50, 50])
+    finally:
+        close(figure)
