@@ -6,16 +6,11 @@ import pytest
 import tensorflow as tf
 from keras import layers
 from sieve import Sieve
-from turns import Turns
+from turns import BATCH, D, K, N, Turns, X, Y, assert_same, fit, network, turns
 
 from sop_keras import NoisyLabelModel
 from sop_keras.core.example_source import ExampleSource
 from sop_keras.core.passes import Pass
-
-N, D, K, BATCH = 20, 3, 4, 6
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(N, D)).astype(np.float32)
-Y = RNG.integers(0, K, N)
 
 # 20 examples in batches of 6; from the second epoch on, 10 that are easy come twice.
 STEPS = (2 * 4, 2 * 5, 2 * 5)
@@ -23,41 +18,6 @@ STEPS = (2 * 4, 2 * 5, 2 * 5)
 
 class StopError(Exception):
     pass
-
-
-def network(seed, name=None):
-    start = {"kernel_initializer": keras.initializers.GlorotUniform(seed)}
-    return keras.Sequential(
-        [
-            keras.Input((D,)),
-            layers.Dense(5, **start),
-            layers.BatchNormalization(),
-            layers.Dropout(0.3, seed=3),
-            layers.Dense(K, **start),
-        ],
-        name=name,
-    )
-
-
-def turns(method=None, **options):
-    model = NoisyLabelModel(
-        network(1), N, K, method=method or Turns(), peer=network(2), seed=5
-    )
-    model.compile(
-        keras.optimizers.SGD(0.1, momentum=0.9), metrics=["accuracy"], **options
-    )
-    return model
-
-
-def fit(model, x=X, y=Y, **arguments):
-    return model.fit(
-        x, y, **{"batch_size": BATCH, "epochs": 3, "verbose": 0, **arguments}
-    )
-
-
-def assert_same(model, other):
-    for one, two in zip(model.variables, other.variables, strict=True):
-        np.testing.assert_array_equal(one.numpy(), two.numpy(), one.path)
 
 
 @pytest.fixture(scope="module")
@@ -211,29 +171,6 @@ def test_networks_of_one_name_predict_together():
     np.testing.assert_allclose(model.predictor()(X), expected, atol=1e-6)
 
 
-def test_the_average_is_asked_without_moving_anything():
-    model = turns()
-    model.fit(X, Y, batch_size=BATCH, epochs=1, verbose=0)
-    before = [one.numpy() for one in model.variables]
-    said = model._ask(1, X[:5], averaged=True)
-    again = model._ask(1, X[:5], averaged=True)
-    for one, value in zip(model.variables, before, strict=True):
-        if "seed" not in one.path:
-            np.testing.assert_array_equal(one.numpy(), value)
-    assert not np.array_equal(said, again)  # dropout drew anew
-
-
-def test_averages_begin_with_the_weights_of_the_first_fit():
-    model = turns(Turns(decay=1.0))
-    loaded = [2.0 * one for one in model.peer.get_weights()]
-    model.peer.set_weights(loaded)
-    fit(model, epochs=1)
-    averages = [one.numpy() for one in model.averages.averages[1]]
-    kept = [loaded[0], loaded[1], loaded[2], loaded[3], loaded[6], loaded[7]]
-    for average, weight in zip(averages, kept, strict=True):
-        np.testing.assert_array_equal(average, weight)
-
-
 def test_part_of_arrays_is_set_aside():
     model, other = turns(), turns()
     history = fit(model, validation_split=0.25, epochs=1).history
@@ -332,34 +269,6 @@ def test_several_replicas_are_refused_by_name():
         turns()
 
 
-def test_networks_without_weights_yet_are_refused_where_averages_are_kept():
-    unbuilt = keras.Sequential([layers.Dense(K)])
-    with pytest.raises(ValueError, match="Turns keeps averages"):
-        NoisyLabelModel(unbuilt, N, K, method=Turns(), peer=keras.Sequential([]))
-
-
-class Sub(keras.Model):
-    """As people write them: layers within learn of `training` from the call."""
-
-    def __init__(self):
-        super().__init__()
-        self.norm, self.dense = layers.BatchNormalization(), layers.Dense(K)
-
-    def call(self, x):
-        return self.dense(self.norm(x))
-
-
-def test_averages_of_a_subclassed_network_answer_in_the_mode_of_training():
-    networks = [Sub(), Sub()]
-    for one in networks:
-        one(X)
-    model = NoisyLabelModel(networks[0], N, K, method=Turns(), peer=networks[1])
-    model.compile("sgd")
-    said = model._ask(1, X, averaged=True)
-    scaled = (X - X.mean(0)) / np.sqrt(X.var(0) + 1e-3)
-    np.testing.assert_allclose(said, networks[1].dense(scaled), atol=1e-5)
-
-
 def test_weights_of_a_source_are_those_of_arrays():
     weights = np.where(np.arange(N) < 5, 0.0, 1.0)
     models = [turns() for _ in range(3)]
@@ -396,44 +305,6 @@ def test_the_loss_has_the_regularisers_of_the_network_that_learns():
     extra = [(kernel**2).sum() for kernel in kernels]
     mean = (extra[0] + 3 * extra[1]) / 2
     np.testing.assert_allclose(loss(1.0, 3.0) - loss(0.0, 0.0), mean, rtol=1e-4)
-
-
-def test_averages_move_when_weights_do():
-    # Two batches are one step: of 4 batches in a pass, 2 steps, each averaged once.
-    model = turns(Turns(decay=0.5))
-    model.compile(keras.optimizers.SGD(0.1, gradient_accumulation_steps=2))
-    average, kept = model.averages.averages[0][0], []
-
-    class Watch(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            kept.append((model.backbone.weights[0].numpy(), average.numpy()))
-
-    first = average.numpy()
-    fit(model, epochs=1, callbacks=[Watch()])
-    np.testing.assert_array_equal(kept[0][1], first)
-    np.testing.assert_allclose(kept[1][1], (first + kept[1][0]) / 2, rtol=1e-5)
-    np.testing.assert_array_equal(kept[2][1], kept[1][1])
-
-
-def test_compiling_again_leaves_averages_as_they_are():
-    model = turns()
-    fit(model, epochs=1)
-    before = model.averages.averages[0][0].numpy()
-    model.compile(keras.optimizers.SGD(0.0))
-    fit(model, epochs=2, initial_epoch=1)
-    after = model.averages.averages[0][0].numpy()
-    weight = model.backbone.weights[0].numpy()
-    # Nearer to the weights with each of 5 steps, by 0.9.
-    np.testing.assert_allclose(after, weight + 0.9**5 * (before - weight), atol=1e-5)
-    assert np.abs(after - weight).max() > 1e-4
-
-
-def test_layers_that_were_frozen_since_are_refused_where_averages_are_kept():
-    model = turns()
-    model.backbone.layers[0].trainable = False
-    model.compile("sgd")
-    with pytest.raises(ValueError, match="were layers frozen, or unfrozen"):
-        fit(model)
 
 
 def test_beginning_again_says_that_it_repeats(caplog):

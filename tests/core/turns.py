@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
-from keras import ops
+from keras import layers, ops
 
+from sop_keras import NoisyLabelModel
 from sop_keras.core.example_tables import Table
 from sop_keras.core.method import Method
 
@@ -82,3 +83,44 @@ class Turns(Method):
 
     def updated_rows(self, rows, steps, rates):
         return {"visits": rows["visits"] + steps["visits"]}
+
+
+N, D, K, BATCH = 20, 3, 4, 6
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(N, D)).astype(np.float32)
+Y = RNG.integers(0, K, N)
+
+
+def network(seed, name=None):
+    start = {"kernel_initializer": keras.initializers.GlorotUniform(seed)}
+    return keras.Sequential(
+        [
+            keras.Input((D,)),
+            layers.Dense(5, **start),
+            layers.BatchNormalization(),
+            layers.Dropout(0.3, seed=3),
+            layers.Dense(K, **start),
+        ],
+        name=name,
+    )
+
+
+def turns(method=None, **options):
+    model = NoisyLabelModel(
+        network(1), N, K, method=method or Turns(), peer=network(2), seed=5
+    )
+    model.compile(
+        keras.optimizers.SGD(0.1, momentum=0.9), metrics=["accuracy"], **options
+    )
+    return model
+
+
+def fit(model, x=X, y=Y, **arguments):
+    return model.fit(
+        x, y, **{"batch_size": BATCH, "epochs": 3, "verbose": 0, **arguments}
+    )
+
+
+def assert_same(model, other):
+    for one, two in zip(model.variables, other.variables, strict=True):
+        np.testing.assert_array_equal(one.numpy(), two.numpy(), one.path)
