@@ -10,8 +10,9 @@ from keras import ops
 
 
 def mean_outputs(outputs: Sequence[Any]) -> Any:
-    """The mean of outputs of networks, float32."""
-    return ops.mean(ops.cast(ops.stack(list(outputs)), "float32"), axis=0)
+    """The mean of outputs of networks, in float32 at least."""
+    dtype = _dtype_of_mean(outputs[0].dtype)
+    return ops.mean(ops.cast(ops.stack(list(outputs)), dtype), axis=0)
 
 
 def predicting_network(networks: Sequence[keras.layers.Layer]) -> keras.layers.Layer:
@@ -34,4 +35,9 @@ def predicting_network(networks: Sequence[keras.layers.Layer]) -> keras.layers.L
         keras.Model(inputs, network(inputs), name=f"network_{number}")(inputs)
         for number, network in enumerate(networks, start=1)
     ]
-    return keras.Model(inputs, keras.layers.Average(dtype="float32")(outputs))
+    dtype = _dtype_of_mean(outputs[0].dtype)
+    return keras.Model(inputs, keras.layers.Average(dtype=dtype)(outputs))
+
+
+def _dtype_of_mean(dtype: Any) -> str:
+    return keras.backend.result_type(dtype, "float32")

@@ -253,12 +253,11 @@ class DivideMix(Method, DivideMixParameters):
         log_probs = log_probabilities(outputs.views[0], outputs.from_logits)
         if batch.phase == _WARM_UP:
             labeled = batch.mean_loss(mixmatch.labeled_losses(log_probs, batch.labels))
-            penalty = ops.zeros(())
+            none = ops.zeros((), "float32")
+            penalty = none
             if self.warm_up_penalty:
                 penalty = batch.mean_loss(mixmatch.negative_entropy(log_probs))
-            parts = dict(
-                zip(self.loss_parts, (labeled, ops.zeros(()), penalty), strict=True)
-            )
+            parts = dict(zip(self.loss_parts, (labeled, none, penalty), strict=True))
             return labeled + penalty, parts
         is_labeled = batch.extra["is_labeled"]
         labeled = _mean_where(

@@ -15,6 +15,18 @@ def _no_lasting_determinism(monkeypatch):
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
 
 
+@pytest.fixture(autouse=True)
+def _messages():
+    """No way of showing messages that a test has begun lasts longer than it."""
+    loggers = [logging.getLogger("sop_keras"), logging.getLogger("tensorflow")]
+    before = [
+        (one.handlers[:], one.filters[:], one.level, one.propagate) for one in loggers
+    ]
+    yield
+    for one, state in zip(loggers, before, strict=True):
+        one.handlers, one.filters, one.level, one.propagate = state
+
+
 @pytest.fixture
 def in_process(monkeypatch, capfd):
     """A command's main() for arguments, without a process that starts TensorFlow.

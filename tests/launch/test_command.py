@@ -18,7 +18,7 @@ from absl import flags
         ("--weight_decay=1e-4", "'weight_decay'.*: L2 weight decay is --l2$"),
         ("--learning_rate=1", "'learning_rate'.*: the learning rate is --lr$"),
         ("--epoch=1", "'epoch'. Did you mean: epochs"),
-        ("--method=elr_plus", "^flag --method=elr_plus: must be different ones of"),
+        ("--method=jocor", "^flag --method=jocor: must be different ones of"),
         ("--method=sop,none", "^flag --method=sop,none: must be different ones of"),
         ("--final_lr=0.01", r"final_lr=0\.01: --final_lr is for --schedule=cosine"),
     ],
