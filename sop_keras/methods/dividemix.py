@@ -16,6 +16,7 @@ from sop_keras.core.look import Look
 from sop_keras.core.method import Method
 from sop_keras.core.passes import Pass
 from sop_keras.core.probabilities import log_probabilities
+from sop_keras.core.views import join_views
 from sop_keras.label_issues.doubts import Doubt, Evidence
 from sop_keras.methods import mixmatch
 from sop_keras.methods.clean_probabilities import CleanProbabilityScan, clean_scores
@@ -192,9 +193,12 @@ class DivideMix(Method, DivideMixParameters):
             # BatchNormalization would make NaN of no rows: others stand in for them.
             count = ops.shape(places)[0]
             asked = ops.cond(count > 0, lambda: places, lambda: others)
-            training = self.guess_in_training and network == own
-            views = [taken(view, asked) for view in batch.views]
-            return [ask(network, one, training)[:count] for one in views]
+            views = tuple(taken(view, asked) for view in batch.views)
+            if self.guess_in_training and network == own:
+                return [ask(network, one, True)[:count] for one in views]
+            # In the mode of evaluation, views do not see each other.
+            answers = ops.split(ask(network, join_views(views)), len(views))
+            return [one[:count] for one in answers]
 
         of_own = said(own, of_u, of_x)
         guessed = [*of_own, *said(peer, of_u, of_x)]
