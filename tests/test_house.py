@@ -87,6 +87,31 @@ def test_no_circle_of_files():
     assert sorted(left) == []
 
 
+def test_the_library_without_the_launchers_packages():
+    # Pillow and the like come with the extra `launch` alone.
+    reached, waiting = set(), ["sop_keras.core.model", "sop_keras.augment.two_views"]
+    waiting += [name for name in FILES if name.startswith("sop_keras.methods.")]
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting += IMPORTS[name]
+    packages = {"PIL", "absl", "tensorflow_datasets", "matplotlib", "pandas"}
+    found = [
+        f"{name} imports {alias}"
+        for name in sorted(reached)
+        for node in TREES[name].body  # what is imported where it is used may be
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in (
+            [node.module]
+            if isinstance(node, ast.ImportFrom)
+            else [one.name for one in node.names]
+        )
+        if alias.partition(".")[0] in packages
+    ]
+    assert found == []
+
+
 def test_section_3_is_imported_by_nothing_else():
     users = [
         name

@@ -11,8 +11,11 @@ import tensorflow as tf
 
 from sop_keras.core.data_errors import DataError
 from sop_keras.core.passes import PlannedBatch
-from sop_keras.data.batches.pipeline_parts import in_parallel, with_cardinality
-from sop_keras.data.batches.planned import numbered_places
+from sop_keras.data.batches.tensors import (
+    in_parallel,
+    numbered_places,
+    with_cardinality,
+)
 
 _SCAN_SIZE = 256
 

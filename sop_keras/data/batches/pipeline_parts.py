@@ -65,21 +65,6 @@ def trained_on(
     return batch
 
 
-def in_parallel(
-    pipeline: tf.data.Dataset, function: Callable[..., Any]
-) -> tf.data.Dataset:
-    """The data set through a function of tensors, several batches at a time."""
-    pipeline = pipeline.map(
-        function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
-    return pipeline.prefetch(tf.data.AUTOTUNE)
-
-
-def with_cardinality(pipeline: tf.data.Dataset, num_elements: int) -> tf.data.Dataset:
-    """The data set, which is known to have so many elements."""
-    return pipeline.apply(tf.data.experimental.assert_cardinality(num_elements))
-
-
 def check_range(name: str, values: np.ndarray, bound: int) -> None:
     """Check that ids or labels of examples are below a bound.
 

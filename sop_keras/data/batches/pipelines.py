@@ -18,11 +18,10 @@ from sop_keras.data.batches.pipeline_parts import (
     BATCHES_AHEAD,
     DECODED_AHEAD,
     check_range,
-    in_parallel,
     trained_on,
-    with_cardinality,
 )
 from sop_keras.data.batches.shards import WHOLE_BATCHES, BatchShards
+from sop_keras.data.batches.tensors import in_parallel, with_cardinality
 from sop_keras.data.datasets.dataset import Dataset, Examples
 from sop_keras.data.images.bad_images import BadImages
 from sop_keras.data.images.encoded_images import EncodedImages

@@ -13,8 +13,11 @@ from sop_keras.data.batches.crop_loader import CropLoader
 from sop_keras.data.batches.pipeline_parts import (
     BATCHES_AHEAD,
     DECODED_AHEAD,
-    in_parallel,
     trained_on,
+)
+from sop_keras.data.batches.tensors import (
+    in_parallel,
+    numbered_places,
     with_cardinality,
 )
 from sop_keras.data.datasets.dataset import Dataset, Examples
@@ -101,17 +104,3 @@ class PlannedBatches:
             return number, (tf.gather(images, some),) * num_views, some
 
         return in_parallel(numbered_places(numbers, places), originals)
-
-
-def numbered_places(
-    numbers: Sequence[int], places: Sequence[np.ndarray]
-) -> tf.data.Dataset:
-    """A data set of the number and the places of each batch, int64."""
-    sizes = [len(one) for one in places]
-    ends = np.cumsum(sizes, dtype=np.int64)
-    with tf.device("CPU"):
-        of_all = tf.constant(np.concatenate(places), tf.int64)
-    bounds = (np.array(numbers, np.int64), ends - sizes, ends)
-    return tf.data.Dataset.from_tensor_slices(bounds).map(
-        lambda number, begin, end: (number, of_all[begin:end])
-    )
