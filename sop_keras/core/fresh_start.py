@@ -8,11 +8,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from sop_keras.core.weight_copies import WeightCopies
+
 # Finite: what is not, in a model's weights, is a training that diverged.
 _NONE_YET = float(np.finfo(np.float32).max)
 
 
-class FreshStart(keras.layers.Layer):
+class FreshStart(WeightCopies):
     """The networks' first weights, and those of a first training's best epoch.
 
     They are variables, saved with the model: a training that is resumed before its
@@ -27,7 +29,7 @@ class FreshStart(keras.layers.Layer):
     """
 
     def __init__(self, model: Any, **kwargs: Any):
-        super().__init__(**{**kwargs, "dtype": "float32", "trainable": False})
+        super().__init__(**kwargs)
         if not all(network.built for network in model.networks()):
             raise ValueError(
                 f"{type(model.method).__name__} starts its network anew after a first "
@@ -78,17 +80,6 @@ class FreshStart(keras.layers.Layer):
                 fresh = type(optimizer).from_config(optimizer.get_config())
                 fresh.build(network.trainable_variables)
                 _assign(optimizer.variables, fresh.variables)
-
-    def _copy(self, name: str, variable: keras.Variable) -> keras.Variable:
-        value = ops.convert_to_numpy(variable)
-        return self.add_weight(
-            name=name,
-            shape=variable.shape,
-            dtype=variable.dtype,
-            initializer=lambda shape, dtype=None: ops.convert_to_tensor(value),
-            trainable=False,
-            autocast=False,
-        )
 
 
 def _weights(model: Any) -> list[keras.Variable]:

@@ -9,10 +9,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from sop_keras.core.weight_copies import WeightCopies
+
 logger = logging.getLogger(__name__)
 
 
-class WeightAverages(keras.layers.Layer):
+class WeightAverages(WeightCopies):
     """A running average of each network's weights: avg <- d avg + (1 - d) w.
 
     They are variables, saved with the model, and take the bytes of the networks'
@@ -26,7 +28,7 @@ class WeightAverages(keras.layers.Layer):
     """
 
     def __init__(self, model: Any, **kwargs: Any):
-        super().__init__(**{**kwargs, "dtype": "float32", "trainable": False})
+        super().__init__(**kwargs)
         if not all(network.built for network in model.networks()):
             raise ValueError(
                 f"{type(model.method).__name__} keeps averages of its networks' "
@@ -97,17 +99,6 @@ class WeightAverages(keras.layers.Layer):
             if (moved := scope.get_current_value(seed)) is not None:
                 seed.assign(moved)
         return outputs
-
-    def _copy(self, name: str, variable: keras.Variable) -> keras.Variable:
-        value = ops.convert_to_numpy(variable)
-        return self.add_weight(
-            name=name,
-            shape=variable.shape,
-            dtype=variable.dtype,
-            initializer=lambda shape, dtype=None: ops.convert_to_tensor(value),
-            trainable=False,
-            autocast=False,
-        )
 
 
 def _trainable(model: Any) -> list[list[keras.Variable]]:
