@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pkgutil
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -14,6 +15,7 @@ from sop_keras.backbones.names import (
     APPLICATIONS,
     BACKBONES,
     PREFIX,
+    WITH_WEIGHTS,
     check_backbone_name,
     snake_case,
 )
@@ -35,7 +37,8 @@ def build_backbone(
     Args:
         name: `"resnet34"` (SOP) or `"preact_resnet18"` (SOP+), the paper's for CIFAR;
             `"resnet50"` (Clothing1M) or `"inception_resnet_v2"` (WebVision), the
-            paper's for large images; `"cnn"` (images from 8x8 pixels) or `"mlp"`
+            paper's for large images; `"efficientnet_lite0"`, small, whose weights come
+            as a Python package; `"cnn"` (images from 8x8 pixels) or `"mlp"`
             (digits), small ones for CPUs; any other network of keras.applications, as
             Keras writes it or in snake case (`"EfficientNetB0"`, `"efficientnet_b0"`);
             or `"keras_hub:PRESET"`, the backbone of a preset of KerasHub.
@@ -44,9 +47,10 @@ def build_backbone(
         seed: a non-negative integer for the same weights in every build, whatever was
             built before, or `None` for Keras' global seed. Defaults to `None`.
         pretrained: `"none"` to start from scratch; `"imagenet"` for the weights that
-            Keras or KerasHub downloads; or the path of a file of weights of
-            keras.applications, `.weights.h5`, `.h5` or `.keras`. The networks for CIFAR
-            and the small ones have none. Defaults to `"none"`.
+            Keras or KerasHub downloads, or that an installed package has (of
+            efficientnet_lite0); or the path of a file of weights: of keras.applications
+            `.weights.h5`, `.h5` or `.keras`, of efficientnet_lite0 `.pth`. The networks
+            for CIFAR, `"cnn"` and `"mlp"` have none. Defaults to `"none"`.
         mean: per-channel means, of pixel values scaled to [0, 1], that the images were
             standardised with. Needed with weights, ignored without. Defaults to `None`.
         std: per-channel standard deviations, likewise.
@@ -54,9 +58,9 @@ def build_backbone(
     Returns:
         A functional model from images, shape `(batch_size, *input_shape)`, standardised
         whether it has weights or not, to logits, float32 of shape `(batch_size,
-        num_classes)`. From scratch, the weights of the six networks named above start
-        as PyTorch's do, and so does every head. Their BatchNorm has PyTorch's momentum
-        and, but for the two of keras.applications, its epsilon.
+        num_classes)`. From scratch, the weights of the paper's networks, `"cnn"` and
+        `"mlp"` start as PyTorch's do, and so does every head. Their BatchNorm has
+        PyTorch's momentum and, but for the two of keras.applications, its epsilon.
 
     Raises:
         ValueError: if the name is unknown, an argument is invalid, there are no weights
@@ -71,22 +75,19 @@ def build_backbone(
     ```
     """
     check_backbone_name(name)
+    weights: dict[str, Any] = {"pretrained": pretrained, "mean": mean, "std": std}
     if name.startswith(PREFIX) or snake_case(name) in APPLICATIONS:
         build = keras_hub_backbone if name.startswith(PREFIX) else application
-        return build(
-            name.removeprefix(PREFIX),
-            input_shape,
-            num_classes,
-            seed,
-            pretrained=pretrained,
-            mean=mean,
-            std=std,
-        )
+        preset = name.removeprefix(PREFIX)
+        return build(preset, input_shape, num_classes, seed, **weights)
+    build = pkgutil.resolve_name(BACKBONES[name])
+    if name in WITH_WEIGHTS:
+        return build(input_shape, num_classes, seed, **weights)
     if pretrained != FROM_SCRATCH:
         raise ValueError(
             f'`pretrained` must be "none" for {name!r}: there are no published weights '
-            f"of it. Received: pretrained={str(pretrained)!r}. Those of "
-            f"keras.applications have some: {', '.join(APPLICATIONS)}."
+            f"of it. Received: pretrained={str(pretrained)!r}. There are some of "
+            f"{', '.join(WITH_WEIGHTS)} and the others of keras.applications: "
+            f"{', '.join(APPLICATIONS)}."
         )
-    build = pkgutil.resolve_name(BACKBONES[name])
     return build(input_shape, num_classes, seed)

@@ -7,12 +7,16 @@ import re
 # The small ones, and the networks of the paper: where the function of each is.
 BACKBONES = {
     "cnn": "sop_keras.backbones.cnn:cnn",
+    "efficientnet_lite0": "sop_keras.backbones.efficientnet_lite:efficientnet_lite0",
     "inception_resnet_v2": "sop_keras.backbones.applications:inception_resnet_v2",
     "mlp": "sop_keras.backbones.mlp:mlp",
     "preact_resnet18": "sop_keras.backbones.preact_resnet:preact_resnet18",
     "resnet34": "sop_keras.backbones.resnet:resnet34",
     "resnet50": "sop_keras.backbones.applications:resnet50",
 }
+
+# Of these, those with weights of their own.
+WITH_WEIGHTS = ("efficientnet_lite0", "inception_resnet_v2", "resnet50")
 
 # The networks of keras.applications; a test compares them with Keras' own list.
 KERAS_NAMES = (

@@ -3,7 +3,12 @@ import numpy as np
 import pytest
 
 from sop_keras.backbones.build import build_backbone
-from sop_keras.backbones.names import BACKBONES, backbone_names, check_backbone_name
+from sop_keras.backbones.names import (
+    BACKBONES,
+    WITH_WEIGHTS,
+    backbone_names,
+    check_backbone_name,
+)
 
 SHAPE = (8, 8, 1)
 NAMES = ("cnn", "mlp", "preact_resnet18", "resnet34")
@@ -24,7 +29,9 @@ def random_images():
 
 
 def test_the_registry_has_these_names():
-    assert sorted(BACKBONES) == sorted([*NAMES, "inception_resnet_v2", "resnet50"])
+    with_weights = ["efficientnet_lite0", "inception_resnet_v2", "resnet50"]
+    assert sorted(BACKBONES) == sorted([*NAMES, *with_weights])
+    assert sorted(WITH_WEIGHTS) == with_weights
 
 
 def test_the_list_of_names():

@@ -8,12 +8,11 @@ record if that has the one form that numpy itself writes.
 from __future__ import annotations
 
 import io
-import pickle
-import pickletools
 from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn
 
 import numpy as np
+
+from sop_keras.files.recorded_pickle import Call, no_references, recorded
 
 _INTEGER_CODES = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
 
@@ -45,16 +44,18 @@ class PickledArrays(Mapping[str, np.ndarray]):
     """
 
     def __init__(self, data: bytes):
-        try:
-            _check_size(data)
-            content = _RecordingUnpickler(io.BytesIO(data)).load()
-        except _RefusedError:
-            raise
-        # Spoilt bytes make the unpickler raise nearly anything.
-        except Exception as error:
-            raise ValueError(
-                f"The pickle is damaged ({type(error).__name__}: {error})."
-            ) from error
+        content = recorded(
+            io.BytesIO(data),
+            len(data),
+            _STAND_INS,
+            _refused,
+            no_references(
+                "The pickle refers to data outside of it, as torch tensors do. Only "
+                "plain numpy arrays are read: call `.numpy()` on the tensors and save "
+                "again."
+            ),
+            _MAX_OPERATIONS,
+        )
         if type(content) is not dict or not all(type(key) is str for key in content):
             is_array = isinstance(content, _Reconstruct)
             received = "array" if is_array else type(content).__name__
@@ -77,32 +78,15 @@ class PickledArrays(Mapping[str, np.ndarray]):
         return len(self._content)
 
 
-class _RefusedError(ValueError):
-    """The pickle asks for what plain numpy arrays do not need."""
-
-
-class _Call:
-    """A call that the pickle asks for, with the state it gives to the result."""
-
-    args: tuple[Any, ...] = ()
-    state: object = None
-
-    def __init__(self, *args: Any):
-        self.args = args
-
-    def __setstate__(self, state: object) -> None:
-        self.state = state
-
-
-class _Reconstruct(_Call):
+class _Reconstruct(Call):
     pass
 
 
-class _DType(_Call):
+class _DType(Call):
     pass
 
 
-class _Encode(_Call):
+class _Encode(Call):
     pass
 
 
@@ -118,33 +102,11 @@ _STAND_INS: dict[tuple[str, str], object] = {
 }
 
 
-def _check_size(data: bytes) -> None:
-    for number, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-        # A tuple nested a million times ends the process when it is hashed.
-        if number == _MAX_OPERATIONS:
-            raise ValueError(f"more than {_MAX_OPERATIONS} operations")
-        # The unpickler makes its table of memos as long as the largest index, of up to
-        # four bytes: 64 GB.
-        if opcode.name not in ("PUT", "LONG_BINPUT"):
-            continue
-        if isinstance(argument, int) and argument > len(data):
-            raise ValueError(f"memo {argument} in {len(data)} bytes")
-
-
-class _RecordingUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _STAND_INS:
-            raise _RefusedError(
-                f"The pickle asks for {f'{module}.{name}'[:80]!r}. Only plain numpy "
-                "arrays are read, which need no such name; nothing of it was run."
-            )
-        return _STAND_INS[module, name]
-
-    def persistent_load(self, pid: Any) -> NoReturn:
-        raise _RefusedError(
-            "The pickle refers to data outside of it, as torch tensors do. Only plain "
-            "numpy arrays are read: call `.numpy()` on the tensors and save again."
-        )
+def _refused(name: str) -> str:
+    return (
+        f"The pickle asks for {name!r}. Only plain numpy arrays are read, which need "
+        "no such name; nothing of it was run."
+    )
 
 
 def _array(node: object) -> np.ndarray:
