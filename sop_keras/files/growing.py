@@ -61,9 +61,11 @@ class GrowingFile:
         Raises:
             OutputError: if it cannot be written, as on a full disk.
         """
+        left, place = memoryview(data), self._size
+        if not left.nbytes:  # which cannot be cast
+            return
         with explained(self._path):
-            left = memoryview(data).cast("B")
-            place = self._size
+            left = left.cast("B")
             while left:
                 count = os.pwrite(self._descriptor, left, place)
                 place, left = place + count, left[count:]

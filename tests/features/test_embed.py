@@ -228,3 +228,75 @@ def test_features_are_those_of_predict(tmp_path, store):
         np.testing.assert_allclose(
             embedded.take(np.array([place])), expected, rtol=1e-5, atol=1e-6
         )
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "mark"])
+def test_a_damaged_memory_of_files_costs_reading_alone(folder, store, caplog, damage):
+    run(files(folder, list(COLOURS)), store)
+    path = store.folder / "features.files"
+    data = path.read_bytes()
+    # A mark of 18 bytes, 48 for each of 5 files, and a checksum.
+    assert len(data) == 18 + 5 * 48 + 4
+    damaged = {
+        "flip": data[:40] + bytes([data[40] ^ 1]) + data[41:],
+        "cut": data[:-3],
+        "mark": b"X" + data[1:],
+    }
+    path.write_bytes(damaged[damage])
+    embedded, seen = run(files(folder, list(COLOURS)), store)
+    assert seen == []
+    assert embedded.counts == Counts(0, 5, 0, 0, 0)
+    assert f"{path} is damaged: files are read again" in caplog.text
+    caplog.clear()
+    run(files(folder, list(COLOURS)), store)
+    assert caplog.messages == []
+
+
+def test_two_sets_of_images_share_a_store(folder, store):
+    run(files(folder, ["0.png", "1.png"]), store)
+    embedded, seen = run(files(folder, ["1.png", "2.png"]), store)
+    assert seen == [COLOURS["2.png"]]
+    assert embedded.counts == Counts(1, 1, 0, 1, 1)
+    embedded, seen = run(files(folder, ["0.png", "1.png"]), store)
+    assert seen == []
+    assert embedded.rows.tolist() == [0, 1]
+
+
+def test_images_of_records_are_read_each_time(store):
+    import io
+
+    from PIL import Image
+
+    from sop_keras.data.datasets.dataset import Examples
+    from sop_keras.data.images.encoded_images import EncodedImages
+
+    class Records(EncodedImages):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, positions):
+            raise NotImplementedError
+
+        def read(self, position):
+            file = io.BytesIO()
+            Image.new("RGB", (9, 9), (position + 1, 0, 0)).save(file, "PNG")
+            return file.getvalue()
+
+        def name(self, position):
+            return f"record {position}"
+
+    examples = Examples(np.arange(3), Records(9, 9), np.zeros(3, int))
+    embedded, seen = run(examples, store)
+    assert seen == [(1, 0, 0), (2, 0, 0), (3, 0, 0)]
+    embedded, seen = run(examples, store)
+    assert seen == []
+    assert embedded.counts == Counts(0, 3, 0, 0, 0)
+
+
+def test_a_large_array_is_hashed_by_its_own_pixels(store):
+    # Not contiguous: every second image of an array that is turned.
+    images = np.random.default_rng(5).integers(1, 256, (8, 4, 4, 3), np.uint8)
+    view = images[::2].transpose(0, 2, 1, 3)
+    run(arrays(view), store)
+    _, seen = run(arrays(view.copy()), store)
+    assert seen == []
