@@ -26,6 +26,9 @@ DIGEST = np.dtype("S16")
 # Images that are looked at together, by all threads.
 _BLOCK = 4096
 
+# Files whose sizes a thread looks up at a time: one is too little to hand over.
+_PART = 256
+
 # A file may be changed again within what its file system takes for one moment: of
 # those younger than so many nanoseconds, the time of change proves nothing.
 _YOUNG = 2_000_000_000
@@ -88,10 +91,14 @@ def contents_of(
         for position in range(num_images):
             contents.digests[position] = digest_of_pixels(images[position])
         return contents
+    num_read = 0
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for start in range(0, num_images, _BLOCK):
             block = np.arange(start, min(start + _BLOCK, num_images))
-            _read_block(block, examples, known, bad_images, split, contents, pool)
+            num_read += _read_block(
+                block, examples, known, bad_images, split, contents, pool
+            )
+    logger.info("Read %d of %d images to know their contents.", num_read, num_images)
     return contents
 
 
@@ -118,14 +125,16 @@ def _read_block(
     split: str,
     contents: Contents,
     pool: ThreadPoolExecutor,
-) -> None:
+) -> int:
+    """Fill in what some images hold; how many of them had to be read."""
     images = examples.images
     assert isinstance(images, EncodedImages)
     to_read, keys = block, None
     if isinstance(images, ImageFiles):
         paths = list(_paths(images, block))
         keys = np.array([known.key(path) for path in paths], DIGEST)
-        stats = np.array(list(pool.map(_size_and_time, paths)), np.int64)
+        parts = [paths[i : i + _PART] for i in range(0, len(paths), _PART)]
+        stats = np.concatenate(list(pool.map(_sizes_and_times, parts)))
         before, is_same = known.find(keys, stats)
         contents.digests[block[is_same]] = before[is_same]
         to_read = block[~is_same]
@@ -153,6 +162,7 @@ def _read_block(
             ).reshape(-1, 2),
             now[~is_same][lasting],
         )
+    return len(to_read)
 
 
 def _paths(images: ImageFiles, block: np.ndarray) -> Iterator[bytes]:
@@ -168,6 +178,10 @@ def _size_and_time(path: bytes) -> tuple[int, int]:
     except (OSError, ValueError):  # a NUL character; both are said by the reader
         return -1, -1
     return status.st_size, status.st_mtime_ns
+
+
+def _sizes_and_times(paths: list[bytes]) -> np.ndarray:
+    return np.array([_size_and_time(path) for path in paths], np.int64)
 
 
 def _look(images: EncodedImages, position: int) -> _Look:

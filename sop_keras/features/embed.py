@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sop_keras.data.batches.crop_loader import CropLoader
 from sop_keras.data.batches.pipeline_parts import BATCHES_AHEAD
 from sop_keras.data.datasets.dataset import Examples
 from sop_keras.data.images.bad_images import BadImages
@@ -254,6 +253,9 @@ def _decoded_batches(
     examples: Examples, pending: np.ndarray, batch_size: int, bad: BadImages
 ) -> _Batches:
     """Batches are full whatever images are bad, and so the same after a kill."""
+    # Its decoder is an extra, which arrays do without.
+    from sop_keras.data.batches.crop_loader import CropLoader
+
     loader = CropLoader(
         examples,
         _SPLIT,
