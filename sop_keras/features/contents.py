@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -80,6 +81,7 @@ def contents_of(
 
     Raises:
         TooManyBadImagesError: if more cannot be read than `bad_images` takes.
+        MemoryError: if there is too little memory for one.
     """
     images, num_images = examples.images, len(examples)
     contents = Contents(
@@ -142,6 +144,9 @@ def _read_block(
     for position, look in zip(to_read.tolist(), looks, strict=True):
         contents.digests[position] = look.digest
         if look.error is not None:
+            if look.error.errno == errno.ENOMEM:
+                memory_error = MemoryError(str(look.error))
+                bad_images.end_for_memory(images.name(position), memory_error)
             contents.can_read[position] = False
             bad_images.report(
                 split,

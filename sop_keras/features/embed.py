@@ -130,7 +130,7 @@ def embed(
     Raises:
         TooManyBadImagesError: if more are bad.
         ValueError: if an argument is invalid, or the images have other channels than
-            the network takes.
+            the network takes, or it gives features that are not finite.
         RunLockedError: if another process adds to the store.
         FeatureStoreError: if the store's folder holds something else.
         OutputError: if the features cannot be written.
@@ -296,10 +296,22 @@ def _make(
         batch = np.zeros((batch_size, *images.shape[1:]), np.uint8)
         batch[: len(images)] = images
         features = network.features(batch)[: len(images)]
+        _check_finite(features, places)
         rows.append(features, contents.digests[places])
         if progress is not None:
             progress(num_looked, num_pending, time.monotonic() - begun)
     rows.commit()
+
+
+def _check_finite(features: np.ndarray, places: np.ndarray) -> None:
+    is_finite = np.isfinite(features).all(axis=1)
+    if not is_finite.all():
+        raise ValueError(
+            "The network gives features that are not finite, first for the image at "
+            f"place {places[is_finite.argmin()]}. No image does that to a sound "
+            "network: are its weights, and `mean` and `std`, those that it was trained "
+            "with, and is its precision enough?"
+        )
 
 
 def _report_copies(

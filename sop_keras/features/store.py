@@ -224,7 +224,7 @@ class StoredRows:
             digests: `DIGEST`, shape `(n,)`, of contents that have no row yet.
 
         Raises:
-            OutputError: if they cannot be written.
+            OutputError: if they cannot be written; nothing more can be added then.
             RunLockedError: if another process took the store over.
         """
         if self._record.segments and self._record.segments[-1].is_lost:

@@ -300,3 +300,17 @@ def test_a_large_array_is_hashed_by_its_own_pixels(store):
     run(arrays(view), store)
     _, seen = run(arrays(view.copy()), store)
     assert seen == []
+
+
+def test_features_that_are_not_finite_are_refused(folder, store):
+    class Broken(MeanNetwork):
+        def features(self, images):
+            features = super().features(images)
+            features[features[:, 0] == 30] = np.nan  # of 2.png
+            return features
+
+    with pytest.raises(ValueError, match="not finite, first for the image at place 2"):
+        embed(files(folder, list(COLOURS)), Broken(), store, batch_size=2)
+    # Those before it were kept until the record; none that is not finite is told of.
+    embedded, _ = run(files(folder, list(COLOURS)), store)
+    assert np.isfinite(embedded.take(np.arange(5))).all()
