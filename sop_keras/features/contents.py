@@ -144,17 +144,8 @@ def _read_block(
     for position, look in zip(to_read.tolist(), looks, strict=True):
         contents.digests[position] = look.digest
         if look.error is not None:
-            if look.error.errno == errno.ENOMEM:
-                memory_error = MemoryError(str(look.error))
-                bad_images.end_for_memory(images.name(position), memory_error)
             contents.can_read[position] = False
-            bad_images.report(
-                split,
-                int(examples.ids[position]),
-                images.name(position),
-                look.error.strerror or str(look.error),
-                len(images),
-            )
+            _report(look.error, position, examples, bad_images, split)
     if keys is not None:
         now = contents.digests[block]
         is_known = before != b""
@@ -168,6 +159,22 @@ def _read_block(
             now[~is_same][lasting],
         )
     return len(to_read)
+
+
+def _report(
+    error: OSError,
+    position: int,
+    examples: Examples,
+    bad_images: BadImages,
+    split: str,
+) -> None:
+    """Report an image that cannot be read."""
+    images = examples.images
+    assert isinstance(images, EncodedImages)
+    name, reason = images.name(position), error.strerror or str(error)
+    if error.errno == errno.ENOMEM:
+        bad_images.end_for_memory(name, MemoryError(reason))
+    bad_images.report(split, int(examples.ids[position]), name, reason, len(images))
 
 
 def _paths(images: ImageFiles, block: np.ndarray) -> Iterator[bytes]:
