@@ -44,6 +44,8 @@ class KnownFiles:
     def __init__(self, path: Path):
         self._path = path
         self._entries = _read(path)
+        # By itself: a search would copy it out of the entries each time.
+        self._keys = np.ascontiguousarray(self._entries["key"])
         self._added: list[np.ndarray] = []
 
     @staticmethod
@@ -68,7 +70,7 @@ class KnownFiles:
         entries = self._entries
         if not len(entries):
             return np.zeros(len(keys), "S16"), np.zeros(len(keys), bool)
-        places = np.searchsorted(entries["key"], keys)
+        places = np.searchsorted(self._keys, keys)
         found = entries[np.minimum(places, len(entries) - 1)]
         is_known = found["key"] == keys
         is_same = (
@@ -98,6 +100,7 @@ class KnownFiles:
         entries = np.concatenate([self._entries, *self._added])[::-1]
         _, first = np.unique(entries["key"], return_index=True)
         self._entries, self._added = entries[first], []
+        self._keys = np.ascontiguousarray(self._entries["key"])
         content = self._entries.tobytes()
         with replacing(self._path) as partial, partial.open("wb") as file:
             file.write(_MARK)
