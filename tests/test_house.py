@@ -23,6 +23,7 @@ FLOORS = (
     {"methods"},
     {"monitoring"},
     {"training"},
+    {"features"},
     {"report"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

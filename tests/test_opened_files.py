@@ -8,7 +8,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 # The rooms where files are opened.
-ROOMS = ("sop_keras/files/untrusted.py", "sop_keras/files/atomic.py")
+ROOMS = (
+    "sop_keras/files/untrusted.py",
+    "sop_keras/files/atomic.py",
+    "sop_keras/files/growing.py",
+)
 
 # What opens a file by its name, whatever it is a function or a method of.
 OPENERS = {

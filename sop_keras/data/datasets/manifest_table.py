@@ -152,6 +152,43 @@ def read_table(path: Path, limits: ManifestLimits | None = None) -> Table:
     return table
 
 
+def capped_lines(path: Path, text: IO[str]) -> Iterator[str]:
+    """The lines of a text, none of which is read much further than a row can be.
+
+    Raises:
+        ValueError: if a line is longer.
+    """
+    number = 0
+    while line := text.readline(_LONGEST_LINE):
+        number += 1
+        if len(line) == _LONGEST_LINE and not line.endswith(("\n", "\r")):
+            raise ValueError(
+                f"Line {number} of {path} has {_LONGEST_LINE:,} characters or more. It "
+                "must have one row a line."
+            )
+        yield line
+
+
+def csv_lines(path: Path, text: IO[str]) -> Iterator[tuple[int, int, list[str]]]:
+    """First line, last line and values of each row that is not blank.
+
+    Raises:
+        ValueError: if it is no CSV, or a line is too long.
+    """
+    reader = csv.reader(capped_lines(path, text), skipinitialspace=True)
+    first = 1
+    try:
+        for values in reader:
+            if len(values) > 1 or (values and values[0].strip()):
+                yield first, reader.line_num, values
+            first = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(
+            f"{path} cannot be read as CSV from line {first} on: {error}. Is a quote "
+            "left open there? A quote inside a value is written twice."
+        ) from error
+
+
 def encoded(text: str) -> bytes:
     """The bytes of a value, which need not be valid text."""
     return text.encode(errors="surrogateescape")
@@ -204,7 +241,7 @@ def _read_csv(path: Path, problems: Problems, limits: ManifestLimits) -> Table:
     with opened_text(
         path, limits.num_bytes, RAISE_BYTES, "utf-8-sig", "surrogateescape"
     ) as text:
-        lines = _csv_lines(path, text)
+        lines = csv_lines(path, text)
         _, _, header = next(lines, (1, 1, []))
         found = [name.strip() for name in header]
         columns = _checked_columns(path, found)
@@ -223,35 +260,6 @@ def _read_csv(path: Path, problems: Problems, limits: ManifestLimits) -> Table:
                     yield (first, *[values[i].strip() for i in wanted])
 
         return _gathered(path, columns, rows(), problems, limits)
-
-
-def _lines(path: Path, text: IO[str]) -> Iterator[str]:
-    """The lines of a text, none of which is read much further than a row can be."""
-    number = 0
-    while line := text.readline(_LONGEST_LINE):
-        number += 1
-        if len(line) == _LONGEST_LINE and not line.endswith(("\n", "\r")):
-            raise ValueError(
-                f"Line {number} of {path} has {_LONGEST_LINE:,} characters or more. It "
-                "must have one row a line."
-            )
-        yield line
-
-
-def _csv_lines(path: Path, text: IO[str]) -> Iterator[tuple[int, int, list[str]]]:
-    """First line, last line and values of each row that is not blank."""
-    reader = csv.reader(_lines(path, text), skipinitialspace=True)
-    first = 1
-    try:
-        for values in reader:
-            if len(values) > 1 or (values and values[0].strip()):
-                yield first, reader.line_num, values
-            first = reader.line_num + 1
-    except csv.Error as error:
-        raise ValueError(
-            f"{path} cannot be read as CSV from line {first} on: {error}. Is a quote "
-            "left open there? A quote inside a value is written twice."
-        ) from error
 
 
 def _read_parquet(path: Path, problems: Problems, limits: ManifestLimits) -> Table:
