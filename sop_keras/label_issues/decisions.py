@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -110,6 +110,7 @@ def read_decisions(
     """
     if isinstance(paths, (str, os.PathLike)):
         paths = [paths]
+    check_there(paths)
     files = {str(path): _read(Path(path), num_classes) for path in paths}
     said: dict[int, list[tuple[str, _Row]]] = {}
     for name, rows in files.items():
@@ -132,13 +133,22 @@ def read_decisions(
     )
 
 
+def check_there(paths: Iterable[str | os.PathLike[str]]) -> None:
+    """Check that files of decisions are there, before anything else is read.
+
+    Raises:
+        FileNotFoundError: if one is not.
+    """
+    for path in map(Path, paths):
+        if not path.exists() or path.is_dir():
+            raise FileNotFoundError(
+                f"There is no file of decisions {path}. The page that launch/report.py "
+                "writes saves one: decisions.csv."
+            )
+
+
 def _read(path: Path, num_classes: int) -> dict[int, _Row]:
     """The last row of each id of a file."""
-    if not path.exists() or path.is_dir():
-        raise FileNotFoundError(
-            f"There is no file of decisions {path}. The page that launch/report.py "
-            "writes saves one: decisions.csv."
-        )
     check_not_utf16(path)
     found = {}
     with opened_text(path, MAX_DECISIONS_BYTES, encoding="utf-8-sig") as text:
