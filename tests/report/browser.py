@@ -24,6 +24,9 @@ OPTIONS = (
 )
 SECONDS = 60
 
+# What keys type that have names.
+KEYS = {" ": " ", "Enter": "\r"}
+
 
 class Browser:
     """One page of a browser; `events` is all that the browser told of it, by name."""
@@ -42,11 +45,7 @@ class Browser:
 
     def call(self, method, **parameters):
         """The result of a method of the protocol."""
-        self._last_id += 1
-        message = {"id": self._last_id, "method": method, "params": parameters}
-        if self._session is not None:
-            message["sessionId"] = self._session
-        os.write(self._writer, json.dumps(message).encode() + b"\0")
+        self._send(method, parameters)
         while (answer := self._read()).get("id") != self._last_id:
             self.events.append((answer["method"], answer["params"]))
         assert "error" not in answer, (method, answer)
@@ -63,6 +62,25 @@ class Browser:
             message = self._read()
             self.events.append((message["method"], message["params"]))
 
+    def reload(self):
+        """Load the page again; a page that warns before it is left is left."""
+        self.events.clear()
+        self._send("Page.reload", {})
+        while not any(name == "Page.loadEventFired" for name, _ in self.events):
+            message = self._read()
+            if "method" in message:
+                self.events.append((message["method"], message["params"]))
+                if message["method"] == "Page.javascriptDialogOpening":
+                    self._send("Page.handleJavaScriptDialog", {"accept": True})
+
+    def press(self, key, modifiers=0):
+        """Press a key and let it go; `modifiers` are 2 for Ctrl."""
+        text = key if len(key) == 1 and not modifiers else ""
+        key = {"Space": " "}.get(key, key)
+        event = {"key": key, "modifiers": modifiers, "text": text or KEYS.get(key, "")}
+        self.call("Input.dispatchKeyEvent", type="keyDown", **event)
+        self.call("Input.dispatchKeyEvent", type="keyUp", key=key, modifiers=modifiers)
+
     def resize(self, width, height=900):
         size = {"width": width, "height": height, "mobile": False}
         self.call("Emulation.setDeviceMetricsOverride", deviceScaleFactor=1, **size)
@@ -78,6 +96,13 @@ class Browser:
         """What is seen of the page, as a PNG."""
         answer = self.call("Page.captureScreenshot")
         path.write_bytes(base64.b64decode(answer["data"]))
+
+    def _send(self, method, parameters):
+        self._last_id += 1
+        message = {"id": self._last_id, "method": method, "params": parameters}
+        if self._session is not None:
+            message["sessionId"] = self._session
+        os.write(self._writer, json.dumps(message).encode() + b"\0")
 
     def _read(self):
         end = time.monotonic() + SECONDS

@@ -37,15 +37,22 @@ def test_small_images_keep_their_pixels(width, height, shown):
 
 
 @pytest.mark.parametrize(
-    ("size", "shown"),
-    [((97, 97), (96, 96)), ((200, 100), (96, 48)), ((9, 960), (1, 96))],
+    ("size", "saved", "shown"),
+    [
+        ((97, 97), (97, 97), (96, 96)),
+        ((200, 100), (200, 100), (96, 48)),
+        ((512, 256), (256, 128), (96, 48)),
+        ((9, 960), (2, 256), (1, 96)),
+        ((1, 960), (1, 256), (1, 96)),
+    ],
 )
-def test_large_images_are_made_smaller(size, shown):
+def test_large_images_are_made_smaller(size, saved, shown):
     original = Image.new("RGBA", size, (200, 100, 50, 255))
     row = thumbnail(original)
     kind, image = opened(row)
     assert kind == "data:image/jpeg"
-    assert image.size == shown == (row["width"], row["height"])
+    assert image.size == saved
+    assert (row["width"], row["height"]) == shown
     assert original.size == size
     assert np.abs(np.asarray(image).astype(int) - (200, 100, 50)).max() < 5
 
