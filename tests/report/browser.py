@@ -26,6 +26,7 @@ SECONDS = 60
 
 # What keys type that have names.
 KEYS = {" ": " ", "Enter": "\r"}
+CODES = {"Escape": 27}
 
 
 class Browser:
@@ -52,34 +53,38 @@ class Browser:
         return answer["result"]
 
     def open(self, path, width=1300, dark=False):
-        """Open a file, and wait until it is there."""
+        """Open a file, and wait until it is there; what was open before is left."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.resize(width)
-        self.events.clear()
-        self.call("Page.navigate", url=path.as_uri())
-        while not any(name == "Page.loadEventFired" for name, _ in self.events):
-            message = self._read()
-            self.events.append((message["method"], message["params"]))
+        self._leave("Page.navigate", {"url": path.as_uri()})
 
     def reload(self):
-        """Load the page again; a page that warns before it is left is left."""
+        """Load the page again, and wait until it is there."""
+        self._leave("Page.reload", {})
+
+    def _leave(self, method, parameters):
+        """Go to another page, even where the one that is left warns of that."""
         self.events.clear()
-        self._send("Page.reload", {})
+        self._send(method, parameters)
         while not any(name == "Page.loadEventFired" for name, _ in self.events):
             message = self._read()
-            if "method" in message:
-                self.events.append((message["method"], message["params"]))
-                if message["method"] == "Page.javascriptDialogOpening":
-                    self._send("Page.handleJavaScriptDialog", {"accept": True})
+            if "method" not in message:
+                continue
+            self.events.append((message["method"], message["params"]))
+            if message["method"] == "Page.javascriptDialogOpening":
+                self._send("Page.handleJavaScriptDialog", {"accept": True})
 
     def press(self, key, modifiers=0):
         """Press a key and let it go; `modifiers` are 2 for Ctrl."""
         text = key if len(key) == 1 and not modifiers else ""
         key = {"Space": " "}.get(key, key)
-        event = {"key": key, "modifiers": modifiers, "text": text or KEYS.get(key, "")}
-        self.call("Input.dispatchKeyEvent", type="keyDown", **event)
-        self.call("Input.dispatchKeyEvent", type="keyUp", key=key, modifiers=modifiers)
+        event = {"key": key, "modifiers": modifiers}
+        if key in CODES:  # which the browser itself looks at
+            event["windowsVirtualKeyCode"] = CODES[key]
+        text = text or KEYS.get(key, "")
+        self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **event)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **event)
 
     def resize(self, width, height=900):
         size = {"width": width, "height": height, "mobile": False}

@@ -7,7 +7,9 @@ let current = null; // the place that is shown; null while it is being loaded
 let choices = [];
 let marked = 0;
 
-const isFree = (place) => !decided.has(ids[place]) && !missingParts.has(partOf(place));
+// Where a file is missing, so are most likely the others: they are no longer gone to.
+const isFree = (place) =>
+  !decided.has(ids[place]) && (missingParts.size === 0 || isLoaded(partOf(place)));
 
 function nextFree(place) {
   for (let step = 1; step <= numExamples; step += 1) {
