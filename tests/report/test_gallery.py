@@ -113,6 +113,16 @@ def test_names_that_are_no_text_are_shown_escaped(tmp_path):
     assert gallery_rows(labels(), train, 1)[0]["file"] == "\\xff.png"
 
 
+def test_rows_in_the_middle_and_a_noise_score_that_there_is_not():
+    some = labels(clean=[1, 1, 2, 2, 0, 2])
+    some.issues.loc[some.issues["id"] == 1, "noise_score"] = np.nan
+    train = Examples(np.arange(6), np.zeros((6, 8, 8, 3), np.uint8), np.zeros(6, int))
+    rows = gallery_rows(some, train, 2, start=1)
+    assert [row["id"] for row in rows] == [3, 1]
+    assert [row["noise"] for row in rows] == [-2.0, None]
+    assert [row["clean"] for row in rows] == [2, 1]
+
+
 def test_images_in_memory_have_no_file_and_grey_ones_stay_grey():
     images = np.arange(6, dtype=np.uint8)[:, None, None, None]
     images = np.broadcast_to(images, (6, 8, 8, 1)).copy()
