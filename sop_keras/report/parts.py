@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from sop_keras.data.datasets.dataset import Examples
-from sop_keras.files.atomic import replacing
+from sop_keras.files.atomic import explained, replacing
 from sop_keras.report.comparisons import Comparisons
 from sop_keras.report.gallery import OUTSIDE, gallery_rows
 from sop_keras.report.page import First, json_for_script, shown_row
@@ -110,7 +110,8 @@ class ReportExamples:
         for path in folder.iterdir():
             found = _PART.fullmatch(path.name)
             if found and int(found[1]) > number:
-                path.unlink()
+                with explained(path):
+                    path.unlink()
         return num_left_out
 
     def _rows(

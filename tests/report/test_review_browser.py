@@ -144,6 +144,25 @@ def test_progress_outlives_a_reload(page):
     assert page.run(chosen) == "choose-suggested"
 
 
+def test_what_else_the_browser_has_under_the_key_does_no_harm(page):
+    press(page, "1", "1")
+    time_ = "2024-05-06T07:08:09Z"
+    page.run(f"""(() => {{
+      const item = Object.keys(localStorage).find((name) => name.endsWith(":0"));
+      localStorage.setItem(item.replace(/:0$/, ":1"), "[[");
+      localStorage.setItem(item.replace(/:0$/, ":strays"), '{{"a": 1}}');
+      localStorage.setItem(item.replace(/:0$/, ":unsaved"), "many");
+      localStorage.setItem(item, JSON.stringify([
+        7, [3], [4, "given", 99, "{time_}"], [5, "keep", 0, "{time_}"],
+        [6, "remove", null, "<b>"], [2, "other", 0, "{time_}"]]));
+    }})()""")
+    page.reload()
+    page.run("document.getElementById('start').click()")
+    assert text(page, "progress") == f"1 decided, 0 skipped, {SIZE - 1} left"
+    press(page, "1", "1")
+    assert text(page, "where") == f"4 of {SIZE}, id 3"
+
+
 def test_undo_goes_back_one_by_one(page):
     press(page, "1", "4", "ArrowLeft", "2")
     assert text(page, "told") == f"id 1: decided: {CLASSES[SUGGESTED[1]]}."

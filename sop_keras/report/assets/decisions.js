@@ -18,6 +18,15 @@ const chunkOf = (id) => (placeOf.has(id) ? Math.floor(placeOf.get(id) / CHUNK) :
 const idsOf = (chunk) =>
   chunk === STRAYS ? [...strayIds] : ids.slice(chunk * CHUNK, (chunk + 1) * CHUNK);
 
+const isLabel = (label) => Number.isInteger(label) && label >= 0 && label < data.classNames.length;
+const isTime = (time) =>
+  /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|\+00:00)$/.test(time) && !Number.isNaN(Date.parse(time));
+const isDecision = (id, kind, label, time) =>
+  Number.isSafeInteger(id) && id >= 0 && isTime(time) && KINDS.includes(kind) &&
+  (kind === "remove" ? label === null : isLabel(label));
+const isSkip = (id, kind, label, time) =>
+  placeOf.has(id) && kind === SKIP && label === null && isTime(time);
+
 function put(id, entry) {
   count(decided.get(id), -1);
   count(entry, 1);
@@ -44,21 +53,23 @@ function keep(chunk) {
 }
 
 function readKept(chunk) {
+  // Other pages of files may write here, too.
   let entries;
   try {
-    entries = JSON.parse(localStorage.getItem(itemOf(chunk)) ?? "[]");
+    entries = JSON.parse(localStorage.getItem(itemOf(chunk)) ?? "[]").filter(
+      (entry) => Array.isArray(entry) && (isDecision(...entry) || isSkip(...entry)));
   } catch {
     return;
   }
   for (const id of idsOf(chunk)) put(id, undefined);
-  for (const [id, kind, label, time] of entries) put(id, [kind, label, time]);
+  for (const [id, ...entry] of entries) put(id, entry);
 }
 
 function readAllKept() {
   for (let chunk = 0; chunk < numChunks; chunk += 1) readKept(chunk);
   readKept(STRAYS);
   try {
-    numUnsaved = Number(localStorage.getItem(itemOf("unsaved")) ?? 0);
+    numUnsaved = Number(localStorage.getItem(itemOf("unsaved"))) || 0;
   } catch {
     isKept = false;
   }
@@ -108,6 +119,8 @@ function save() {
   keep(0);
 }
 
+const numberOf = (text) => (/^\d{1,15}$/.test(text) ? Number(text) : -1);
+
 // The entries of a file, by id; an Error names the first line that is none.
 function parsedCsv(text) {
   const lines = text.replace(/^\ufeff/, "").split(/\r\n|\n|\r/);
@@ -123,11 +136,10 @@ function parsedCsv(text) {
     const values = split(line, separator);
     if (values.every((value) => value === "")) return;
     const [id, kind, label, time] = wanted.map((name) => values[names.indexOf(name)] ?? "");
-    const isRight = values.length === names.length && /^\d{1,15}$/.test(id) && KINDS.includes(kind) &&
-      (kind === "remove" ? label === "" : /^\d{1,9}$/.test(label) && Number(label) < data.classNames.length) &&
-      /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)$/.test(time) && !Number.isNaN(Date.parse(time));
+    const entry = [kind, kind === "remove" && label === "" ? null : numberOf(label), time];
+    const isRight = values.length === names.length && isDecision(numberOf(id), ...entry);
     if (!isRight) throw new Error(`Line ${i + 2} is no decision.`);
-    found.set(Number(id), [kind, label === "" ? null : Number(label), time]);
+    found.set(numberOf(id), entry);
   });
   return found;
 }
