@@ -10,6 +10,9 @@ import numpy as np
 from sop_keras.files.shown_text import shown
 from sop_keras.report.run_labels import RunLabels
 
+# Before the sign for per cent, so that it does not begin a line.
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+
 
 class Reasons:
     """Says what the columns of the table of label issues say of single labels.
@@ -52,5 +55,5 @@ class Reasons:
 def _percent(share: float) -> str:
     """A share in [0, 1] as text, with more digits where it is small."""
     if 0 < share < 0.0001:
-        return "less than 0.01 %"
-    return f"{100 * share:.{2 if share < 0.1 else 1}f} %"
+        return f"less than 0.01{_NO_BREAK}%"
+    return f"{100 * share:.{2 if share < 0.1 else 1}f}{_NO_BREAK}%"

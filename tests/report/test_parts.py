@@ -141,13 +141,13 @@ def test_reasons_by_hand():
     row |= {"givenProb": 0.02, "suggestedProb": 0.95, "noise": -2.0}
     reasons = Reasons(labels(), ("cat", "dog", "eel", "fox\x1b"))
     # Noise scores are -10 (i + 1/2) / 12: those of 2 to 11 are below -2.
-    assert reasons.of(row, 1) == (
+    assert reasons.of(row, 1).replace("\N{NO-BREAK SPACE}", " ") == (
         r"The network gives the label “fox\x1b” 2.00 % and suggests “eel” with 95.0 %. "
         "By quality, 0.200, the label has rank 2 of 12 from below: an issue. Its noise "
         "score, -2.00, is above that of 83.3 % of the labels."
     )
     tiny = row | {"givenProb": 1e-5, "noise": None, "isIssue": False}
-    assert reasons.of(tiny, 11) == (
+    assert reasons.of(tiny, 11).replace("\N{NO-BREAK SPACE}", " ") == (
         r"The network gives the label “fox\x1b” less than 0.01 % and suggests “eel” "
         "with 95.0 %. By quality, 0.200, the label has rank 12 of 12 from below: no "
         "issue."

@@ -212,7 +212,7 @@ def test_a_class_is_chosen_from_a_list(page):
 
 def test_the_reason_and_what_to_compare_with(page):
     # Of the first: quality 1/920; its noise score is the highest.
-    assert text(page, "reason") == (
+    assert text(page, "reason").replace("\N{NO-BREAK SPACE}", " ") == (
         f"The network gives the label “{CLASSES[0]}” 0.11 % and suggests "
         f"“{CLASSES[1]}” with 99.9 %. By quality, 0.001, the label has rank 1 of 460 "
         "from below: an issue. Its noise score, -0.01, is above that of 99.8 % of the "
