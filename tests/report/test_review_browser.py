@@ -58,8 +58,13 @@ def text(page, name):
 
 
 def wait_for(page, name, wanted):
+    wait_until(page, f"document.getElementById({name!r}).textContent", wanted)
+
+
+def wait_until(page, script, wanted):
+    """Wait until a text has another in it."""
     end = time.monotonic() + SECONDS
-    while wanted not in (found := text(page, name)):
+    while wanted not in (found := page.run(script)):
         assert time.monotonic() < end, found
         time.sleep(0.02)
 
@@ -213,9 +218,9 @@ def test_a_class_is_chosen_from_a_list(page):
     assert page.run("document.getElementById('review').open") is True
     assert text(page, "progress") == f"0 decided, 0 skipped, {SIZE} left"
     page.press("Escape")
+    # Then the dialog closes, which the page is told of a little later.
+    wait_until(page, "document.activeElement.id", "start")
     assert page.run("document.getElementById('review').open") is False
-    assert page.run("document.activeElement.id") == "start"
-    page.run("document.getElementById('start').click()")
 
 
 def test_the_reason_and_what_to_compare_with(page):
