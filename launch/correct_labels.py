@@ -3,6 +3,7 @@
     python launch/correct_labels.py RUN --action=relabel --output_dir=FOLDER
     python launch/correct_labels.py RUN --action=drop --output_dir=FOLDER
     python launch/correct_labels.py RUN --action=drop --output_dir=F --issue_rate=0.05
+    python launch/correct_labels.py RUN --action=keep --output_dir=F --decisions=FILE
 
 RUN is the folder of a complete run that found wrong labels (label_issues.csv). FOLDER
 gets train.csv, and test.csv where there are test examples: manifests (docs/data.md)
@@ -13,6 +14,12 @@ printed at the end.
 --action=relabel gives the label issues their suggested labels; --action=drop leaves
 them out. The label issues are those that the run found, or with --num_issues or
 --issue_rate the labels of the lowest quality.
+
+--decisions=FILE[,FILE] applies what people decided: files that the review page of
+launch/report.py saves, one a person. What they confirmed stays, what they named another
+class for gets it, what they removed is left out, and what they disagree on stays as it
+is. --action is then for the other label issues, and may be keep: nothing is done with
+these.
 
 The data are looked for where they were when the run was trained. The flags of
 launch/train.py say that they are elsewhere: --data_dir, --manifest, --test_manifest,
@@ -44,13 +51,23 @@ from sop_keras.drawing.cells import shown_name
 from sop_keras.label_issues.choice import check_choice, label_issues
 from sop_keras.label_issues.corrected import (
     ACTIONS,
+    CONFLICT,
     FORMATS,
+    KEEP,
     Correction,
     Manifests,
     check_empty,
     correct_labels,
     write_manifests,
 )
+from sop_keras.label_issues.decisions import (
+    KINDS,
+    NO_LABEL,
+    Decisions,
+    check_there,
+    read_decisions,
+)
+from sop_keras.label_issues.precision import SeenPrecision, seen_precision
 from sop_keras.settings import flag_of
 from sop_keras.training.experiment import Experiment
 from sop_keras.training.saved_run import SavedRun, load_run
@@ -65,7 +82,18 @@ def define_flags() -> flags.FlagValues:
     own = command.own(values)
     flags.DEFINE_string("output_dir", None, "FOLDER, which must be empty.", **own)
     flags.DEFINE_enum(
-        "action", None, ACTIONS, "What to do with the label issues.", **own
+        "action",
+        None,
+        ACTIONS,
+        "What to do with the label issues; with --decisions, with those that nobody "
+        "decided on.",
+        **own,
+    )
+    flags.DEFINE_list(
+        "decisions",
+        [],
+        "Files of what people decided, as the page of launch/report.py saves them.",
+        **own,
     )
     flags.DEFINE_integer(
         "num_issues",
@@ -94,6 +122,12 @@ def correct(line: command.CommandLine) -> None:
             "Say what to do and where to: --action=relabel (or drop) "
             "--output_dir=FOLDER."
         )
+    if values.action == KEEP and not values.decisions:
+        raise ValueError(
+            "--action=keep is for the label issues that nobody decided on: give "
+            "--decisions=FILE, or choose relabel or drop."
+        )
+    check_there(values.decisions)
     check_choice(values.num_issues, values.issue_rate)
     folder = Path(values.output_dir)
     check_empty(folder)
@@ -104,15 +138,22 @@ def correct(line: command.CommandLine) -> None:
         issues["is_label_issue"] = label_issues(
             issues["label_quality"].to_numpy(), values.num_issues, values.issue_rate
         )
-    if not issues["is_label_issue"].any():
+    num_classes = run.data.dataset.num_classes
+    decisions = None
+    if values.decisions:
+        decisions = read_decisions(values.decisions, num_classes)
+    elif not issues["is_label_issue"].any():
         raise ValueError(
             f"No label of {folder_of_run} is an issue: nothing would change. "
             + "".join(f"{doubt} " for doubt in run.doubts())
             + "Choose how many with --num_issues or --issue_rate."
         )
-    num_classes = run.data.dataset.num_classes
-    correction = correct_labels(run.data.train, issues, values.action, num_classes)
-    say(changes(run, correction))
+    correction = correct_labels(
+        run.data.train, issues, values.action, num_classes, decisions
+    )
+    say(changes(run, correction, decisions))
+    if decisions is not None:
+        say(seen(seen_precision(decisions, issues)))
     test = run.data.tests.get("test")
     written = write_manifests(
         folder, correction.after, test, run.class_names, values.format
@@ -120,10 +161,17 @@ def correct(line: command.CommandLine) -> None:
     say(next_step(run, written, files))
 
 
-def changes(run: SavedRun, correction: Correction) -> str:
-    """What was done, as text: how many examples, and which classes most."""
+def changes(
+    run: SavedRun, correction: Correction, decisions: Decisions | None = None
+) -> str:
+    """What was done, as text: how many examples, and which classes most.
+
+    Args:
+        run: whose labels were corrected.
+        correction: of its training examples.
+        decisions: what people decided. Defaults to `None`: nothing.
+    """
     before, is_issue = correction.before, correction.is_issue
-    names = [shown_name(name) for name in run.class_names]
     data, num_issues = run.data, int(is_issue.sum())
     lines = ["", f"{data.dataset.name}: {len(data.train):,} training examples"]
     if len(data.validation):
@@ -133,20 +181,13 @@ def changes(run: SavedRun, correction: Correction) -> str:
         )
     if left_out := len(data.train) - len(before):
         lines.append(f"left out: {left_out:,} whose images could not be read")
-    given = before.labels[is_issue]
-    pairs = [names[label] for label in given]
-    verb = "dropped"
-    if correction.action == "relabel":
-        verb = "relabelled"
-        suggested = correction.after.labels[is_issue]
-        pairs = [
-            f"{one} -> {names[new]}" for one, new in zip(pairs, suggested, strict=True)
-        ]
+    if decisions is not None:
+        lines += _decided(run, correction, decisions)
+    verbs = {"relabel": "relabelled", "drop": "dropped", KEEP: "label issues kept"}
     share = 100 * num_issues / len(before)
-    lines.append(f"{verb}: {num_issues:,} ({share:.1f} %)")
-    found, counts = np.unique(pairs, return_counts=True)
-    most = np.argsort(-counts, kind="stable")[:NUM_SHOWN]
-    lines += [f"{counts[place]:>10,}  {found[place]}" for place in most]
+    lines.append(f"{verbs[correction.action]}: {num_issues:,} ({share:.1f} %)")
+    if correction.action != KEEP:
+        lines += _most_frequent(run, correction, is_issue)
     if before.clean_labels is not None:
         rights = [
             100 * (part.labels == part.clean_labels).mean()
@@ -154,6 +195,62 @@ def changes(run: SavedRun, correction: Correction) -> str:
         ]
         lines.append("right labels: {:.2f} % before, {:.2f} % now".format(*rights))
     return "\n".join(lines)
+
+
+def _decided(run: SavedRun, correction: Correction, decisions: Decisions) -> list[str]:
+    """What was done because people said so, and what they disagree on."""
+    counts = {kind: int((correction.kinds == kind).sum()) for kind in KINDS}
+    told = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
+    lines = [f"decided: {len(decisions):,} ({told})"]
+    is_changed = (correction.labels != correction.before.labels) & ~(
+        np.isin(correction.kinds, ["", CONFLICT]) | (correction.labels == NO_LABEL)
+    )
+    lines += _most_frequent(run, correction, is_changed)
+    if conflicts := decisions.conflicts:
+        lines.append(f"conflicts: {len(conflicts):,}, which stay as they are")
+        lines += [f"{'':>10}  {one}" for one in conflicts[:NUM_SHOWN]]
+        if (more := len(conflicts) - NUM_SHOWN) > 0:
+            lines.append(f"{'':>10}  and {more:,} more")
+    return lines
+
+
+def _most_frequent(
+    run: SavedRun, correction: Correction, chosen: np.ndarray
+) -> list[str]:
+    """From which class to which other, for the most frequent of some examples."""
+    names = [shown_name(name) for name in run.class_names]
+    given, new = correction.before.labels[chosen], correction.labels[chosen]
+    pairs = [
+        names[one] if other == NO_LABEL else f"{names[one]} -> {names[other]}"
+        for one, other in zip(given, new, strict=True)
+    ]
+    found, counts = np.unique(pairs, return_counts=True)
+    most = np.argsort(-counts, kind="stable")[:NUM_SHOWN]
+    return [f"{counts[place]:>10,}  {found[place]}" for place in most]
+
+
+def seen(precision: SeenPrecision) -> str:
+    """How many of the decided labels were wrong, and what is left to look at."""
+    decided, worth = precision.decided, precision.worth_looking_at
+    if not decided.num_decided:
+        return "wrong among the decided: none was decided"
+    low, high = (100 * end for end in decided.interval())
+    lines = [
+        f"wrong among the decided: {decided.num_wrong:,} of {decided.num_decided:,} "
+        f"({100 * decided.share:.1f} %; 95 % interval: {low:.1f} to {high:.1f} %)"
+    ]
+    lines += [
+        f"{'':>10}  rank {one.first:,} to {one.last:,}: {one.num_wrong} of "
+        f"{one.num_decided}"
+        for one in precision.windows[-NUM_SHOWN:]
+    ]
+    text = (
+        f"worth a look: {worth.num_undecided:,} more, up to rank {worth.last_rank:,}, "
+        f"of which some {worth.num_wrong:.0f} are wrong"
+    )
+    if not worth.is_end_seen:
+        text += "; where wrong ones get few is not seen yet"
+    return "\n".join([*lines, text])
 
 
 def next_step(run: SavedRun, written: Manifests, files: DataFiles) -> str:

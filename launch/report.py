@@ -4,9 +4,14 @@
     python launch/report.py RUN --output=wrong_labels.html --num_examples=500
 
 RUN is the folder of a complete run that found wrong labels. It gets report.html, a page
-that has all in itself and loads nothing, and the plots in report/. They are curves of
-the training, the label noise between classes, and the scores of the labels; a gallery
-has the labels that look worst: sorted, filtered by class, id or file, with ids to copy.
+that needs no network, and the plots in report/. They are curves of the training, the
+label noise between classes, and the scores of the labels; a gallery has the labels that
+look worst: sorted, filtered by class, id or file, with ids to copy. "Go through them"
+shows one after another, to decide with a key which label is right; the page saves
+decisions.csv, which launch/correct_labels.py --decisions=FILE applies.
+
+The worst 200 are in the page; with a larger --num_examples the others are in files in
+report/, which the page loads when it gets there: send the folder with it.
 
 The data are looked for where they were in training. If they have moved, the flags of
 launch/train.py say where: --data_dir, --human_labels, --imagenet_dir, --manifest,
@@ -48,7 +53,7 @@ def define_flags() -> flags.FlagValues:
     flags.DEFINE_integer(
         "num_examples",
         200,
-        "How many labels the gallery shows.",
+        "How many labels the page shows.",
         lower_bound=1,
         **command.own(values),
     )

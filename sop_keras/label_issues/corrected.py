@@ -21,13 +21,16 @@ from sop_keras.data.datasets.dataset import Examples
 from sop_keras.data.datasets.manifest_table import is_no_value, is_number
 from sop_keras.data.images.encoded_images import EncodedImages, ImageFiles
 from sop_keras.files.atomic import replacing, write_new
+from sop_keras.label_issues.decisions import NO_LABEL, Decisions
 from sop_keras.label_issues.export import is_formula, pyarrow_for
 from sop_keras.validation import check_choice_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ACTIONS = ("relabel", "drop")
+KEEP = "keep"
+ACTIONS = ("relabel", "drop", KEEP)
+CONFLICT = "conflict"
 FORMATS = ("csv", "parquet")
 
 _LINE_BREAK = re.compile(r"[\r\n]")
@@ -40,14 +43,19 @@ class Correction:
     """What was done to some training examples.
 
     Args:
-        before: those that the table of label issues has, in the order of the data.
-        is_issue: which of them are label issues, bool, shape `(n,)`.
+        before: those that the table of label issues has, in the order of the data, n.
+        kinds: what people decided about each, texts `(n,)`: one of `decisions.KINDS`,
+            `CONFLICT`, or `""` for nothing.
+        is_issue: which are label issues that nobody decided on, bool `(n,)`.
+        labels: what each has now, int64 `(n,)`; `NO_LABEL` for those left out.
         after: what to train on now.
-        action: one of `ACTIONS`.
+        action: one of `ACTIONS`: what was done with label issues.
     """
 
     before: Examples
+    kinds: np.ndarray
     is_issue: np.ndarray
+    labels: np.ndarray
     after: Examples
     action: str
 
@@ -68,38 +76,93 @@ class Manifests:
 
 
 def correct_labels(
-    examples: Examples, issues: pd.DataFrame, action: str, num_classes: int
+    examples: Examples,
+    issues: pd.DataFrame,
+    action: str,
+    num_classes: int,
+    decisions: Decisions | None = None,
 ) -> Correction:
-    """Relabel, or leave out, the examples that are label issues.
+    """Relabel, or leave out, what people decided on and the other label issues.
 
     Args:
         examples: training examples under the labels that were trained on.
         issues: their table of label issues, in any order. Examples that it does not
             have (their images cannot be read) are left out.
-        action: `"relabel"` gives each label issue its suggested label; `"drop"` leaves
-            them out.
+        action: for the label issues that nobody decided on: `"relabel"` gives each its
+            suggested label; `"drop"` leaves them out; `"keep"`, with decisions alone,
+            leaves them as they are.
         num_classes: suggested labels are in `[0, num_classes)`.
+        decisions: what people decided: those examples get the decided label, which for
+            `"given"` is their own, or are left out, whatever the table says of them.
+            Those that people disagree on stay as they are. Defaults to `None`: nobody
+            decided anything.
 
     Raises:
-        ValueError: for another action, a table of other examples, or if nothing would
-            be left.
+        ValueError: for another action, a table or decisions of other examples, or if
+            nothing would be left.
     """
     check_choice_of("action", action, ACTIONS)
+    if action == KEEP and decisions is None:
+        raise ValueError(
+            "`keep` is for the label issues that nobody decided on: without decisions "
+            "nothing would change. Pass them, or choose relabel or drop."
+        )
     positions = match_examples(examples, issues, num_classes)
     rows = np.argsort(positions)  # in the order of the data
     before = examples.take(positions[rows])
-    is_issue = issues["is_label_issue"].to_numpy()[rows]
-    if action == "drop":
-        after = before.take(~is_issue)
-    else:
+    labels = np.array(before.labels, np.int64)
+    kinds = np.full(len(before), "", object)
+    if decisions is not None:
+        _apply(decisions, before, kinds, labels)
+    is_issue = issues["is_label_issue"].to_numpy()[rows] & (kinds == "")
+    if action != KEEP:
         suggested = issues["suggested_label"].to_numpy()[rows]
-        after = before.with_labels(np.where(is_issue, suggested, before.labels))
-    if not len(after):
+        labels[is_issue] = suggested[is_issue] if action == "relabel" else NO_LABEL
+    is_left = labels != NO_LABEL
+    if not is_left.any():
+        what = "are to be removed or" if decisions is not None else "are"
         raise ValueError(
-            f"All {len(before)} examples are label issues: nothing would be left. Drop "
-            "fewer of them (`num_issues`, `issue_rate`), or relabel them."
+            f"All {len(before)} examples {what} label issues: nothing would be left. "
+            "Drop fewer of them (`num_issues`, `issue_rate`), or relabel them."
         )
-    return Correction(before, is_issue, after, action)
+    after = before.take(is_left).with_labels(labels[is_left])
+    return Correction(before, kinds, is_issue, labels, after, action)
+
+
+def _apply(
+    decisions: Decisions, examples: Examples, kinds: np.ndarray, labels: np.ndarray
+) -> None:
+    """Put the kind and the label of each decision where its example is."""
+    conflicts = np.array([one.id for one in decisions.conflicts], np.int64)
+    decided, disagreed = (
+        _places(examples.ids, ids) for ids in (decisions.ids, conflicts)
+    )
+    is_other = (decisions.kinds == "given") & (decisions.labels != labels[decided])
+    if is_other.any():
+        row = is_other.argmax()
+        raise ValueError(
+            "The decisions are on other labels: somebody confirmed the label "
+            f"{decisions.labels[row]} of the example of id {decisions.ids[row]}, whose "
+            f"given label is {labels[decided[row]]}. Pass those that were made with "
+            "the report of this run."
+        )
+    kinds[decided], kinds[disagreed] = decisions.kinds, CONFLICT
+    labels[decided] = decisions.labels
+
+
+def _places(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where some ids are among those of the examples."""
+    order = np.argsort(ids)
+    places = order[np.searchsorted(ids, wanted, sorter=order).clip(max=len(ids) - 1)]
+    is_none = ids[places] != wanted
+    if is_none.any():
+        raise ValueError(
+            f"The decisions are on other examples: {is_none.sum()} of their "
+            f"{len(wanted)} ids are not among the run's training examples; the first "
+            f"is {wanted[is_none.argmax()]}. Pass those that were made with the report "
+            "of this run."
+        )
+    return places
 
 
 def match_examples(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,22 @@ from sop_keras.training.picture_folder import is_inside
 SIDE = 96
 """The longer side of a thumbnail, in pixels of the page, at most."""
 
+LARGE = 256
+"""The longer side of what the review shows larger, in pixels of the file, at most."""
+
 OUTSIDE = "its file is not in the folder that may be shown"
 """The problem of an image that somebody else's list has from elsewhere."""
 
 # Of photographs, that are made smaller; others keep their pixels.
-_JPEG_QUALITY = 85
+_JPEG_QUALITY = 80
 
 
 def gallery_rows(
-    labels: RunLabels, train: Examples, num_examples: int, folder: Path | None = None
+    labels: RunLabels,
+    train: Examples,
+    num_examples: int,
+    folder: Path | None = None,
+    start: int = 0,
 ) -> list[dict[str, Any]]:
     """What the page shows of the labels of the lowest quality, as JSON knows it.
 
@@ -40,29 +48,34 @@ def gallery_rows(
         num_examples: how many to show; fewer where there are fewer.
         folder: of images that are files, those elsewhere are not shown. Defaults to
             `None`: all are.
+        start: how many to leave out before them. Defaults to `0`.
 
     Returns:
-        A dict an example: the columns of the table of label issues under short names,
-        `clean` (or None), `file` (or None), and `image`, `width` and `height`, or
-        `problem` where the image cannot be read, or is `OUTSIDE`.
+        A dict an example: the columns of the table of label issues under short names
+        (`noise` may be None), `clean` (or None), `file` (or None), and `image`, `width`
+        and `height`, or `problem` where the image cannot be read, or is `OUTSIDE`.
     """
     rows = []
-    positions = labels.positions[:num_examples].tolist()
-    issues = labels.issues.iloc[:num_examples].to_dict("records")
-    for place, (position, issue) in enumerate(zip(positions, issues, strict=True)):
+    chosen = slice(start, start + num_examples)
+    positions = labels.positions[chosen].tolist()
+    issues = labels.issues.iloc[chosen].to_dict("records")
+    for place, (position, issue) in enumerate(
+        zip(positions, issues, strict=True), start
+    ):
+        noise = float(issue["noise_score"])
         rows.append(
             {
                 "id": int(issue["id"]),
                 "given": int(issue["given_label"]),
                 "suggested": int(issue["suggested_label"]),
                 "quality": float(issue["label_quality"]),
-                "noise": float(issue["noise_score"]),
+                "noise": noise if math.isfinite(noise) else None,
                 "givenProb": float(issue["given_label_prob"]),
                 "suggestedProb": float(issue["suggested_label_prob"]),
                 "isIssue": bool(issue["is_label_issue"]),
                 "clean": None if labels.clean is None else int(labels.clean[place]),
                 "file": file_name(train, position),
-                **_picture(train, position, folder),
+                **picture(train, position, folder),
             }
         )
     return rows
@@ -78,7 +91,7 @@ def file_name(examples: Examples, position: int) -> str | None:
     return None
 
 
-def thumbnail(image: Image.Image) -> dict[str, Any]:
+def thumbnail(image: Image.Image, side: int = LARGE) -> dict[str, Any]:
     """A small picture: `image`, a data URI, and its `width` and `height` on the page.
 
     What is too large is made smaller; what is small keeps its pixels, and the page
@@ -86,25 +99,40 @@ def thumbnail(image: Image.Image) -> dict[str, Any]:
 
     Args:
         image: of any mode that a PNG can have.
+        side: the longer side of what is made smaller, in pixels of the file, at most.
+            The page has room for `SIDE`. Defaults to `LARGE`.
     """
     content = io.BytesIO()
-    if max(image.size) > SIDE:
+    longer = max(image.size)
+    if longer > SIDE:
+        width, height = (max(1, round(SIDE * one / longer)) for one in image.size)
         image = image.convert("RGB")
-        image.thumbnail((SIDE, SIDE), Resampling.LANCZOS)
+        image.thumbnail((side, side), Resampling.LANCZOS)
         image.save(content, "JPEG", quality=_JPEG_QUALITY)
-        kind, factor = "jpeg", 1
+        kind = "jpeg"
     else:
         image.save(content, "PNG")
-        kind, factor = "png", SIDE // max(image.size)
+        width, height = (SIDE // longer * one for one in image.size)
+        kind = "png"
     text = base64.b64encode(content.getvalue()).decode()
     return {
         "image": f"data:image/{kind};base64,{text}",
-        "width": factor * image.width,
-        "height": factor * image.height,
+        "width": width,
+        "height": height,
     }
 
 
-def _picture(examples: Examples, position: int, folder: Path | None) -> dict[str, Any]:
+def picture(
+    examples: Examples, position: int, folder: Path | None, side: int = LARGE
+) -> dict[str, Any]:
+    """A thumbnail of an example, or the `problem` that there is none.
+
+    Args:
+        examples: training examples.
+        position: which one.
+        folder: as for `gallery_rows`.
+        side: as for `thumbnail`. Defaults to `LARGE`.
+    """
     images = examples.images
     if folder is not None and isinstance(images, ImageFiles):
         path = os.path.join(os.fsencode(images.folder), images.names[position])
@@ -113,9 +141,10 @@ def _picture(examples: Examples, position: int, folder: Path | None) -> dict[str
     if isinstance(images, np.ndarray):
         pixels = images[position]
         is_grey = pixels.shape[-1] == 1
-        return thumbnail(Image.fromarray(pixels[..., 0] if is_grey else pixels))
+        grey_or_rgb = pixels[..., 0] if is_grey else pixels
+        return thumbnail(Image.fromarray(grey_or_rgb), side)
     try:
-        return thumbnail(decode(images.read(position), SIDE))
+        return thumbnail(decode(images.read(position), side), side)
     except (OSError, UnreadableImageError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         return {"problem": reason or type(error).__name__}

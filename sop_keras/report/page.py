@@ -1,9 +1,11 @@
-"""The page of a report, all in one file that loads nothing.
+"""The page of a report: one file that needs no other for its first examples.
 
 Names of files and classes come from people: in HTML they are escaped; what the script
 needs is JSON in an element that is not run, and the script puts it in the page as text.
 The page's content security policy allows the one script and the one style sheet, by
-their hashes, and images that are in the page.
+their hashes, and images that are in the page. Where further examples are in files
+beside it, which are scripts, it also allows those that the page's own script asks for,
+by a random word that is not known before it is drawn.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -20,6 +23,10 @@ from typing import Any
 
 from sop_keras.files.shown_text import shown
 from sop_keras.report.headline import Statistic
+
+_STYLES = ("page.css", "review.css")
+# In this order: they become one.
+_SCRIPTS = ("page.js", "parts.js", "decisions.js", "gallery.js", "review.js")
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,25 @@ class Plot:
 
 
 @dataclass(frozen=True)
+class First:
+    """The examples that are in the page, and what it must know of the others.
+
+    Args:
+        rows: as `gallery_rows` gives them, with `reason`, and maybe `similar`.
+        right_ones: by class, as `Comparisons.of_classes` gives them.
+        later_ids: of the examples in files beside the page, in their order.
+        part_size: how many are in each of these files.
+        key: of the run, which the files have as well.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    right_ones: Mapping[int, Sequence[Mapping[str, Any]]]
+    later_ids: Sequence[int]
+    part_size: int
+    key: str
+
+
+@dataclass(frozen=True)
 class Page:
     """What is on the page; texts are plain, whatever characters are in them.
 
@@ -52,7 +78,8 @@ class Page:
         plots: in their order.
         changes: the most frequent label issues: given label, suggested label, how many.
         class_names: one a class.
-        gallery: rows as `gallery_rows` gives them.
+        first: the examples.
+        folder: the address of the files of the others, relative to the page.
     """
 
     title: str
@@ -63,20 +90,33 @@ class Page:
     plots: Sequence[Plot]
     changes: Sequence[tuple[int, int, int]]
     class_names: Sequence[str]
-    gallery: Sequence[Mapping[str, Any]]
+    first: First
+    folder: str
 
 
 def render(page: Page) -> str:
     """The page as HTML."""
-    style, script = _asset("page.css"), _asset("page.js")
-    policy = (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
-        f"script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
-    )
+    style = "\n".join(map(_asset, _STYLES))
+    parts = "\n".join(map(_asset, _SCRIPTS))
+    script = f'(() => {{\n"use strict";\n\n{parts}}})();\n'
+    first = page.first
+    allowed = [_hash(script)]
     data = {
         "classNames": [shown(name) for name in page.class_names],
-        "rows": [_shown_row(row) for row in page.gallery],
+        "rows": [shown_row(row) for row in first.rows],
+        "rightOnes": first.right_ones,
+        "laterIds": first.later_ids,
+        "partSize": first.part_size,
+        "key": first.key,
     }
+    if first.later_ids:
+        nonce = secrets.token_urlsafe(24)
+        allowed.append(f"'nonce-{nonce}'")
+        data |= {"folder": page.folder, "nonce": nonce}
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
+        f"script-src {' '.join(allowed)}; base-uri 'none'; form-action 'none'"
+    )
     return Template(_asset("page.html")).substitute(
         policy=policy,
         style=style,
@@ -91,7 +131,7 @@ def render(page: Page) -> str:
         ),
         plots="".join(map(_plot, page.plots)),
         changes=_changes(page),
-        num_rows=str(len(page.gallery)),
+        num_rows=f"{len(first.rows) + len(first.later_ids):,}",
         data=json_for_script(data),
     )
 
@@ -128,7 +168,8 @@ def _shown(text: str) -> str:
     return escape(shown(text))
 
 
-def _shown_row(row: Mapping[str, Any]) -> dict[str, Any]:
+def shown_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row whose texts do nothing but be read."""
     return {
         name: shown(value) if isinstance(value, str) else value
         for name, value in row.items()

@@ -11,10 +11,12 @@ from sop_keras.data.datasets.manifest import load_manifest
 from sop_keras.data.images.decoding import decode_crops
 from sop_keras.data.images.encoded_images import EncodedImages, ImageFiles
 from sop_keras.label_issues.corrected import (
+    CONFLICT,
     correct_labels,
     match_examples,
     write_manifests,
 )
+from sop_keras.label_issues.decisions import Conflict, Decisions
 
 CLASSES = ("cat", "dog", "eel")
 FORMATS = ("csv", "parquet")
@@ -66,7 +68,7 @@ def test_examples_that_the_table_does_not_have_are_left_out():
 @pytest.mark.parametrize(
     ("changes", "action", "message"),
     [
-        ({}, "remove", r"one of relabel, drop\. Received: action='remove'"),
+        ({}, "remove", r"of relabel, drop, keep\. Received: action='remove'"),
         ({"id": [3, 5, 12, 8]}, "drop", "other examples.* of its 4 rows, 3 have"),
         ({"id": [3, 5, 12, 8]}, "drop", "No example of id 8 has the given label 0"),
         ({"id": [3, 5, 5, 7], "given_label": [1, 0, 0, 0]}, "drop", "id 5 more than"),
@@ -79,6 +81,74 @@ def test_examples_that_the_table_does_not_have_are_left_out():
 def test_what_cannot_be_corrected(changes, action, message):
     with pytest.raises(ValueError, match=message):
         correct_labels(examples(), ISSUES.assign(**changes), action, 3)
+
+
+def decided(rows, conflicts=()):
+    """Decisions from id, kind and label of each."""
+    ids, kinds, labels = zip(*rows, strict=True) if rows else ((), (), ())
+    return Decisions(
+        np.array(ids, np.int64),
+        np.array(kinds, np.str_),
+        np.array(labels, np.int64),
+        np.zeros(len(ids), "datetime64[ms]"),
+        tuple(Conflict(one, ()) for one in conflicts),
+    )
+
+
+# Ids 7, 3, 12 and 5 have the labels 0, 1, 2 and 0; 3 and 5 are issues, suggested are
+# 1, 0, 1 and 2.
+@pytest.mark.parametrize(
+    ("rows", "action", "after"),
+    [
+        # Confirmed ones stay, whatever the table says, and others are as they were.
+        ([(3, "given", 1)], "relabel", {7: 0, 3: 1, 12: 2, 5: 2}),
+        ([(3, "given", 1)], "drop", {7: 0, 3: 1, 12: 2}),
+        ([(3, "given", 1)], "keep", {7: 0, 3: 1, 12: 2, 5: 0}),
+        ([(3, "given", 1), (5, "given", 0)], "drop", {7: 0, 3: 1, 12: 2, 5: 0}),
+        ([(3, "suggested", 0)], "keep", {7: 0, 3: 0, 12: 2, 5: 0}),
+        ([(3, "other", 2), (12, "other", 0)], "drop", {7: 0, 3: 2, 12: 0}),
+        ([(3, "remove", -1), (7, "remove", -1)], "keep", {12: 2, 5: 0}),
+        ([(3, "remove", -1), (7, "suggested", 1)], "relabel", {7: 1, 12: 2, 5: 2}),
+        ([], "keep", {7: 0, 3: 1, 12: 2, 5: 0}),
+    ],
+)
+def test_decisions_by_hand(rows, action, after):
+    found = correct_labels(examples(), ISSUES, action, 3, decided(rows))
+    ids, labels = found.after.ids.tolist(), found.after.labels.tolist()
+    assert dict(zip(ids, labels, strict=True)) == after
+    kinds = {one: kind for one, kind, _ in rows}
+    assert found.kinds.tolist() == [kinds.get(one, "") for one in (7, 3, 12, 5)]
+    assert found.is_issue.tolist() == [
+        one in (3, 5) and one not in kinds for one in (7, 3, 12, 5)
+    ]
+    assert found.labels.tolist() == [after.get(one, -1) for one in (7, 3, 12, 5)]
+
+
+@pytest.mark.parametrize("action", ["relabel", "drop", "keep"])
+def test_what_people_disagree_on_stays_as_it_is(action):
+    some = decided([(5, "given", 0)], conflicts=[3])
+    found = correct_labels(examples(), ISSUES, action, 3, some)
+    assert found.after.labels.tolist() == [0, 1, 2, 0]
+    assert found.kinds.tolist() == ["", CONFLICT, "", "given"]
+
+
+@pytest.mark.parametrize(
+    ("decisions", "message"),
+    [
+        (decided([(2, "given", 0), (3, "given", 1)]), "1 of their 2 ids .* is 2"),
+        (decided([], conflicts=[3, 99]), "not among the run's .*; the first is 99"),
+        (decided([(3, "given", 2)]), "label 2 .* of id 3, whose given label is 1"),
+        (decided([(i, "remove", -1) for i in (3, 5, 7, 12)]), "All 4 .* be removed"),
+    ],
+)
+def test_decisions_that_cannot_be_applied(decisions, message):
+    with pytest.raises(ValueError, match=message):
+        correct_labels(examples(), ISSUES, "keep", 3, decisions)
+
+
+def test_nothing_is_kept_without_decisions():
+    with pytest.raises(ValueError, match="without decisions nothing would change"):
+        correct_labels(examples(), ISSUES, "keep", 3)
 
 
 def test_a_table_without_rows_is_refused_as_such():

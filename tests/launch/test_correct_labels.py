@@ -209,6 +209,62 @@ def test_files_of_any_name(photos, capsys):
     assert files.max_bad_fraction == 0.1  # as the run allowed
 
 
+def test_what_people_decided_is_applied(photos, capsys):
+    run, out = photos / "run", photos / "out"
+    path = run / "label_issues.csv"
+    issues = read_label_issues(path)
+    issues["is_label_issue"] = issues["id"] < 10  # 0, 3, 6 and 9
+    write_label_issues(issues, path)
+    time, header = "2024-05-06T07:08:09Z", "id,decision,label,time"
+    for name, rows in {
+        # Ids of even numbers are cats, 1, the others are the piece of HTML, 0.
+        "a.csv": [
+            "0,given,1",
+            "3,remove,",
+            "12,suggested,0",
+            "30,other,0",
+            "33,given,0",
+        ],
+        "b.csv": ["0,given,1", "30,given,1", "33,other,1"],
+    }.items():
+        lines = [header, *(f"{row},{time}" for row in rows)]
+        (photos / name).write_text("\n".join(lines))
+    files = f"--decisions={photos / 'a.csv'},{photos / 'b.csv'}"
+    correct(str(run), "--action=relabel", files, f"--output_dir={out}")
+    text = capsys.readouterr().out
+    after = load_manifest(out / "train.csv").train
+    labels = dict(zip(after.ids.tolist(), after.labels.tolist(), strict=True))
+    assert 3 not in labels
+    # Of the issues, nobody decided on 6 and 9.
+    assert [labels[one] for one in (0, 6, 9, 12, 30, 33)] == [1, 0, 1, 0, 1, 0]
+    assert [labels[one] for one in (18, 21, 24, 27)] == [1, 0, 1, 0]
+    assert "decided: 3 (1 given, 1 suggested, 0 other, 1 remove)" in text
+    assert "1  cat -> <script>alert(1)</scr..." in text
+    assert "conflicts: 2, which stay as they are" in text
+    assert f"id 30: {photos / 'a.csv'}: other 0, {photos / 'b.csv'}: given 1" in text
+    assert "relabelled: 2 (18.2 %)" in text
+    # Of 0, 3 and 12, the last two were wrong; Wilson's ends for 2 of 3.
+    assert (
+        "wrong among the decided: 2 of 3 (66.7 %; 95 % interval: 20.8 to 93.9" in text
+    )
+    assert "worth a look: 8 more, up to rank 11, of which some 5 are wrong;" in text
+
+
+def test_decisions_that_cannot_be_applied_write_nothing(photos):
+    words = [str(photos / "run"), f"--output_dir={photos / 'out'}", "--action=keep"]
+    with pytest.raises(ValueError, match="--action=keep is for the label issues that"):
+        correct(*words)
+    path = photos / "a.csv"
+    with pytest.raises(FileNotFoundError, match="no file of decisions"):
+        correct(*words, f"--decisions={path}")
+    time = "2024-05-06T07:08:09Z"
+    for row, message in (("1,given,0", "the first is 1"), ("0,other,2", "from 0 to 1")):
+        path.write_text(f"id,decision,label,time\n{row},{time}\n")
+        with pytest.raises(ValueError, match=message):
+            correct(*words, f"--decisions={path}")
+    assert not (photos / "out").exists()
+
+
 def test_the_data_may_have_moved(photos):
     (photos / "photos").rename(photos / "moved")
     arguments = [str(photos / "run"), "--action=drop", "--num_issues=1"]

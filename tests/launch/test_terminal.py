@@ -77,7 +77,7 @@ def test_names_of_images_and_reasons(tmp_path):
 
 def test_the_page_of_a_report():
     from sop_keras.report.headline import Statistic
-    from sop_keras.report.page import Page, Plot, render
+    from sop_keras.report.page import First, Page, Plot, render
 
     html = render(
         Page(
@@ -89,13 +89,28 @@ def test_the_page_of_a_report():
             plots=[Plot("name", EVIL, b"", b"")],
             changes=[(0, 0, 1)],
             class_names=[EVIL],
-            gallery=[{"id": 1, "file": EVIL, "problem": EVIL, "isIssue": True}],
+            first=First(
+                [
+                    {
+                        "id": 1,
+                        "file": EVIL,
+                        "problem": EVIL,
+                        "isIssue": True,
+                        "reason": EVIL,
+                    }
+                ],
+                {},
+                [],
+                250,
+                "0f",
+            ),
+            folder="report",
         )
     )
     assert [one for one in html if is_hidden(one) and one not in "\n\t"] == []
     assert r"\u202egnp" in html
     # In the script's JSON, too, what the page will show is escaped once more.
-    assert html.count(r"\\u202egnp") == 3
+    assert html.count(r"\\u202egnp") == 4
     assert r'"\u001b' not in html
 
 

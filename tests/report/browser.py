@@ -24,6 +24,10 @@ OPTIONS = (
 )
 SECONDS = 60
 
+# What keys type that have names.
+KEYS = {" ": " ", "Enter": "\r"}
+CODES = {"Escape": 27}
+
 
 class Browser:
     """One page of a browser; `events` is all that the browser told of it, by name."""
@@ -42,26 +46,45 @@ class Browser:
 
     def call(self, method, **parameters):
         """The result of a method of the protocol."""
-        self._last_id += 1
-        message = {"id": self._last_id, "method": method, "params": parameters}
-        if self._session is not None:
-            message["sessionId"] = self._session
-        os.write(self._writer, json.dumps(message).encode() + b"\0")
+        self._send(method, parameters)
         while (answer := self._read()).get("id") != self._last_id:
             self.events.append((answer["method"], answer["params"]))
         assert "error" not in answer, (method, answer)
         return answer["result"]
 
     def open(self, path, width=1300, dark=False):
-        """Open a file, and wait until it is there."""
+        """Open a file, and wait until it is there; what was open before is left."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.resize(width)
+        self._leave("Page.navigate", {"url": path.as_uri()})
+
+    def reload(self):
+        """Load the page again, and wait until it is there."""
+        self._leave("Page.reload", {})
+
+    def _leave(self, method, parameters):
+        """Go to another page, even where the one that is left warns of that."""
         self.events.clear()
-        self.call("Page.navigate", url=path.as_uri())
+        self._send(method, parameters)
         while not any(name == "Page.loadEventFired" for name, _ in self.events):
             message = self._read()
+            if "method" not in message:
+                continue
             self.events.append((message["method"], message["params"]))
+            if message["method"] == "Page.javascriptDialogOpening":
+                self._send("Page.handleJavaScriptDialog", {"accept": True})
+
+    def press(self, key, modifiers=0):
+        """Press a key and let it go; `modifiers` are 2 for Ctrl."""
+        text = key if len(key) == 1 and not modifiers else ""
+        key = {"Space": " "}.get(key, key)
+        event = {"key": key, "modifiers": modifiers}
+        if key in CODES:  # which the browser itself looks at
+            event["windowsVirtualKeyCode"] = CODES[key]
+        text = text or KEYS.get(key, "")
+        self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **event)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **event)
 
     def resize(self, width, height=900):
         size = {"width": width, "height": height, "mobile": False}
@@ -78,6 +101,13 @@ class Browser:
         """What is seen of the page, as a PNG."""
         answer = self.call("Page.captureScreenshot")
         path.write_bytes(base64.b64decode(answer["data"]))
+
+    def _send(self, method, parameters):
+        self._last_id += 1
+        message = {"id": self._last_id, "method": method, "params": parameters}
+        if self._session is not None:
+            message["sessionId"] = self._session
+        os.write(self._writer, json.dumps(message).encode() + b"\0")
 
     def _read(self):
         end = time.monotonic() + SECONDS

@@ -37,15 +37,22 @@ def test_small_images_keep_their_pixels(width, height, shown):
 
 
 @pytest.mark.parametrize(
-    ("size", "shown"),
-    [((97, 97), (96, 96)), ((200, 100), (96, 48)), ((9, 960), (1, 96))],
+    ("size", "saved", "shown"),
+    [
+        ((97, 97), (97, 97), (96, 96)),
+        ((200, 100), (200, 100), (96, 48)),
+        ((512, 256), (256, 128), (96, 48)),
+        ((9, 960), (2, 256), (1, 96)),
+        ((1, 960), (1, 256), (1, 96)),
+    ],
 )
-def test_large_images_are_made_smaller(size, shown):
+def test_large_images_are_made_smaller(size, saved, shown):
     original = Image.new("RGBA", size, (200, 100, 50, 255))
     row = thumbnail(original)
     kind, image = opened(row)
     assert kind == "data:image/jpeg"
-    assert image.size == shown == (row["width"], row["height"])
+    assert image.size == saved
+    assert (row["width"], row["height"]) == shown
     assert original.size == size
     assert np.abs(np.asarray(image).astype(int) - (200, 100, 50)).max() < 5
 
@@ -104,6 +111,16 @@ def test_names_that_are_no_text_are_shown_escaped(tmp_path):
     names = np.array([b"\xff.png"] * 6)
     train = Examples(np.arange(6), ImageFiles(tmp_path, names), np.zeros(6, int))
     assert gallery_rows(labels(), train, 1)[0]["file"] == "\\xff.png"
+
+
+def test_rows_in_the_middle_and_a_noise_score_that_there_is_not():
+    some = labels(clean=[1, 1, 2, 2, 0, 2])
+    some.issues.loc[some.issues["id"] == 1, "noise_score"] = np.nan
+    train = Examples(np.arange(6), np.zeros((6, 8, 8, 3), np.uint8), np.zeros(6, int))
+    rows = gallery_rows(some, train, 2, start=1)
+    assert [row["id"] for row in rows] == [3, 1]
+    assert [row["noise"] for row in rows] == [-2.0, None]
+    assert [row["clean"] for row in rows] == [2, 1]
 
 
 def test_images_in_memory_have_no_file_and_grey_ones_stay_grey():

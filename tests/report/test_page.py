@@ -9,7 +9,7 @@ import pytest
 from untrained_runs import CLASSES, FILES
 
 from sop_keras.report.headline import Statistic
-from sop_keras.report.page import Page, Plot, json_for_script, render
+from sop_keras.report.page import First, Page, Plot, json_for_script, render
 
 HOSTILE = (*CLASSES, *FILES, "<!--<script>", "\u2028\u2029", "\ud800", "]]>&amp;")
 
@@ -49,8 +49,15 @@ def page():
         plots=[Plot("some", names[5], b"\x89PNG light", b"\x89PNG dark")],
         changes=[(0, 1, 1234)],
         class_names=names,
-        gallery=[row],
+        first=first([row]),
+        folder="report",
     )
+
+
+def first(rows, later_ids=()):
+    """The examples of a page, with one that is right."""
+    right = {"id": 4, "given": 0, "picture": "data:", "width": 8, "height": 8}
+    return First(rows, {0: [right]}, list(later_ids), 250, "0f")
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -80,7 +87,7 @@ def test_names_make_no_elements(page):
                 settings={"e": "f"},
                 changes=[],
                 class_names=["g"],
-                gallery=[],
+                first=first([]),
             )
         )
     )
@@ -103,7 +110,10 @@ def test_the_script_is_told_of_all_names(page):
         {"\u2028\u2029": r"\u2028\u2029", "\ud800": r"\ud800"}.get(name, name)
         for name in HOSTILE
     ]
-    assert told == {"classNames": shown, "rows": page.gallery}
+    assert (told["classNames"], told["rows"]) == (shown, page.first.rows)
+    assert told["rightOnes"]["0"][0]["id"] == 4
+    assert (told["laterIds"], told["key"]) == ([], "0f")
+    assert not {"nonce", "folder"} & set(told)
 
 
 def test_nothing_but_the_pages_own_script_and_style_may_run(page):
@@ -124,6 +134,21 @@ def test_nothing_but_the_pages_own_script_and_style_may_run(page):
         for kind, content in (("style", style), ("script", script))
     }
     assert elements.all("script") == [{"id": "data", "type": "application/json"}, {}]
+
+
+def test_files_beside_the_page_are_allowed_by_a_word_of_each_page(page):
+    page = replace(page, first=first(page.first.rows, later_ids=[7, 9]))
+    words = []
+    for _ in range(2):
+        text = render(page)
+        data, script = Elements(text).contents("script")
+        told = json.loads(data)
+        assert (told["laterIds"], told["folder"]) == ([7, 9], "report")
+        words.append(told["nonce"])
+        sources = re.search(r"script-src ([^;]*);", text)[1]
+        assert sources == f"'sha256-{_digest(script)}' 'nonce-{words[-1]}'"
+    assert words[0] != words[1]
+    assert len(words[0]) == 32
 
 
 def _digest(content):

@@ -72,6 +72,17 @@ def test_a_report_where_nobody_knows_what_is_right(tmp_path):
     assert texts["lambda_C"] == "0.9"
 
 
+def test_similar_images_are_those_that_are_handed_in(tmp_path):
+    folder = write_run(tmp_path / "run")
+    text = write_report(folder, similar={3: [4, 1]}).read_text("utf-8")
+    data = json.loads(re.search(r'type="application/json">(.*?)</script>', text)[1])
+    similar = {row["id"]: row.get("similar") for row in data["rows"]}
+    assert [one["id"] for one in similar.pop(3)] == [4, 1]
+    assert set(similar.values()) == {None}
+    with pytest.raises(ValueError, match=r"`similar` must have ids .*Received: 6"):
+        write_report(folder, similar={3: [6]})
+
+
 def test_what_cannot_be_reported_on_is_refused_before_the_data_are_loaded(tmp_path):
     nowhere = DataFiles(manifest=str(tmp_path / "none.csv"))
     with pytest.raises(

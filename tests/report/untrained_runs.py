@@ -68,12 +68,13 @@ class Labels:
     quality: tuple[float, ...] = (0.01, 0.3, 0.9, 0.2, 0.6, np.nan)
 
 
-def write_images(folder):
-    """Six images of 8x16 pixels, all of other colours."""
-    for number, name in enumerate(FILES):
+def write_images(folder, names=FILES):
+    """Images of 8x16 pixels; the first six are all of other colours."""
+    for number, name in enumerate(names):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (16, 8), (40 * number, 100, 200)).save(path, "PNG")
+        color = (40 * number % 256, (100 + number // 6) % 256, 200)
+        Image.new("RGB", (16, 8), color).save(path, "PNG")
 
 
 def table(labels):
@@ -94,12 +95,24 @@ def table(labels):
     )
 
 
-def write_run(folder, clean=None, method="sop", labels=None):
+def many_labels(size):
+    """Labels of so many examples, the id being the rank by quality."""
+    ids = np.arange(size)
+    given, steps = ids % len(CLASSES), 1 + ids % (len(CLASSES) - 1)
+    quality = (ids + 0.5) / size
+    return Labels(
+        tuple(given.tolist()),
+        tuple(((given + steps) % len(CLASSES)).tolist()),
+        tuple(quality.tolist()),
+    )
+
+
+def write_run(folder, clean=None, method="sop", labels=None, names=FILES):
     """The folder of a run on the images, which are in a folder beside it."""
     labels = labels or Labels()
     images = folder.parent / "images"
-    write_images(images)
-    rows = pd.DataFrame({"path": FILES, "label": [CLASSES[i] for i in labels.given]})
+    write_images(images, names)
+    rows = pd.DataFrame({"path": names, "label": [CLASSES[i] for i in labels.given]})
     if clean is not None:
         rows["clean_label"] = [CLASSES[i] for i in clean]
     rows.to_csv(images / "list.csv", index=False)
