@@ -1,0 +1,60 @@
+"""How a head is trained on features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sop_keras.settings import check_settings, setting
+
+STEPS_AT_ONCE = 8
+"""Steps of one call of TensorFlow; an epoch has a multiple of them."""
+
+_LEAST_STEPS = 96  # of an epoch, where batches are as large as that allows
+_LEAST_BATCH, _LARGEST_BATCH = 16, 512
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """The settings of a linear head on standardised features, trained with SOP.
+
+    Its rows' rates are auto. What else was tried: docs/label_issues.md.
+
+    Raises:
+        ValueError: for a value that its field does not allow.
+    """
+
+    epochs: int = setting(
+        10, "Passes of the head over the features.", title="Epochs", least=1
+    )
+    learning_rate: float = setting(
+        0.02,
+        "The head's first learning rate, which falls to 0 along a cosine.",
+        title="Learning rate",
+        flag="lr",
+        least=0,
+    )
+    l2: float = setting(
+        0.01,
+        "Times the sum of the squares of the head's kernel, in its loss.",
+        title="L2",
+        least=0,
+    )
+    seed: int = setting(
+        0, "Of the order of examples.", title="Seed", least=0, most=2**32 - 1
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+def steps_of_epoch(num_examples: int) -> int:
+    """Steps of an epoch: 96, or more in batches of 512, or fewer in batches of 16.
+
+    Args:
+        num_examples: n, at least 1.
+    """
+    steps = min(max(num_examples // _LEAST_BATCH, 1), _LEAST_STEPS)
+    steps = max(steps, -(-num_examples // _LARGEST_BATCH))
+    return (
+        steps if steps < STEPS_AT_ONCE else -(-steps // STEPS_AT_ONCE) * STEPS_AT_ONCE
+    )

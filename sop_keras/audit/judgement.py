@@ -1,0 +1,103 @@
+"""What a trained head says of each label, and how many are wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sop_keras.audit.head import FeatureRows, Head, blocks
+from sop_keras.audit.transitions import (
+    SHARPNESS,
+    SHARPNESS_LEAST,
+    SHARPNESS_MOST,
+    class_posteriors,
+    estimate_transitions,
+    sharpened,
+)
+
+# Beliefs that the noise between classes is estimated of: 160 MB.
+_MAX_BELIEFS = 20_000_000
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is said of n labels.
+
+    Args:
+        quality: the probability that a label is right, float64 `(n,)`.
+        suggested: the likeliest class but the given one, int64 `(n,)`.
+        given_prob: what the head believes of the given label, float64 `(n,)`.
+        suggested_prob: of the suggested one, likewise.
+        rates: T_jy = P(given label y | class j), float64 `(K, K)`.
+        num_wrong: how many labels are wrong, as far as it can be estimated.
+        num_wrong_interval: the same for a head that is trusted less, and more
+            (`SHARPNESS_LEAST`, `SHARPNESS_MOST`); the lower number first.
+    """
+
+    quality: np.ndarray
+    suggested: np.ndarray
+    given_prob: np.ndarray
+    suggested_prob: np.ndarray
+    rates: np.ndarray
+    num_wrong: float
+    num_wrong_interval: tuple[float, float]
+
+
+def judge(
+    head: Head,
+    rows: FeatureRows,
+    labels: np.ndarray,
+    decided: np.ndarray | None = None,
+) -> Judgement:
+    """Judge labels by a head that was trained on the same examples.
+
+    Memory: what is returned, and beliefs of at most 20 million entries.
+
+    Args:
+        head: trained.
+        rows: features of the n examples.
+        labels: their given labels, integers `(n,)`.
+        decided: counts of labels that a person has decided on, as of
+            `estimate_transitions`. Defaults to `None`: none.
+    """
+    count, num_classes = len(rows), head.model.num_classes
+    some = _spread_out(count, max(_MAX_BELIEFS // num_classes, num_classes))
+    logits = np.concatenate(
+        [head.logits(rows.take(some[one])) for one in blocks(len(some))]
+    )
+    powers = (SHARPNESS, SHARPNESS_LEAST, SHARPNESS_MOST)
+    rates = [
+        estimate_transitions(sharpened(logits, power), labels[some], decided)
+        for power in powers
+    ]
+    quality, given_prob, suggested_prob = np.empty((3, count))
+    suggested = np.empty(count, np.int64)
+    wrong = np.zeros(len(powers))
+    for places in blocks(count):
+        logits, given = head.logits(rows.take(places)), labels[places]
+        here = np.arange(len(places))
+        for number, power in enumerate(powers):
+            beliefs = sharpened(logits, power)
+            classes = class_posteriors(beliefs, given, rates[number])
+            wrong[number] += (1 - classes[here, given]).sum()
+            if power == SHARPNESS:
+                quality[places] = classes[here, given]
+                given_prob[places] = beliefs[here, given]
+                classes[here, given] = -1
+                suggested[places] = classes.argmax(axis=1)
+                suggested_prob[places] = beliefs[here, suggested[places]]
+    return Judgement(
+        quality,
+        suggested,
+        given_prob,
+        suggested_prob,
+        rates[0],
+        float(wrong[0]),
+        (float(wrong.min()), float(wrong.max())),
+    )
+
+
+def _spread_out(count: int, most: int) -> np.ndarray:
+    """At most so many places, ascending, at equal distances."""
+    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)

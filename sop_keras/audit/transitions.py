@@ -1,0 +1,89 @@
+"""Which class is given for which: the noise between classes, and what it says of a label.
+
+A label y of an example whose class is j is given with probability T_jy. With the head's
+p for what is believed of the class before the label is looked at, Bayes' rule says that
+the label is right with probability
+
+    label_quality = p_y T_yy / sum_j p_j T_jy.
+
+T is estimated from the same p and labels by expectation maximisation. Where one class
+is often given for another (asymmetric noise, and people), its labels count as wrong
+sooner; where noise is alike between all, the ranking is that of p_y alone.
+
+The head is held back by its L2 term and hence less sure than it should be: p is its
+softmax to the power `SHARPNESS`, normalised. docs/label_issues.md has the figures.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sop_keras.log_softmax import log_softmax
+
+SHARPNESS = 3.0
+"""The power of the head's probabilities."""
+
+SHARPNESS_LEAST, SHARPNESS_MOST = 2.0, 6.0
+"""Other powers that it could be: the number of wrong labels is told for both."""
+
+_RIGHT_AT_FIRST = 0.9
+_ITERATIONS = 20
+_TINY = 1e-300
+
+
+def sharpened(logits: np.ndarray, sharpness: float = SHARPNESS) -> np.ndarray:
+    """What is believed of the class, float64 `(n, K)`, rows that sum to 1.
+
+    Args:
+        logits: the head's outputs, `(n, K)`.
+        sharpness: the power. Defaults to `SHARPNESS`.
+    """
+    return np.exp(log_softmax(sharpness * logits.astype(np.float64)))
+
+
+def estimate_transitions(
+    beliefs: np.ndarray, labels: np.ndarray, decided: np.ndarray | None = None
+) -> np.ndarray:
+    """T_jy = P(given label y | class j), float64 `(K, K)`, rows that sum to 1.
+
+    Expectation maximisation from 90% of right labels in each class. One example is
+    added to each class, spread over all labels, so that no rate is exactly 0.
+
+    Args:
+        beliefs: `(n, K)`, of `sharpened`.
+        labels: the given labels, integers `(n,)`.
+        decided: counts of labels that a person has decided on, `(K, K)`: rows are the
+            right class, columns the given label. Defaults to `None`: none.
+    """
+    num_classes = beliefs.shape[1]
+    known = np.full((num_classes, num_classes), 1 / num_classes)
+    if decided is not None:
+        known += decided
+    rates = np.full(known.shape, (1 - _RIGHT_AT_FIRST) / (num_classes - 1))
+    np.fill_diagonal(rates, _RIGHT_AT_FIRST)
+    by_label = np.argsort(labels, kind="stable")
+    ordered = beliefs[by_label]
+    ends = np.searchsorted(labels[by_label], np.arange(num_classes + 1))
+    for _ in range(_ITERATIONS):
+        counts = known.copy()
+        for label in range(num_classes):
+            part = ordered[ends[label] : ends[label + 1]] * rates[:, label]
+            counts[:, label] += (
+                part / np.maximum(part.sum(axis=1, keepdims=True), _TINY)
+            ).sum(axis=0)
+        rates = counts / counts.sum(axis=1, keepdims=True)
+    return rates
+
+
+def class_posteriors(
+    beliefs: np.ndarray, labels: np.ndarray, rates: np.ndarray
+) -> np.ndarray:
+    """P(class | features and given label), float64 `(n, K)`.
+
+    Args:
+        beliefs: `(n, K)`, of `sharpened`.
+        labels: the given labels, integers `(n,)`.
+        rates: T, `(K, K)`.
+    """
+    joint = beliefs * rates[:, labels].T
+    return joint / np.maximum(joint.sum(axis=1, keepdims=True), _TINY)
