@@ -108,7 +108,7 @@ def train_head(
     outputs = keras.layers.Dense(
         num_classes,
         kernel_initializer="zeros",
-        kernel_regularizer=keras.regularizers.L2(settings.l2),
+        kernel_regularizer=keras.regularizers.L2(settings.l2_of(len(rows))),
         dtype="float32",
         name="logits",
     )(x)
@@ -162,8 +162,8 @@ def moments(rows: FeatureRows) -> tuple[np.ndarray, np.ndarray]:
     std = np.sqrt(np.maximum(square - np.square(mean), 0))
     if not (std > _LEAST_STD).any():
         raise ValueError(
-            f"The features of all {len(rows)} examples are alike: nothing can be learnt "
-            "from them. Do the images differ, and is the network a trained one?"
+            f"The features of all {len(rows)} examples are alike: nothing can be "
+            "learnt from them. Do the images differ, and is the network a trained one?"
         )
     mean = (mean + origin[0]).astype(np.float32)
     return mean, np.where(std > _LEAST_STD, std, 1).astype(np.float32)

@@ -10,6 +10,7 @@ STEPS_AT_ONCE = 8
 """Steps of one call of TensorFlow; an epoch has a multiple of them."""
 
 _LEAST_STEPS = 96  # of an epoch, where batches are as large as that allows
+_L2_TIMES_EXAMPLES = 500.0
 _LEAST_BATCH, _LARGEST_BATCH = 16, 512
 
 
@@ -33,11 +34,13 @@ class HeadSettings:
         flag="lr",
         least=0,
     )
-    l2: float = setting(
-        0.01,
-        "Times the sum of the squares of the head's kernel, in its loss.",
+    l2: float | None = setting(
+        None,
+        "Times the sum of the squares of the head's kernel, in its loss; auto: 500 / n, the "
+        "same prior for its weights whatever the number n of examples.",
         title="L2",
         least=0,
+        may_be_auto=True,
     )
     seed: int = setting(
         0, "Of the order of examples.", title="Seed", least=0, most=2**32 - 1
@@ -45,6 +48,14 @@ class HeadSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
+
+    def l2_of(self, num_examples: int) -> float:
+        """The factor of the L2 term as a number.
+
+        Args:
+            num_examples: n.
+        """
+        return _L2_TIMES_EXAMPLES / num_examples if self.l2 is None else self.l2
 
 
 def steps_of_epoch(num_examples: int) -> int:
@@ -55,6 +66,6 @@ def steps_of_epoch(num_examples: int) -> int:
     """
     steps = min(max(num_examples // _LEAST_BATCH, 1), _LEAST_STEPS)
     steps = max(steps, -(-num_examples // _LARGEST_BATCH))
-    return (
-        steps if steps < STEPS_AT_ONCE else -(-steps // STEPS_AT_ONCE) * STEPS_AT_ONCE
-    )
+    if steps < STEPS_AT_ONCE:
+        return steps
+    return -(-steps // STEPS_AT_ONCE) * STEPS_AT_ONCE

@@ -1,4 +1,4 @@
-"""Which class is given for which: the noise between classes, and what it says of a label.
+"""Which class is given for which, and what that says of a label.
 
 A label y of an example whose class is j is given with probability T_jy. With the head's
 p for what is believed of the class before the label is looked at, Bayes' rule says that
