@@ -36,8 +36,8 @@ class HeadSettings:
     )
     l2: float | None = setting(
         None,
-        "Times the sum of the squares of the head's kernel, in its loss; auto: 500 / n, the "
-        "same prior for its weights whatever the number n of examples.",
+        "Times the sum of the squares of the head's kernel, in its loss; auto: 500 / n, "
+        "the same prior for its weights whatever the number n of examples.",
         title="L2",
         least=0,
         may_be_auto=True,

@@ -1,0 +1,108 @@
+"""Finds wrong labels in minutes, from features of a network that is trained already.
+
+    python launch/audit.py --dataset=image_folder --data_dir=PHOTOS
+    python launch/audit.py --dataset=manifest --manifest=TABLE.csv
+    python launch/audit.py --dataset=cifar10n --label_set=worst --data_dir=DATA
+    python launch/audit.py --dataset=image_folder --data_dir=PHOTOS \
+        --backbone=keras_hub:PRESET
+    python launch/audit.py --features=FEATURES.npy --labels=LABELS.csv
+    python launch/audit.py --dataset=image_folder --data_dir=PHOTOS --decisions=D.csv
+
+Each image is shown once to a frozen network, whose features are stored; a head is
+trained on them with SOP, and says which labels look wrong. Any data set of
+launch/train.py can be audited, and features of your own (docs/features.md).
+
+--output_dir gets label_issues.csv, the lowest quality first; report.html, a page to go
+through them, where there are images; result.json; and features/, which the same command
+uses again: for images that were not changed, nothing is computed twice. Interrupted, it
+goes on.
+
+What people decided on that page is given as --decisions=FILE, several with commas: it
+is learnt from, and what is left is put in a new order.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import command
+import flags_of
+import train_flags
+from absl import flags
+
+from sop_keras.audit.head_settings import HeadSettings
+from sop_keras.backbones.names import check_backbone_name
+from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.label_issues.decisions import check_there
+from sop_keras.training.experiment import Experiment
+
+OF_DATA = [
+    one.name for one in flags_of.fields_of(Experiment) if one.metadata["of_data"]
+]
+
+
+def define_flags() -> flags.FlagValues:
+    """New flags of this command."""
+    values = command.new_flags()
+    flags_of.define(values, Experiment, OF_DATA)
+    flags_of.define(values, DataFiles)
+    flags_of.define(values, HeadSettings)
+    own = command.own(values)
+    values["noise"].default = values["noise"].value = "none"
+    for name, default, text in (
+        ("backbone", "efficientnet_lite0", "The frozen network, or a .keras file."),
+        ("pretrained", "imagenet", "Its weights, or a file of them."),
+        ("features", None, "Features of your own: .npy, .npz or .parquet."),
+        ("labels", None, "Their labels: .npy, .csv, .txt or .parquet."),
+        ("output_dir", None, "Where the results go; runs/DATASET-audit if unset."),
+        ("picture_folder", None, "As of launch/report.py."),
+    ):
+        flags.DEFINE_string(name, default, text, **own)
+    flags.DEFINE_list("decisions", [], "Files that the report's page saved.", **own)
+    flags.DEFINE_integer(
+        "num_examples", 200, "How many labels the page has.", lower_bound=1, **own
+    )
+    return values
+
+
+def audit(line: command.CommandLine) -> None:
+    """Audit what the flags name, and say what is found."""
+    values = line.flags
+    settings = flags_of.read(values, HeadSettings)
+    if values.labels is not None and values.features is None:
+        raise ValueError("--labels are those of --features=FILE: give both.")
+    if not values.backbone.endswith(".keras"):
+        check_backbone_name(values.backbone)
+    if values.decisions:
+        check_there(values.decisions)
+    name = re.sub(r"\W", "_", values.dataset)
+    if values.features is not None:
+        name = re.sub(r"\W", "_", Path(values.features).stem)
+    folder = Path(values.output_dir or f"runs/{name}-audit")
+    import audit_runs
+
+    if values.features is not None:
+        audit_runs.audit_features(values, folder, settings)
+        return
+    of_data = {
+        one.name: flags_of.value_of(values, one)
+        for one in flags_of.fields_of(Experiment)
+        if one.name in OF_DATA
+    }
+    files = flags_of.read(values, DataFiles)
+    audit_runs.audit_images(
+        values, folder, settings, of_data, files, shlex.join(sys.argv[1:])
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Audit what the command line names."""
+    command.run(audit, define_flags(), __doc__, arguments, ignored=train_flags.names())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""Audits that were asked for, and what is said of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from absl import flags
+from printed_command import launch_command
+from terminal import say
+
+from sop_keras.audit.audit_run import (
+    Audited,
+    check_folder,
+    experiment_of,
+    run_audit,
+)
+from sop_keras.audit.findings import Findings, find_wrong_labels, most_confused
+from sop_keras.audit.head_settings import HeadSettings
+from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.data.images.encoded_images import EncodedImages
+from sop_keras.drawing.cells import shown_name
+from sop_keras.features.own_features import read_features
+from sop_keras.files.folders import make_folder
+from sop_keras.label_issues.decisions import Decisions, read_decisions
+from sop_keras.label_issues.export import write_label_issues
+from sop_keras.label_issues.precision import seen_precision
+from sop_keras.training.run_folder import LABEL_ISSUES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NUM_PAIRS, _NUM_WORST = 5, 10
+
+
+def audit_images(
+    values: flags.FlagValues,
+    folder: Path,
+    settings: HeadSettings,
+    of_data: dict[str, Any],
+    files: DataFiles,
+    given: str,
+) -> None:
+    """Audit a data set, and write the report.
+
+    Args:
+        values: flags of launch/audit.py.
+        folder: where the results go.
+        settings: of the head.
+        of_data: what the data are.
+        files: where the data set is.
+        given: the flags as they were given.
+    """
+    experiment = experiment_of(settings, values.backbone, values.pretrained, **of_data)
+    check_folder(folder, experiment, files)
+    decisions: list[Decisions] = []
+
+    def read(num_classes: int) -> Decisions | None:
+        if not values.decisions:
+            return None
+        decisions.append(read_decisions(values.decisions, num_classes))
+        return decisions[0]
+
+    audited = run_audit(
+        experiment,
+        folder,
+        files,
+        settings,
+        values.backbone,
+        image_size=experiment.image_size,
+        read=read,
+        told=_progress("images", "images/s"),
+        told_of_head=_progress("epochs of the head"),
+        flags=given,
+    )
+    say(_of_features(audited))
+    class_names = audited.data.dataset.class_names
+    say(summary(audited.findings, class_names, _files_of(audited)))
+    say(_of_decisions(decisions, audited.table))
+    say(f"labels:  {folder / LABEL_ISSUES}")
+    if values.num_examples:
+        from sop_keras.report.write import write_report
+
+        page = write_report(
+            folder,
+            files,
+            num_examples=values.num_examples,
+            picture_folder=values.picture_folder or files.data_dir,
+        )
+        say(f"report:  {page}", "", _next(folder))
+
+
+def audit_features(
+    values: flags.FlagValues, folder: Path, settings: HeadSettings
+) -> None:
+    """Audit features that somebody has already.
+
+    Args:
+        values: flags of launch/audit.py.
+        folder: where the results go.
+        settings: of the head.
+    """
+    own = read_features(values.features, values.labels)
+    decisions = []
+    if values.decisions:
+        decisions.append(read_decisions(values.decisions, len(own.class_names)))
+    findings = find_wrong_labels(
+        own.features,
+        own.labels,
+        len(own.class_names),
+        ids=own.ids,
+        decisions=decisions[0] if decisions else None,
+        settings=settings,
+        progress=_progress("epochs of the head"),
+    )
+    make_folder(folder, inside=folder.parent)
+    path = folder / LABEL_ISSUES
+    write_label_issues(findings.table, path, own.class_names)
+    say(summary(findings, own.class_names, {}))
+    say(_of_decisions(decisions, findings.table))
+    say(f"labels:  {path}")
+
+
+def summary(
+    findings: Findings, class_names: Sequence[str], files: dict[int, str]
+) -> str:
+    """What is found, as text.
+
+    Args:
+        findings: of an audit.
+        class_names: in label order.
+        files: where the images are, by id; may be empty.
+    """
+    table, names = findings.table, [shown_name(name) for name in class_names]
+    low, high = findings.num_wrong_interval
+    count, num_issues = len(table), int(table["is_label_issue"].sum())
+    lines = [
+        "",
+        f"{num_issues:,} of {count:,} labels look wrong "
+        f"({100 * num_issues / count:.1f} %); estimated to be wrong: "
+        f"{findings.num_wrong:,.0f}, between {low:,.0f} and {high:,.0f}.",
+    ]
+    lines += [doubt.text for doubt in findings.doubts]
+    pairs = most_confused(table, _NUM_PAIRS)
+    if pairs:
+        lines += ["", "most often:"]
+    lines += [f"{n:>8,}  {names[one]} -> {names[other]}" for one, other, n in pairs]
+    undecided = table[table["decision"] == ""]
+    worst = undecided.sort_values("label_quality", kind="stable")[:_NUM_WORST]
+    lines += ["", "worst:"]
+    for row in worst.to_dict("records"):
+        where = files.get(row["id"], f"id {row['id']}")
+        one, other = names[row["given_label"]], names[row["suggested_label"]]
+        lines.append(f"{row['label_quality']:>8.4f}  {one} -> {other}  {where}")
+    return "\n".join([*lines, ""])
+
+
+def _of_features(audited: Audited) -> str:
+    counts, bad = audited.embedded.counts, int(audited.embedded.is_bad.sum())
+    parts = {
+        "embedded": counts.embedded,
+        "reused": counts.reused,
+        "of them changed": counts.changed,
+        "no longer there": counts.gone,
+        "left out, as they cannot be read": bad,
+    }
+    told = [f"{count:,} {what}" for what, count in parts.items() if count]
+    return f"features: {', '.join(told)}"
+
+
+def _files_of(audited: Audited) -> dict[int, str]:
+    train = audited.data.train
+    if not isinstance(train.images, EncodedImages):
+        return {}
+    worst = audited.table.sort_values("label_quality", kind="stable")["id"]
+    wanted = {*worst[: _NUM_WORST + int((audited.table["decision"] != "").sum())]}
+    places = np.flatnonzero(np.isin(train.ids, list(wanted)))
+    return {int(train.ids[one]): train.images.name(one) for one in places.tolist()}
+
+
+def _of_decisions(decisions: Sequence[Decisions], table: pd.DataFrame) -> str:
+    """What the decisions so far say."""
+    if not decisions:
+        return ""
+    seen = seen_precision(decisions[0], table)
+    low, high = seen.decided.interval
+    left = seen.worth_looking_at
+    lines = [
+        f"decided: {seen.decided.num_decided:,}; wrong were "
+        f"{100 * seen.decided.share:.0f} % of them (between {100 * low:.0f} and "
+        f"{100 * high:.0f} %)",
+        f"worth a look: {left.num_undecided:,} more, of which about "
+        f"{left.num_wrong:,.0f} are wrong",
+    ]
+    if count := len(decisions[0].conflicts):
+        lines.append(f"in conflict, and not taken: {count:,}")
+    return "\n".join([*lines, ""])
+
+
+def _next(folder: Path) -> str:
+    decided = launch_command(
+        "correct_labels.py",
+        [folder, "--decisions=decisions.csv", "--action=keep", "--output_dir=FOLDER"],
+    )
+    again = launch_command("audit.py", [*sys.argv[1:], "--decisions=decisions.csv"])
+    return "\n".join(
+        [
+            "Open the report, decide with the keyboard, save decisions.csv. Then",
+            f"correct: {decided}",
+            f"go on:   {again}",
+        ]
+    )
+
+
+def _progress(what: str, rate: str = "") -> Callable[[int, int, float], None]:
+    """Says now and then how far it is, how fast, and how long it takes still."""
+    pause = 2.0 if sys.stderr.isatty() else 10.0
+    last = 0.0
+
+    def tell(done: int, total: int, seconds: float) -> None:
+        nonlocal last
+        if seconds - last < pause and done < total:
+            return
+        last = seconds
+        speed = done / max(seconds, 1e-9)
+        parts = [f"{done:,} of {total:,} {what}"]
+        if rate:
+            parts.append(f"{speed:,.0f} {rate}")
+        if 0 < done < total:
+            parts.append(f"about {(total - done) / speed:,.0f} s left")
+        say(", ".join(parts), to=sys.stderr)
+
+    return tell

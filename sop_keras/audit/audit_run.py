@@ -1,0 +1,226 @@
+"""An audit of a data set: its images' features, a head, and what the folder gets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sop_keras.audit.findings import Findings, find_wrong_labels
+from sop_keras.audit.head import HeadProgress
+from sop_keras.audit.head_settings import HeadSettings
+from sop_keras.audit.image_size import default_sizes
+from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.data.images.bad_images import BadImages
+from sop_keras.data.images.encoded_images import EncodedImages
+from sop_keras.features.embed import Embedded, Progress, embed
+from sop_keras.features.network import feature_network
+from sop_keras.features.store import FeatureStore
+from sop_keras.files.atomic import write_atomically
+from sop_keras.label_issues.decisions import Decisions
+from sop_keras.label_issues.detection import auroc, detection_figures
+from sop_keras.training.experiment import Experiment
+from sop_keras.training.experiment_data import ExperimentData, load_data
+from sop_keras.training.run_folder import LABEL_ISSUES, RunFolder, RunFolderError
+from sop_keras.training.summary import write_issues
+from sop_keras.training.versions import versions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEATURES = "features"
+"""The folder of stored features in that of an audit."""
+
+_OF_TRAININGS = ("model.keras", "checkpoints")
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What an audit came to.
+
+    Args:
+        data: what was looked at.
+        table: all labels of images that could be read, in the order of the data.
+        embedded: the features; bad images have none.
+        findings: of the head.
+        result: the content of `result.json`.
+    """
+
+    data: ExperimentData
+    table: pd.DataFrame
+    embedded: Embedded
+    findings: Findings
+    result: dict[str, Any]
+
+
+def experiment_of(
+    settings: HeadSettings, backbone: str, pretrained: str, **of_data: Any
+) -> Experiment:
+    """The settings of an audit as those of a run, which other commands read.
+
+    Args:
+        settings: of the head.
+        backbone: the network; of one in a file, whose settings nobody knows, the
+            experiment keeps its default.
+        pretrained: its weights.
+        of_data: what the data are.
+    """
+    network: dict[str, Any] = (
+        {} if backbone.endswith(".keras") else {"backbone": backbone}
+    )
+    return Experiment(
+        **of_data,
+        **network,
+        pretrained=pretrained,
+        augment="none",
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        schedule="cosine",
+        l2=0.0 if settings.l2 is None else settings.l2,
+        seed=settings.seed,
+        method="sop",
+    )
+
+
+def check_folder(folder: Path, experiment: Experiment, files: DataFiles) -> None:
+    """Check that a folder may hold this audit, before anything is loaded.
+
+    Raises:
+        RunFolderError: if it holds a training, or an audit of other settings.
+    """
+    found = [name for name in _OF_TRAININGS if (folder / name).exists()]
+    if found:
+        raise RunFolderError(
+            f"{folder} holds a training ({', '.join(found)}). Choose another folder "
+            "for the audit."
+        )
+    RunFolder(folder, experiment, files).check()
+
+
+def run_audit(
+    experiment: Experiment,
+    folder: Path,
+    files: DataFiles,
+    settings: HeadSettings,
+    backbone: str,
+    *,
+    image_size: int | None = None,
+    read: Callable[[int], Decisions | None] = lambda num_classes: None,
+    told: Progress | None = None,
+    told_of_head: HeadProgress | None = None,
+    flags: str = "",
+) -> Audited:
+    """Audit the training examples of a data set, and write what is found.
+
+    Called again, it reuses the features of all images that have not changed.
+
+    Args:
+        experiment: what the data are, of `experiment_of`.
+        folder: gets config.json, data.json, history.csv, label_issues.csv, result.json,
+            bad_images.csv and the features.
+        files: where the data set is.
+        settings: of the head.
+        backbone: the network, as `feature_network` takes it.
+        image_size: the side of its images, in pixels. Defaults to `None`: what suits
+            the images (`default_sizes`).
+        read: gives people's decisions, told the number of classes. Defaults to none.
+        told: of embedded images. Defaults to `None`.
+        told_of_head: of the head's epochs. Defaults to `None`.
+        flags: of the command, for `result.json`. Defaults to `""`.
+
+    Raises:
+        RunFolderError: as `check_folder`.
+        ValueError: for data, decisions or settings that cannot be.
+        OSError: if something cannot be read or written.
+    """
+    started = time.monotonic()
+    check_folder(folder, experiment, files)
+    data = load_data(experiment, files)
+    decisions = read(data.dataset.num_classes)
+    train = data.train
+    side, resize = default_sizes(train.images, image_size)
+    network = feature_network(
+        backbone, side, pretrained=experiment.pretrained, resize=resize
+    )
+    own = RunFolder(folder, experiment, files)
+    own.begin(data)
+    embedded = embed(
+        train,
+        network,
+        FeatureStore(folder / FEATURES),
+        max_bad_fraction=files.max_bad_fraction,
+        progress=told,
+    )
+    bad = BadImages(folder / "bad_images.csv", files.max_bad_fraction)
+    reasons = dict(embedded.bad_images)
+    images = train.images
+    if isinstance(images, EncodedImages):
+        for place in np.flatnonzero(embedded.is_bad).tolist():
+            name = images.name(place)
+            reason = reasons.get(name, "it is a copy of one that cannot be used")
+            bad.report("train", int(train.ids[place]), name, reason, len(train))
+    good = np.flatnonzero(~embedded.is_bad)
+    findings = find_wrong_labels(
+        embedded.stored,
+        train.labels[good],
+        data.dataset.num_classes,
+        ids=train.ids[good],
+        places=embedded.rows[good],
+        decisions=decisions,
+        settings=settings,
+        progress=told_of_head,
+    )
+    result = {
+        **_figures(findings, data, good, experiment.record.noise_score),
+        "num_bad_images": bad.counts(),
+        "seconds": round(time.monotonic() - started, 1),
+        "versions": versions(),
+        "settings": experiment.settings(),
+        "flags": flags,
+        "facts": {
+            "Head": "linear, with SOP, on stored features of the frozen network",
+            "Image size": f"{network.image_size} pixels",
+        },
+        "features": network.record(),
+    }
+    rows = enumerate(findings.head.accuracies, start=1)
+    lines = [f"{epoch},{accuracy:.6g}" for epoch, accuracy in rows]
+    write_atomically(folder / "history.csv", "\n".join(["epoch,accuracy", *lines, ""]))
+    write_issues(folder / LABEL_ISSUES, findings.table, data)
+    own.write_result(result)
+    return Audited(data, findings.table, embedded, findings, result)
+
+
+def _figures(
+    findings: Findings, data: ExperimentData, good: np.ndarray, noise_score: str
+) -> dict[str, Any]:
+    """The figures of `result.json`; what needs clean labels is None without them."""
+    table, clean = findings.table, data.train.clean_labels
+    low, high = findings.num_wrong_interval
+    figures: dict[str, Any] = {
+        "train_accuracy_given_labels": findings.head.accuracies[-1],
+        "train_accuracy_clean_labels": None,
+        "noise_rate": None,
+        "noise_score": noise_score,
+        "noise_auroc": None,
+        "num_label_issues": int(table["is_label_issue"].sum()),
+        "num_wrong_estimated": round(findings.num_wrong, 1),
+        "num_wrong_least": round(low, 1),
+        "num_wrong_most": round(high, 1),
+        "detection": None,
+        "doubts": [doubt.text for doubt in findings.doubts],
+        "num_train": len(data.train),
+    }
+    if clean is not None:
+        is_wrong = data.train.labels[good] != clean[good]
+        figures["noise_rate"] = float(is_wrong.mean())
+        known = np.isfinite(table["noise_score"].to_numpy())
+        quality = table["label_quality"].to_numpy()[known]
+        issue = table["is_label_issue"].to_numpy()[known]
+        figures["detection"] = detection_figures(quality, issue, is_wrong[known])
+        figures["noise_auroc"] = auroc(-quality, is_wrong[known])
+    return figures
