@@ -24,6 +24,7 @@ FLOORS = (
     {"monitoring"},
     {"training"},
     {"features"},
+    {"audit"},
     {"report"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,0 +1,1 @@
+"""What stored features tell of the data: wrong labels, and more than labels."""
