@@ -57,8 +57,8 @@ def duplicate_groups(
 
     Args:
         features: of n examples.
-        least_similarity: in [0, 1]. Defaults to `0.9`, where nearly all pairs of
-            CIFAR-10 are two copies of one picture.
+        least_similarity: in [0, 1]. Defaults to `0.9`; smaller ones find copies that
+            were changed more, and join things that resemble each other.
         seed: of the signs and cells, in [0, 2**64). Defaults to `0`.
 
     Returns:
