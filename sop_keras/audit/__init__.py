@@ -1,1 +1,1 @@
-"""Wrong labels from stored features: a head, its scores, and what they say."""
+"""Wrong labels from stored features: a head, its scores, and what else they tell."""

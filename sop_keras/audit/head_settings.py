@@ -36,7 +36,7 @@ class HeadSettings:
     )
     l2: float | None = setting(
         None,
-        "Times the sum of the squares of the head's kernel, in its loss; auto: 500 / n, "
+        "Times the sum of squares of the kernel, in the loss; auto: 500 / n, "
         "the same prior for its weights whatever the number n of examples.",
         title="L2",
         least=0,

@@ -1,0 +1,127 @@
+"""Features that may lie in a file: read some rows at a time, put to one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+# Of a block, in numbers of float32: 32 MB.
+_BLOCK_NUMBERS = 8_000_000
+
+# Rows that a mean, a standard deviation and the like are taken of.
+_MOST_SAMPLED = 20_000
+
+
+class FeatureRows(Protocol):
+    """Features of n examples, such as `sop_keras.features.embed.Embedded`."""
+
+    @property
+    def num_features(self) -> int:
+        """D, the number of features of an example."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, positions: np.ndarray) -> np.ndarray:
+        """float32, shape `(m, num_features)`, of the examples at `positions`."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What puts features to mean 0 and standard deviation 1.
+
+    Args:
+        mean: float32, shape `(num_features,)`.
+        factor: likewise: 1 / standard deviation; 0 for features that do not vary.
+    """
+
+    mean: np.ndarray
+    factor: np.ndarray
+
+    def standardised(self, rows: np.ndarray) -> np.ndarray:
+        """Rows of shape `(m, num_features)` on this scale, float32."""
+        return (rows - self.mean) * self.factor
+
+
+def take_finite(features: FeatureRows, positions: np.ndarray) -> np.ndarray:
+    """The features of some examples.
+
+    Raises:
+        ValueError: if one has a feature that is not finite, or far too large.
+    """
+    rows = np.asarray(features.take(positions), np.float32)
+    # Of squares, no sum may overflow.
+    is_sound = (np.abs(rows) < 1e15).all(axis=1)
+    if not is_sound.all():
+        raise ValueError(
+            "Features must be finite, and below 1e15. Received others, first for the "
+            f"example at place {positions[is_sound.argmin()]}. Leave it out, or make "
+            "its features anew."
+        )
+    return rows
+
+
+def blocks(
+    features: FeatureRows, beside: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """All examples in their order, as many at a time as take some 32 MB.
+
+    Args:
+        features: of n examples.
+        beside: numbers that the caller computes for each row; blocks are made smaller
+            if these are more than the features. Defaults to `0`.
+
+    Yields:
+        Places, int64 of shape `(m,)`, and features, float32 of `(m, num_features)`.
+
+    Raises:
+        ValueError: as of `take_finite`.
+    """
+    size = max(1, _BLOCK_NUMBERS // max(features.num_features, beside, 1))
+    for start in range(0, len(features), size):
+        places = np.arange(start, min(start + size, len(features)))
+        yield places, take_finite(features, places)
+
+
+def sample(features: FeatureRows) -> np.ndarray:
+    """At most 20,000 places spread evenly over all examples.
+
+    Returns:
+        int64, shape `(min(n, 20_000),)`, in increasing order.
+    """
+    count = min(len(features), _MOST_SAMPLED)
+    return np.arange(count) * len(features) // max(count, 1)
+
+
+def scale_of(rows: np.ndarray) -> Scale:
+    """The scale of a sample.
+
+    Args:
+        rows: float32, shape `(m, num_features)`.
+
+    Raises:
+        ValueError: if there are fewer than two rows, or no feature varies.
+    """
+    if len(rows) < 2:
+        raise ValueError(
+            f"Features of two examples at least are compared. Received: {len(rows)}."
+        )
+    mean = rows.mean(axis=0, dtype=np.float64)
+    std = rows.std(axis=0, dtype=np.float64)
+    # What rounding alone makes of equal numbers is no variation.
+    varies = std > 1e-6 * np.abs(mean)
+    if not varies.any():
+        raise ValueError(
+            "All examples have the same features: nothing can be told from them. Were "
+            "the images read, and does the network have its weights?"
+        )
+    factor = np.where(varies, 1 / np.where(varies, std, 1), 0)
+    return Scale(mean.astype(np.float32), factor.astype(np.float32))
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows of length 1; those of zeros stay so, and are like nothing."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
+    return rows / np.where(lengths > 0, lengths, 1)
