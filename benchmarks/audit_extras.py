@@ -30,11 +30,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 from PIL import Image
 
-from sop_keras.audit.alike_classes import alike_classes
-from sop_keras.audit.feature_rows import FeatureRows, sample, scale_of, unit
-from sop_keras.audit.near_duplicates import contradictory_groups, duplicate_groups
-from sop_keras.audit.neighbours import nearest
-from sop_keras.audit.outliers import find_outliers
+from sop_keras.auditing.alike_classes import alike_classes
+from sop_keras.auditing.feature_rows import FeatureRows, sample, scale_of, unit
+from sop_keras.auditing.near_duplicates import contradictory_groups, duplicate_groups
+from sop_keras.auditing.neighbours import nearest
+from sop_keras.auditing.outliers import find_outliers
 from sop_keras.data.datasets.cifar import load_cifar10
 from sop_keras.features.network import feature_network
 

@@ -34,7 +34,7 @@ import flags_of
 import train_flags
 from absl import flags
 
-from sop_keras.audit.head_settings import HeadSettings
+from sop_keras.auditing.head_settings import HeadSettings
 from sop_keras.backbones.names import check_backbone_name
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.label_issues.decisions import check_there

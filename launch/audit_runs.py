@@ -12,14 +12,14 @@ from absl import flags
 from printed_command import launch_command
 from terminal import say
 
-from sop_keras.audit.audit_run import (
+from sop_keras.auditing.audit_run import (
     Audited,
     check_folder,
     experiment_of,
     run_audit,
 )
-from sop_keras.audit.findings import Findings, find_wrong_labels, most_confused
-from sop_keras.audit.head_settings import HeadSettings
+from sop_keras.auditing.findings import Findings, find_wrong_labels, most_confused
+from sop_keras.auditing.head_settings import HeadSettings
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.data.images.encoded_images import EncodedImages
 from sop_keras.drawing.cells import shown_name
@@ -79,6 +79,7 @@ def audit_images(
     say(_of_features(audited))
     class_names = audited.data.dataset.class_names
     say(summary(audited.findings, class_names, _files_of(audited)))
+    say(*(f"{what}: {text}" for what, text in audited.beside.facts().items()), sep="\n")
     say(_of_decisions(decisions, audited.table))
     say(f"labels:  {folder / LABEL_ISSUES}")
     if values.num_examples:

@@ -46,7 +46,15 @@ _PUBLIC = {
     "write_label_issues": "sop_keras.label_issues.export:write_label_issues",
     "read_label_issues": "sop_keras.label_issues.export:read_label_issues",
     "cleanlab_inputs": "sop_keras.label_issues.cleanlab:cleanlab_inputs",
+    "audit": "sop_keras.auditing.audit:audit",
+    "HeadSettings": "sop_keras.auditing.head_settings:HeadSettings",
+    "read_decisions": "sop_keras.label_issues.decisions:read_decisions",
     "NoiseMonitor": "sop_keras.monitoring.noise_monitor:NoiseMonitor",
+    # Features
+    "FeatureStore": "sop_keras.features.store:FeatureStore",
+    "embed": "sop_keras.features.embed:embed",
+    "feature_network": "sop_keras.features.network:feature_network",
+    "read_features": "sop_keras.features.own_features:read_features",
     # Runs
     "Experiment": "sop_keras.training.experiment:Experiment",
     "Run": "sop_keras.training.run:Run",

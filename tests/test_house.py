@@ -24,7 +24,7 @@ FLOORS = (
     {"monitoring"},
     {"training"},
     {"features"},
-    {"audit"},
+    {"auditing"},
     {"report"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

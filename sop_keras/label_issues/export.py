@@ -43,6 +43,9 @@ MAX_TABLE_ROWS = 20_000_000
 # The types of Parquet that numbers and bools are stored as.
 _NUMBERS = ("BOOLEAN", "INT32", "INT64", "FLOAT", "DOUBLE")
 
+MORE_COLUMNS = ("decision", "outlier_score", "is_outlier", "duplicate_group")
+"""What an audit knows beside, which is written too and not read back."""
+
 # Rows that are made into text, or into Arrow's columns, together.
 _ROWS_AT_ONCE = 65_536
 
@@ -77,8 +80,8 @@ def write_label_issues(
     JSON, a list of records, NaN is null.
 
     Args:
-        issues: as `SOPModel.label_issues` gives it. Other columns than `COLUMNS` are
-            left out.
+        issues: as `SOPModel.label_issues` gives it, or `sop_keras.audit`. Other columns
+            than `COLUMNS` and `MORE_COLUMNS` are left out.
         path: the file; it ends in .csv, .parquet or .json.
         class_names: one name a class, in label order, for the columns `given_class` and
             `suggested_class`. Defaults to `None`: without them.
@@ -195,7 +198,8 @@ def _chunks(
     files: np.ndarray | None,
 ) -> _Chunks:
     """The columns of the file, a part of its rows at a time; one part at least."""
-    columns = {name: issues[name].to_numpy() for name in COLUMNS}
+    more = [name for name in MORE_COLUMNS if name in issues]
+    columns = {name: issues[name].to_numpy() for name in (*COLUMNS, *more)}
     names = None if class_names is None else _texts(class_names)
     # NaN sorts last.
     order = np.lexsort((columns["id"], columns["label_quality"]))

@@ -71,6 +71,7 @@ def settings_of(run: SavedRun) -> dict[str, str]:
             value = settings[one.name]
             is_auto = value is None and one.metadata.get("may_be_auto")
             facts[shown] = "auto" if is_auto else str(value)
+    facts |= run.result.get("facts", {})
     facts["Time"] = f"{run.result['seconds']:,.0f} s"
     versions = run.result.get("versions", {})
     facts["Versions"] = ", ".join(f"{name} {one}" for name, one in versions.items())
@@ -84,6 +85,7 @@ def statistics_of(run: SavedRun, labels: RunLabels) -> list[Statistic]:
     return [
         *_accuracies(run.result),
         *_issues(labels),
+        *_estimated(run.result),
         *_detection(run.result),
         *_of_classes(run.result.get("class_figures") or {}, run.class_names),
     ]
@@ -126,6 +128,16 @@ def _issues(labels: RunLabels) -> list[Statistic]:
         note = f"{is_wrong.sum():,} wrong labels"
         statistics.append(Statistic("True noise rate", percent(is_wrong.mean()), note))
     return statistics
+
+
+def _estimated(result: dict[str, Any]) -> list[Statistic]:
+    """How many labels an audit takes for wrong."""
+    names = ("num_wrong_estimated", "num_wrong_least", "num_wrong_most")
+    if any(result.get(name) is None for name in names):
+        return []
+    number, least, most = (result[name] for name in names)
+    note = f"between {least:,.0f} and {most:,.0f}"
+    return [Statistic("Wrong labels, estimated", f"{number:,.0f}", note)]
 
 
 def _of_classes(

@@ -12,6 +12,7 @@ _NUMBERS = (
     "train_accuracy_",
     "noise_auroc",
     "noise_rate",
+    "num_wrong_",
 )
 
 
@@ -75,6 +76,7 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "doubts": ("a list of texts", lambda value: _is_list(value, _is_text)),
     "flags": ("text", _is_text),
     "versions": ("an object of texts", lambda value: _is_object(value, _is_text)),
+    "facts": ("an object of texts", lambda value: _is_object(value, _is_text)),
     "num_bad_images": (
         "an object of numbers",
         lambda value: _is_object(value, lambda one: type(one) is int),

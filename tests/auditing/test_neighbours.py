@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from array_rows import ArrayRows
 
-from sop_keras.audit import feature_rows
-from sop_keras.audit.neighbours import nearest
+from sop_keras.auditing import feature_rows
+from sop_keras.auditing.neighbours import nearest
 
 RNG = np.random.default_rng(0)
 

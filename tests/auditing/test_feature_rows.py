@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from array_rows import ArrayRows
 
-from sop_keras.audit import feature_rows
-from sop_keras.audit.feature_rows import blocks, sample, scale_of, take_finite, unit
+from sop_keras.auditing import feature_rows
+from sop_keras.auditing.feature_rows import blocks, sample, scale_of, take_finite, unit
 
 
 def test_scale_by_hand():

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sop_keras.audit.head import FeatureRows, Head, blocks
-from sop_keras.audit.transitions import (
+from sop_keras.auditing.feature_rows import FeatureRows, blocks, sample
+from sop_keras.auditing.head import Head
+from sop_keras.auditing.transitions import (
     SHARPNESS,
     SHARPNESS_LEAST,
     SHARPNESS_MOST,
@@ -18,6 +19,7 @@ from sop_keras.audit.transitions import (
 
 # Beliefs that the noise between classes is estimated of: 160 MB.
 _MAX_BELIEFS = 20_000_000
+_AT_ONCE = 8_192
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,12 @@ def judge(
             `estimate_transitions`. Defaults to `None`: none.
     """
     count, num_classes = len(rows), head.model.num_classes
-    some = _spread_out(count, max(_MAX_BELIEFS // num_classes, num_classes))
+    some = sample(rows, max(_MAX_BELIEFS // num_classes, num_classes))
     logits = np.concatenate(
-        [head.logits(rows.take(some[one])) for one in blocks(len(some))]
+        [
+            head.logits(rows.take(part))
+            for part in np.array_split(some, -(-len(some) // _AT_ONCE))
+        ]
     )
     powers = (SHARPNESS, SHARPNESS_LEAST, SHARPNESS_MOST)
     rates = [
@@ -74,8 +79,8 @@ def judge(
     quality, given_prob, suggested_prob = np.empty((3, count))
     suggested = np.empty(count, np.int64)
     wrong = np.zeros(len(powers))
-    for places in blocks(count):
-        logits, given = head.logits(rows.take(places)), labels[places]
+    for places, features in blocks(rows, beside=8 * num_classes):
+        logits, given = head.logits(features), labels[places]
         here = np.arange(len(places))
         for number, power in enumerate(powers):
             beliefs = sharpened(logits, power)
@@ -96,8 +101,3 @@ def judge(
         float(wrong[0]),
         (float(wrong.min()), float(wrong.max())),
     )
-
-
-def _spread_out(count: int, most: int) -> np.ndarray:
-    """At most so many places, ascending, at equal distances."""
-    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)

@@ -29,6 +29,33 @@ class FeatureRows(Protocol):
 
 
 @dataclass(frozen=True)
+class ArrayRows:
+    """Rows of an array of features, in the order of some examples.
+
+    Args:
+        features: floats, shape `(num_rows, D)`; mapped from a file, it is read as it is
+            used.
+        places: the row of each of n examples, integers `(n,)`.
+    """
+
+    features: np.ndarray
+    places: np.ndarray
+
+    @property
+    def num_features(self) -> int:
+        """D, the number of features of an example."""
+        return self.features.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def take(self, positions: np.ndarray) -> np.ndarray:
+        """Those of some examples, float32 `(m, D)`, by their places `(m,)`."""
+        rows = np.take(self.features, self.places[positions], axis=0)
+        return rows.astype(np.float32, copy=False)
+
+
+@dataclass(frozen=True)
 class Scale:
     """What puts features to mean 0 and standard deviation 1.
 
@@ -85,13 +112,17 @@ def blocks(
         yield places, take_finite(features, places)
 
 
-def sample(features: FeatureRows) -> np.ndarray:
-    """At most 20,000 places spread evenly over all examples.
+def sample(features: FeatureRows, most: int = _MOST_SAMPLED) -> np.ndarray:
+    """Places spread evenly over all examples.
+
+    Args:
+        features: of n examples.
+        most: how many, at most. Defaults to `20_000`.
 
     Returns:
-        int64, shape `(min(n, 20_000),)`, in increasing order.
+        int64, shape `(min(n, most),)`, in increasing order.
     """
-    count = min(len(features), _MOST_SAMPLED)
+    count = min(len(features), most)
     return np.arange(count) * len(features) // max(count, 1)
 
 

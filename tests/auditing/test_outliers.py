@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from array_rows import ArrayRows
 
-from sop_keras.audit import feature_rows
-from sop_keras.audit.outliers import find_outliers
+from sop_keras.auditing import feature_rows
+from sop_keras.auditing.outliers import find_outliers
 
 
 def slow_scores(array, labels):

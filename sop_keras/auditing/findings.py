@@ -9,16 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sop_keras.audit.head import (
-    FeatureRows,
-    Head,
-    HeadProgress,
-    blocks,
-    train_head,
-)
-from sop_keras.audit.head_settings import HeadSettings
-from sop_keras.audit.judgement import Judgement, judge
-from sop_keras.audit.rows import ArrayRows
+from sop_keras.auditing.feature_rows import ArrayRows, FeatureRows, blocks
+from sop_keras.auditing.head import Head, HeadProgress, train_head
+from sop_keras.auditing.head_settings import HeadSettings
+from sop_keras.auditing.judgement import Judgement, judge
 from sop_keras.label_issues.decisions import NO_LABEL, Decisions
 from sop_keras.label_issues.doubts import Doubt
 from sop_keras.label_issues.find import COLUMNS, LabelScores
@@ -214,8 +208,8 @@ def _table(
 ) -> tuple[pd.DataFrame, tuple[Doubt, ...]]:
     """The table of what was trained on, under the labels that it was trained on."""
     scores = LabelScores(head.model)
-    for places in blocks(len(rows)):
-        scores.add(head.logits(rows.take(places)), places, labels[places])
+    for places, features in blocks(rows):
+        scores.add(head.logits(features), places, labels[places])
     table = scores.table()
     table["id"] = ids
     table["label_quality"] = judgement.quality

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sop_keras.audit.feature_rows import (
+from sop_keras.auditing.feature_rows import (
     FeatureRows,
     Scale,
     blocks,

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from sop_keras.audit import alike_classes as module
-from sop_keras.audit.alike_classes import alike_classes
+from sop_keras.auditing import alike_classes as module
+from sop_keras.auditing.alike_classes import alike_classes
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from array_rows import ArrayRows
 
-from sop_keras.audit import feature_rows, near_duplicates
-from sop_keras.audit.near_duplicates import contradictory_groups, duplicate_groups
+from sop_keras.auditing import feature_rows, near_duplicates
+from sop_keras.auditing.near_duplicates import contradictory_groups, duplicate_groups
 
 
 def with_cosine(rows, cosine, draw):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sop_keras.audit.feature_rows import (
+from sop_keras.auditing.feature_rows import (
     FeatureRows,
     Scale,
     blocks,

@@ -11,39 +11,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from sop_keras.audit.head_settings import STEPS_AT_ONCE, HeadSettings, steps_of_epoch
+from sop_keras.auditing.feature_rows import FeatureRows, blocks
+from sop_keras.auditing.head_settings import STEPS_AT_ONCE, HeadSettings, steps_of_epoch
 from sop_keras.core.model import NoisyLabelModel
 from sop_keras.data.batches.epoch_order import epoch_order
 from sop_keras.methods.sop import SOP
-
-BLOCK = 8_192
-"""Rows of features that are looked at together."""
 
 _MOMENTUM = 0.9
 _LEAST_STD = 1e-6  # of features that are all alike
 
 HeadProgress = Callable[[int, int, float], None]
 """Called with the epochs done, the epochs to do, and the seconds since the start."""
-
-
-class FeatureRows(Protocol):
-    """Features in the order of some examples, such as `features.embed.Embedded`."""
-
-    @property
-    def num_features(self) -> int:
-        """D, the number of features of an example."""
-
-    def __len__(self) -> int:
-        """How many examples there are."""
-
-    def take(self, positions: np.ndarray) -> np.ndarray:
-        """Those of some examples, float32 `(m, D)`, by their places `(m,)`."""
 
 
 @dataclass(frozen=True)
@@ -148,14 +132,7 @@ def moments(rows: FeatureRows) -> tuple[np.ndarray, np.ndarray]:
     total = np.zeros((2, rows.num_features))
     # About the first row, so that a large mean costs no digits.
     origin = rows.take(np.arange(1)).astype(np.float64)
-    for places in blocks(len(rows)):
-        features = rows.take(places)
-        if not np.isfinite(features).all():
-            bad = places[~np.isfinite(features).all(axis=1)]
-            raise ValueError(
-                f"The features of {len(bad)} examples are not finite; the first is at "
-                f"place {bad[0]}. Make them again, or leave these out."
-            )
+    for _, features in blocks(rows):
         features = features - origin
         total += features.sum(axis=0), np.square(features).sum(axis=0)
     mean, square = total / len(rows)
@@ -167,12 +144,6 @@ def moments(rows: FeatureRows) -> tuple[np.ndarray, np.ndarray]:
         )
     mean = (mean + origin[0]).astype(np.float32)
     return mean, np.where(std > _LEAST_STD, std, 1).astype(np.float32)
-
-
-def blocks(count: int) -> Iterator[np.ndarray]:
-    """The places 0 to `count - 1`, a block at a time."""
-    for start in range(0, count, BLOCK):
-        yield np.arange(start, min(start + BLOCK, count))
 
 
 def _batches(

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sop_keras.audit.findings import Findings, find_wrong_labels
-from sop_keras.audit.head import HeadProgress
-from sop_keras.audit.head_settings import HeadSettings
-from sop_keras.audit.image_size import default_sizes
+from sop_keras.auditing.beside_labels import BesideLabels, beside_labels
+from sop_keras.auditing.feature_rows import ArrayRows
+from sop_keras.auditing.findings import Findings, find_wrong_labels
+from sop_keras.auditing.head import HeadProgress
+from sop_keras.auditing.head_settings import HeadSettings
+from sop_keras.auditing.image_size import default_sizes
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.data.images.bad_images import BadImages
 from sop_keras.data.images.encoded_images import EncodedImages
@@ -47,6 +49,7 @@ class Audited:
         table: all labels of images that could be read, in the order of the data.
         embedded: the features; bad images have none.
         findings: of the head.
+        beside: outliers and near-duplicates.
         result: the content of `result.json`.
     """
 
@@ -54,6 +57,7 @@ class Audited:
     table: pd.DataFrame
     embedded: Embedded
     findings: Findings
+    beside: BesideLabels
     result: dict[str, Any]
 
 
@@ -174,6 +178,10 @@ def run_audit(
         settings=settings,
         progress=told_of_head,
     )
+    beside = beside_labels(
+        ArrayRows(embedded.stored, embedded.rows[good]), train.labels[good]
+    )
+    table = findings.table.assign(**beside.columns)
     result = {
         **_figures(findings, data, good, experiment.record.noise_score),
         "num_bad_images": bad.counts(),
@@ -184,15 +192,17 @@ def run_audit(
         "facts": {
             "Head": "linear, with SOP, on stored features of the frozen network",
             "Image size": f"{network.image_size} pixels",
+            **beside.facts(),
         },
+        **beside.figures(table["id"].to_numpy()),
         "features": network.record(),
     }
     rows = enumerate(findings.head.accuracies, start=1)
     lines = [f"{epoch},{accuracy:.6g}" for epoch, accuracy in rows]
     write_atomically(folder / "history.csv", "\n".join(["epoch,accuracy", *lines, ""]))
-    write_issues(folder / LABEL_ISSUES, findings.table, data)
+    write_issues(folder / LABEL_ISSUES, table, data)
     own.write_result(result)
-    return Audited(data, findings.table, embedded, findings, result)
+    return Audited(data, table, embedded, findings, beside, result)
 
 
 def _figures(
