@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NUM_PAIRS, _NUM_WORST = 5, 10
+_FEW_A_CLASS = 1_000  # docs/label_issues.md
 
 
 def audit_images(
@@ -91,7 +92,7 @@ def audit_images(
             num_examples=values.num_examples,
             picture_folder=values.picture_folder or files.data_dir,
         )
-        say(f"report:  {page}", "", _next(folder))
+        say(f"report:  {page}", "", _next(folder), sep="\n")
 
 
 def audit_features(
@@ -144,6 +145,11 @@ def summary(
         f"({100 * num_issues / count:.1f} %); estimated to be wrong: "
         f"{findings.num_wrong:,.0f}, between {low:,.0f} and {high:,.0f}.",
     ]
+    if count < _FEW_A_CLASS * len(names):
+        lines.append(
+            f"With fewer than {_FEW_A_CLASS:,} examples a class these numbers come out "
+            "too low, by up to a half: trust the order more than the count."
+        )
     lines += [doubt.text for doubt in findings.doubts]
     pairs = most_confused(table, _NUM_PAIRS)
     if pairs:
@@ -187,7 +193,7 @@ def _of_decisions(decisions: Sequence[Decisions], table: pd.DataFrame) -> str:
     if not decisions:
         return ""
     seen = seen_precision(decisions[0], table)
-    low, high = seen.decided.interval
+    low, high = seen.decided.interval()
     left = seen.worth_looking_at
     lines = [
         f"decided: {seen.decided.num_decided:,}; wrong were "

@@ -49,7 +49,7 @@ def test_the_page_lists_exactly_the_public_names():
     listed = re.findall(r"^\| `(\w+)` \| \S.* \|$", page, flags=re.M)
     assert listed != []
     assert sorted(listed) == sorted(sop_keras.__all__)
-    assert len(listed) <= 29  # a wall has few doors
+    assert len(listed) <= 36  # a wall has few doors
 
 
 @pytest.mark.parametrize("name", sop_keras.__all__)

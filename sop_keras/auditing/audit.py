@@ -13,11 +13,10 @@ from sop_keras.auditing.beside_labels import beside_labels
 from sop_keras.auditing.feature_rows import ArrayRows
 from sop_keras.auditing.findings import find_wrong_labels
 from sop_keras.auditing.head_settings import HeadSettings
-from sop_keras.auditing.image_size import default_sizes
+from sop_keras.auditing.image_size import network_for
 from sop_keras.backbones.pretrained import IMAGENET
 from sop_keras.data.datasets.dataset import Examples
 from sop_keras.features.embed import embed
-from sop_keras.features.network import feature_network
 from sop_keras.features.store import FeatureStore
 from sop_keras.label_issues.decisions import Decisions
 
@@ -54,7 +53,7 @@ def audit(
             the extra `pretrained`.
         pretrained: its weights, as of `build_backbone`. Defaults to `"imagenet"`.
         image_size: the side of the images that it sees, in pixels. Defaults to `None`:
-            four times that of the images, at most 224.
+            four times that of the images, at most 224; of a file, its own.
         store: a folder where features are kept, for the next call. Defaults to `None`:
             they are not.
         decisions: what people decided (`read_decisions`); ids are places. Defaults to
@@ -87,10 +86,7 @@ def audit(
         if given.ndim == 4:
             if store is None:
                 store = stack.enter_context(tempfile.TemporaryDirectory())
-            side, resize = default_sizes(given, image_size)
-            network = feature_network(
-                backbone, side, pretrained=pretrained, resize=resize
-            )
+            network = network_for(given, backbone, pretrained, image_size)
             examples = Examples(np.arange(len(given)), given, labels)
             embedded = embed(examples, network, FeatureStore(store))
             features, places = embedded.stored, embedded.rows

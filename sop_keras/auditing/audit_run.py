@@ -15,12 +15,11 @@ from sop_keras.auditing.feature_rows import ArrayRows
 from sop_keras.auditing.findings import Findings, find_wrong_labels
 from sop_keras.auditing.head import HeadProgress
 from sop_keras.auditing.head_settings import HeadSettings
-from sop_keras.auditing.image_size import default_sizes
+from sop_keras.auditing.image_size import network_for
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.data.images.bad_images import BadImages
 from sop_keras.data.images.encoded_images import EncodedImages
 from sop_keras.features.embed import Embedded, Progress, embed
-from sop_keras.features.network import feature_network
 from sop_keras.features.store import FeatureStore
 from sop_keras.files.atomic import write_atomically
 from sop_keras.label_issues.decisions import Decisions
@@ -86,7 +85,6 @@ def experiment_of(
         schedule="cosine",
         l2=0.0 if settings.l2 is None else settings.l2,
         seed=settings.seed,
-        method="sop",
     )
 
 
@@ -130,7 +128,7 @@ def run_audit(
         settings: of the head.
         backbone: the network, as `feature_network` takes it.
         image_size: the side of its images, in pixels. Defaults to `None`: what suits
-            the images (`default_sizes`).
+            the images (`network_for`).
         read: gives people's decisions, told the number of classes. Defaults to none.
         told: of embedded images. Defaults to `None`.
         told_of_head: of the head's epochs. Defaults to `None`.
@@ -146,10 +144,7 @@ def run_audit(
     data = load_data(experiment, files)
     decisions = read(data.dataset.num_classes)
     train = data.train
-    side, resize = default_sizes(train.images, image_size)
-    network = feature_network(
-        backbone, side, pretrained=experiment.pretrained, resize=resize
-    )
+    network = network_for(train.images, backbone, experiment.pretrained, image_size)
     own = RunFolder(folder, experiment, files)
     own.begin(data)
     embedded = embed(

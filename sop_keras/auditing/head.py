@@ -92,7 +92,9 @@ def train_head(
     outputs = keras.layers.Dense(
         num_classes,
         kernel_initializer="zeros",
-        kernel_regularizer=keras.regularizers.L2(settings.l2_of(len(rows))),
+        kernel_regularizer=keras.regularizers.L2(
+            settings.l2_of(len(rows), rows.num_features)
+        ),
         dtype="float32",
         name="logits",
     )(x)

@@ -10,7 +10,7 @@ STEPS_AT_ONCE = 8
 """Steps of one call of TensorFlow; an epoch has a multiple of them."""
 
 _LEAST_STEPS = 96  # of an epoch, where batches are as large as that allows
-_L2_TIMES_EXAMPLES = 500.0
+_L2_OF_FEATURE = 0.8
 _LEAST_BATCH, _LARGEST_BATCH = 16, 512
 
 
@@ -36,8 +36,8 @@ class HeadSettings:
     )
     l2: float | None = setting(
         None,
-        "Times the sum of squares of the kernel, in the loss; auto: 500 / n, "
-        "the same prior for its weights whatever the number n of examples.",
+        "Times the sum of squares of the kernel, in the loss; auto: 0.8 D / n "
+        "for n examples of D features, so that few are held back more.",
         title="L2",
         least=0,
         may_be_auto=True,
@@ -49,13 +49,16 @@ class HeadSettings:
     def __post_init__(self) -> None:
         check_settings(self)
 
-    def l2_of(self, num_examples: int) -> float:
+    def l2_of(self, num_examples: int, num_features: int) -> float:
         """The factor of the L2 term as a number.
 
         Args:
             num_examples: n.
+            num_features: D.
         """
-        return _L2_TIMES_EXAMPLES / num_examples if self.l2 is None else self.l2
+        if self.l2 is not None:
+            return self.l2
+        return _L2_OF_FEATURE * num_features / num_examples
 
 
 def steps_of_epoch(num_examples: int) -> int:

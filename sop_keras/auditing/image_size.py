@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from sop_keras.data.images.encoded_images import EncodedImages
+from sop_keras.features.network import FeatureNetwork, feature_network
 
 LARGEST = 224
 """What networks were trained at; larger ones cost time and tell little more."""
@@ -13,6 +16,27 @@ _TIMES = 4  # small images are enlarged so much: CIFAR's 32 pixels to 128
 _LEAST = 32
 _CROPPED = 8 / 7  # of the side that is cut out: 256 to 224
 _SAMPLE = 9
+
+
+def network_for(
+    images: np.ndarray | EncodedImages,
+    backbone: str | os.PathLike[str],
+    pretrained: str | os.PathLike[str],
+    image_size: int | None = None,
+) -> FeatureNetwork:
+    """The frozen network at a size that suits the images.
+
+    Args:
+        images: as of `default_sizes`.
+        backbone: as of `feature_network`.
+        pretrained: likewise.
+        image_size: the side, in pixels. Defaults to `None`: a network in a file has its
+            own, the others what `default_sizes` says.
+    """
+    resize = None
+    if image_size is not None or not os.fspath(backbone).endswith(".keras"):
+        image_size, resize = default_sizes(images, image_size)
+    return feature_network(backbone, image_size, pretrained=pretrained, resize=resize)
 
 
 def default_sizes(

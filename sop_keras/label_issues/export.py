@@ -17,7 +17,7 @@ import numpy as np
 from sop_keras.files.atomic import replacing
 from sop_keras.files.text_encoding import check_not_utf16
 from sop_keras.files.untrusted import UntrustedFileError, open_untrusted, read_bytes
-from sop_keras.label_issues.find import COLUMNS
+from sop_keras.label_issues.find import COLUMNS, MORE_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,9 +42,6 @@ MAX_TABLE_ROWS = 20_000_000
 
 # The types of Parquet that numbers and bools are stored as.
 _NUMBERS = ("BOOLEAN", "INT32", "INT64", "FLOAT", "DOUBLE")
-
-MORE_COLUMNS = ("decision", "outlier_score", "is_outlier", "duplicate_group")
-"""What an audit knows beside, which is written too and not read back."""
 
 # Rows that are made into text, or into Arrow's columns, together.
 _ROWS_AT_ONCE = 65_536

@@ -28,6 +28,9 @@ COLUMNS = (
     "is_label_issue",
 )
 
+MORE_COLUMNS = ("decision", "outlier_score", "is_outlier", "duplicate_group")
+"""What an audit knows beside: files have these, too, and they are not read back."""
+
 LEAST_LOG_PROB = np.log(1e-300)
 """The floor of logarithms of probabilities."""
 

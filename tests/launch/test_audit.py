@@ -1,0 +1,168 @@
+import csv
+import json
+import os
+import shutil
+
+import audit
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+LONG_AGO = 1_500_000_000
+COLOURS = {"blue": (20, 20, 200), "green": (20, 200, 20), "red": (200, 20, 20)}
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    path = tmp_path_factory.mktemp("network") / "means.keras"
+    layers = [
+        keras.Input((16, 16, 3)),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(3),
+    ]
+    keras.Sequential(layers).save(path)
+    return path
+
+
+def write(path, colour, seed):
+    noise = np.random.default_rng(seed).integers(-20, 21, (16, 16, 3))
+    pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(path)
+    os.utime(path, (LONG_AGO, LONG_AGO))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Sixty images of each colour, in a folder each; five reds are called blue."""
+    folder = tmp_path / "photos"
+    seed = 0
+    for name, colour in COLOURS.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(60):
+            seed += 1
+            write(folder / name / f"{number:02}.png", colour, seed)
+    for number in range(5):
+        seed += 1
+        write(folder / "blue" / f"wrong{number}.png", COLOURS["red"], seed)
+    return folder
+
+
+def rows_of(folder):
+    with open(folder / "label_issues.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_a_folder(photos, network, tmp_path, capsys):
+    """Audited, audited again, changed, decided on: a test, as each start takes long."""
+    out = tmp_path / "out"
+    flags = [
+        "--dataset=image_folder",
+        f"--data_dir={photos}",
+        f"--backbone={network}",
+        "--pretrained=none",
+        "--num_examples=8",
+        f"--output_dir={out}",
+    ]
+    audit.main(flags)
+    said = capsys.readouterr().out
+    assert "features: 185 embedded" in said
+    assert "5 of 185 labels look wrong (2.7 %)" in said
+    assert "5  blue -> red" in said
+    assert "fewer than 1,000 examples a class" in said
+    first = rows_of(out)
+    assert [row["is_label_issue"] for row in first].count("True") == 5
+    worst = first[:5]
+    assert all("wrong" in row["file"] for row in worst)
+    assert {row["suggested_class"] for row in worst} == {"red"}
+    assert (out / "report.html").exists()
+    result = json.loads((out / "result.json").read_text())
+    assert result["num_wrong_least"] <= result["num_wrong_estimated"]
+
+    # One image is renamed, one deleted, one added and one changed.
+    os.rename(photos / "red" / "00.png", photos / "red" / "zz.png")
+    os.remove(photos / "red" / "01.png")
+    write(photos / "red" / "new.png", COLOURS["red"], 1_000)
+    write(photos / "green" / "00.png", COLOURS["green"], 1_001)
+    os.utime(photos / "green" / "00.png", (LONG_AGO + 60, LONG_AGO + 60))
+    audit.main(flags)
+    said = capsys.readouterr().out
+    assert "2 embedded, 183 reused, 1 of them changed, 2 no longer there" in said
+
+    # People decide: of two that look wrong, one is right, and one is removed.
+    one, other = (row["id"] for row in rows_of(out)[:2])
+    given = rows_of(out)[0]["given_label"]
+    decisions = tmp_path / "decisions.csv"
+    decisions.write_text(
+        "id,decision,label,time\n"
+        f"{one},given,{given},2026-01-01T00:00:00Z\n"
+        f"{other},remove,,2026-01-01T00:00:01Z\n"
+    )
+    audit.main([*flags, f"--decisions={decisions}"])
+    said = capsys.readouterr().out
+    assert "decided: 2; wrong were" in said
+    after = {row["id"]: row for row in rows_of(out)}
+    assert [after[i]["decision"] for i in (one, other)] == ["given", "remove"]
+    assert after[one]["label_quality"] == "1.0"
+    issues = [row["id"] for row in after.values() if row["is_label_issue"] == "True"]
+    assert len(issues) == 3
+    assert not {one, other} & set(issues)
+
+
+@pytest.mark.slow
+def test_features_of_ones_own(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    labels = np.repeat(["ant", "bee"], 50)
+    features = rng.normal(size=(100, 4)).astype("float32")
+    features[:, 0] += np.where(labels == "bee", 6, -6)
+    labels[0] = "bee"
+    np.save(tmp_path / "own.npy", features)
+    (tmp_path / "labels.txt").write_text("\n".join(labels) + "\n")
+    out = tmp_path / "out"
+    audit.main(
+        [
+            f"--features={tmp_path / 'own.npy'}",
+            f"--labels={tmp_path / 'labels.txt'}",
+            f"--output_dir={out}",
+        ]
+    )
+    assert "1 of 100 labels look wrong" in capsys.readouterr().out
+    (first, second) = rows_of(out)[:2]
+    assert (first["id"], first["given_class"], first["suggested_class"]) == (
+        *("0", "bee", "ant"),
+    )
+    assert second["is_label_issue"] == "False"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--labels=l.txt"], "--labels are those of --features"),
+        (["--backbone=no_such"], "Unknown backbone"),
+        (["--decisions=none.csv"], "none.csv"),
+    ],
+)
+def test_errors_before_anything_is_loaded(flags, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        audit.main(flags)
+    assert ended.value.code == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_folder_of_a_training(photos, network, tmp_path, capsys):
+    out = tmp_path / "out"
+    (out / "checkpoints").mkdir(parents=True)
+    with pytest.raises(SystemExit):
+        audit.main(
+            [
+                "--dataset=image_folder",
+                f"--data_dir={photos}",
+                f"--backbone={network}",
+                "--pretrained=none",
+                f"--output_dir={out}",
+            ]
+        )
+    assert "holds a training (checkpoints)" in capsys.readouterr().err
+    shutil.rmtree(out)
