@@ -144,7 +144,8 @@ def draw_histogram(labels: RunLabels, column: str, theme: Theme) -> Figure:
     groups = {"all labels": np.ones(len(labels), bool)}
     if is_wrong is not None:
         groups = {"right labels": ~is_wrong, "wrong labels": is_wrong}
-    bins = np.histogram_bin_edges(values, _NUM_BINS)
+    # Of labels that a person has confirmed, the rows say nothing.
+    bins = np.histogram_bin_edges(values[np.isfinite(values)], _NUM_BINS)
     if column == "label_quality":
         bins = np.linspace(0, 1, _NUM_BINS + 1)
         axis.axvline(0.5, **_guide(theme))
