@@ -126,10 +126,13 @@ def run(args: argparse.Namespace) -> None:
 
 def append(path: Path, row: dict[str, object]) -> None:
     """Write a row, and the columns' names before the first one."""
+    known = path.read_text() if path.exists() else ""
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if not file.tell():
+        if not known:
             writer.writeheader()
+        elif not known.endswith("\n"):  # a row that a killed process left
+            file.write("\n")
         writer.writerow(
             {
                 name: f"{value:.6g}" if isinstance(value, float) else value
