@@ -82,7 +82,7 @@ def _rankings(
             line.append(
                 " / ".join(
                     f"{mean(row[name] for row in found):.4f}"
-                    for name in ("auroc", "average_precision", "precision_at_k")
+                    for name in ("auroc", "average_precision")
                 )
                 if found
                 else ""
@@ -93,7 +93,7 @@ def _rankings(
             for row in cells.get((method, setting), [])
         ]
         lines.append([*line, f"{mean(all_seconds):.0f}"])
-    return "AUROC / average precision / precision at k:\n\n" + _table(lines)
+    return "AUROC / average precision:\n\n" + _table(lines)
 
 
 def _not_led(
