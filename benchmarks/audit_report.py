@@ -59,10 +59,18 @@ def reliability_text(quality: np.ndarray, is_right: np.ndarray) -> str:
 
 
 def markdown(rows: list[Row]) -> str:
-    """Tables of the rankings, and of what ours says beside; means over seeds."""
+    """Tables of the rankings, and of what ours says beside.
+
+    Rankings are means over the seeds that all methods of a setting have.
+    """
+    seeds: dict[str, dict[str, set[int]]] = {}
+    for row in rows:
+        of_methods = seeds.setdefault(row["setting"], {})
+        of_methods.setdefault(row["method"], set()).add(row["seed"])
     cells: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        cells.setdefault((row["method"], row["setting"]), []).append(row)
+        if row["seed"] in set.intersection(*seeds[row["setting"]].values()):
+            cells.setdefault((row["method"], row["setting"]), []).append(row)
     settings = list(dict.fromkeys(setting for _, setting in cells))
     methods = list(dict.fromkeys(method for method, _ in cells))
     parts = [_rankings(cells, methods, settings)]
@@ -99,18 +107,21 @@ def _rankings(
 def _not_led(
     cells: dict[tuple[str, str], list[Row]], methods: list[str], settings: list[str]
 ) -> list[str]:
-    """Methods that ours does not lead by `LEAD`, on the seeds that both have."""
+    """Methods that ours does not lead by `LEAD`."""
     found = []
     for setting in settings:
-        ours = {row["seed"]: row["auroc"] for row in cells.get((OURS, setting), [])}
-        for method in methods:
-            leads = [
-                ours[row["seed"]] - row["auroc"]
-                for row in cells.get((method, setting), [])
-                if row["seed"] in ours and method != OURS
+        known = {
+            method: mean(row["auroc"] for row in cells[method, setting])
+            for method in methods
+            if (method, setting) in cells
+        }
+        if OURS in known:
+            ours = known.pop(OURS)
+            found += [
+                f"- {setting}: `{method}`, by {ours - auroc:+.4f}"
+                for method, auroc in known.items()
+                if ours - auroc < LEAD
             ]
-            if leads and mean(leads) < LEAD:
-                found.append(f"- {setting}: `{method}`, by {mean(leads):+.4f}")
     return [f"Not led by {LEAD} AUROC:\n\n" + "\n".join(found)] if found else []
 
 
