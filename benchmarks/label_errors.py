@@ -12,8 +12,9 @@ many epochs, with the same schedule:
   `noise_score` of u and v alone.
 - cleanlab on out-of-sample probabilities: 5-fold cross-validation, five networks
   trained with cross entropy on 4/5 of the examples each. Self-confidence is cleanlab's
-  default score; confident learning (`find_label_issues`) puts the issues that it finds
-  first, both parts by self-confidence.
+  default score, the normalized margin another one of its own; confident learning
+  (`find_label_issues`) puts the issues that it finds first, both parts by
+  self-confidence.
 - the loss: one training with cross entropy, the loss of each example at its end.
 
 Seconds are those of processors, of training alone (`time.process_time`): others on the
@@ -174,9 +175,11 @@ def cross_validation(
     probs = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
     labels = train.labels.astype(int)
     confidence = get_label_quality_scores(labels, probs, method="self_confidence")
+    margin = get_label_quality_scores(labels, probs, method="normalized_margin")
     is_issue = find_label_issues(labels, probs)
     return {
         "cleanlab, self-confidence": (confidence, is_issue, total),
+        "cleanlab, normalized margin": (margin, is_issue, total),
         "cleanlab, confident learning": (confidence - is_issue, is_issue, total),
     }
 
