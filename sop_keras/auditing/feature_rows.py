@@ -112,17 +112,17 @@ def blocks(
         yield places, take_finite(features, places)
 
 
-def sample(features: FeatureRows, most: int = _MOST_SAMPLED) -> np.ndarray:
+def sample(features: FeatureRows, most: int | None = None) -> np.ndarray:
     """Places spread evenly over all examples.
 
     Args:
         features: of n examples.
-        most: how many, at most. Defaults to `20_000`.
+        most: how many, at most. Defaults to `None`: 20,000.
 
     Returns:
         int64, shape `(min(n, most),)`, in increasing order.
     """
-    count = min(len(features), most)
+    count = min(len(features), _MOST_SAMPLED if most is None else most)
     return np.arange(count) * len(features) // max(count, 1)
 
 

@@ -37,10 +37,11 @@ def draw_all(run: SavedRun, labels: RunLabels) -> list[Plot]:
 def _of_training(run: SavedRun, labels: RunLabels) -> Iterator[_Drawing]:
     is_wrong, history = labels.is_wrong, run.history
     noise_rate = None if is_wrong is None else float(is_wrong.mean())
+    views = "" if run.experiment.augment == "none" else " on augmented images"
     yield _Drawing(
         "training_accuracy",
-        "Training accuracy by epoch, on augmented images under the given labels. A "
-        "network that fits right labels alone ends at their share.",
+        f"Training accuracy by epoch,{views} under the given labels. A network that "
+        "fits right labels alone ends at their share.",
         lambda theme: plots.draw_training(history, noise_rate, theme),
     )
     if any(name.endswith("_accuracy") for name in history[-1]):
