@@ -12,10 +12,9 @@ Each image is shown once to a frozen network, whose features are stored; a head 
 trained on them with SOP, and says which labels look wrong. Any data set of
 launch/train.py can be audited, and features of your own (docs/features.md).
 
---output_dir gets label_issues.csv, the lowest quality first; report.html, a page to go
-through them, where there are images; result.json; and features/, which the same command
-uses again: for images that were not changed, nothing is computed twice. Interrupted, it
-goes on.
+--output_dir gets label_issues.csv, the lowest quality first; of images, report.html, a
+page to go through them, result.json, and features/, which the same command uses again:
+of images that were not changed, none is seen twice. Interrupted, it goes on.
 
 What people decided on that page is given as --decisions=FILE, several with commas: it
 is learnt from, and what is left is put in a new order.
@@ -24,8 +23,6 @@ is learnt from, and what is left is put in a new order.
 from __future__ import annotations
 
 import re
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -94,9 +91,7 @@ def audit(line: command.CommandLine) -> None:
         if one.name in OF_DATA
     }
     files = flags_of.read(values, DataFiles)
-    audit_runs.audit_images(
-        values, folder, settings, of_data, files, shlex.join(sys.argv[1:])
-    )
+    audit_runs.audit_images(values, folder, settings, of_data, files, line.words)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from absl import flags
+from flagfiles import without
 from printed_command import launch_command
 from terminal import say
 
@@ -18,6 +20,8 @@ from sop_keras.auditing.audit_run import (
     experiment_of,
     run_audit,
 )
+from sop_keras.auditing.beside_labels import beside_labels
+from sop_keras.auditing.feature_rows import ArrayRows
 from sop_keras.auditing.findings import Findings, find_wrong_labels, most_confused
 from sop_keras.auditing.head_settings import HeadSettings
 from sop_keras.data.datasets.by_name import DataFiles
@@ -27,7 +31,7 @@ from sop_keras.features.own_features import read_features
 from sop_keras.files.folders import make_folder
 from sop_keras.label_issues.decisions import Decisions, read_decisions
 from sop_keras.label_issues.export import write_label_issues
-from sop_keras.label_issues.precision import seen_precision
+from sop_keras.label_issues.precision import wilson_interval
 from sop_keras.training.run_folder import LABEL_ISSUES
 
 if TYPE_CHECKING:
@@ -43,7 +47,7 @@ def audit_images(
     settings: HeadSettings,
     of_data: dict[str, Any],
     files: DataFiles,
-    given: str,
+    words: Sequence[str],
 ) -> None:
     """Audit a data set, and write the report.
 
@@ -53,7 +57,7 @@ def audit_images(
         settings: of the head.
         of_data: what the data are.
         files: where the data set is.
-        given: the flags as they were given.
+        words: the flags as they were given.
     """
     experiment = experiment_of(settings, values.backbone, values.pretrained, **of_data)
     check_folder(folder, experiment, files)
@@ -75,7 +79,7 @@ def audit_images(
         read=read,
         told=_progress("images", "images/s"),
         told_of_head=_progress("epochs of the head"),
-        flags=given,
+        flags=shlex.join(words),
     )
     say(_of_features(audited))
     class_names = audited.data.dataset.class_names
@@ -83,16 +87,15 @@ def audit_images(
     say(*(f"{what}: {text}" for what, text in audited.beside.facts().items()), sep="\n")
     say(_of_decisions(decisions, audited.table))
     say(f"labels:  {folder / LABEL_ISSUES}")
-    if values.num_examples:
-        from sop_keras.report.write import write_report
+    from sop_keras.report.write import write_report
 
-        page = write_report(
-            folder,
-            files,
-            num_examples=values.num_examples,
-            picture_folder=values.picture_folder or files.data_dir,
-        )
-        say(f"report:  {page}", "", _next(folder), sep="\n")
+    page = write_report(
+        folder,
+        files,
+        num_examples=values.num_examples,
+        picture_folder=values.picture_folder or files.data_dir,
+    )
+    say(f"report:  {page}", "", _next(folder, words, values.decisions), sep="\n")
 
 
 def audit_features(
@@ -105,6 +108,11 @@ def audit_features(
         folder: where the results go.
         settings: of the head.
     """
+    if (folder / "config.json").exists():
+        raise ValueError(
+            f"{folder} holds a run, or an audit of images. Choose another folder: "
+            "--output_dir=FOLDER."
+        )
     own = read_features(values.features, values.labels)
     decisions = []
     if values.decisions:
@@ -120,9 +128,13 @@ def audit_features(
     )
     make_folder(folder, inside=folder.parent)
     path = folder / LABEL_ISSUES
-    write_label_issues(findings.table, path, own.class_names)
+    rows = ArrayRows(own.features, np.arange(len(own.labels)))
+    beside = beside_labels(rows, own.labels)
+    table = findings.table.assign(**beside.columns)
+    write_label_issues(table, path, own.class_names)
     say(summary(findings, own.class_names, {}))
-    say(_of_decisions(decisions, findings.table))
+    say(*(f"{what}: {text}" for what, text in beside.facts().items()), sep="\n")
+    say(_of_decisions(decisions, table))
     say(f"labels:  {path}")
 
 
@@ -192,30 +204,42 @@ def _of_decisions(decisions: Sequence[Decisions], table: pd.DataFrame) -> str:
     """What the decisions so far say."""
     if not decisions:
         return ""
-    seen = seen_precision(decisions[0], table)
-    low, high = seen.decided.interval()
-    left = seen.worth_looking_at
-    lines = [
-        f"decided: {seen.decided.num_decided:,}; wrong were "
-        f"{100 * seen.decided.share:.0f} % of them (between {100 * low:.0f} and "
-        f"{100 * high:.0f} %)",
-        f"worth a look: {left.num_undecided:,} more, of which about "
-        f"{left.num_wrong:,.0f} are wrong",
-    ]
-    if count := len(decisions[0].conflicts):
-        lines.append(f"in conflict, and not taken: {count:,}")
+    count = len(decisions[0])
+    num_wrong = int((decisions[0].kinds != "given").sum())
+    lines = ["decided: nothing yet"]
+    if count:
+        low, high = wilson_interval(num_wrong, count)
+        lines = [
+            f"decided: {count:,}; wrong were {100 * num_wrong / count:.0f} % of them "
+            f"(between {100 * low:.0f} and {100 * high:.0f} % of such ones)"
+        ]
+    left = table[table["is_label_issue"]]
+    expected = (1 - left["label_quality"]).sum()
+    lines.append(
+        f"worth a look: {len(left):,} more, of which about {expected:,.0f} are wrong"
+    )
+    if conflicts := len(decisions[0].conflicts):
+        lines.append(f"in conflict, and not taken: {conflicts:,}")
     return "\n".join([*lines, ""])
 
 
-def _next(folder: Path) -> str:
+def _next(folder: Path, words: Sequence[str], before: Sequence[str]) -> str:
+    """The commands for what comes next.
+
+    Args:
+        folder: of the audit.
+        words: its flags.
+        before: decisions that it was given.
+    """
+    name = f"decisions{len(before) + 1}.csv" if before else "decisions.csv"
+    files = f"--decisions={','.join([*before, name])}"
     decided = launch_command(
-        "correct_labels.py",
-        [folder, "--decisions=decisions.csv", "--action=keep", "--output_dir=FOLDER"],
+        "correct_labels.py", [folder, files, "--action=keep", "--output_dir=FOLDER"]
     )
-    again = launch_command("audit.py", [*sys.argv[1:], "--decisions=decisions.csv"])
+    again = launch_command("audit.py", [*without(words, ("decisions",)), files])
     return "\n".join(
         [
-            "Open the report, decide with the keyboard, save decisions.csv. Then",
+            f"Open the report, decide with the keyboard, save {name}. Then",
             f"correct: {decided}",
             f"go on:   {again}",
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from sop_keras.auditing.beside_labels import BesideLabels, beside_labels
 from sop_keras.auditing.feature_rows import ArrayRows
 from sop_keras.auditing.findings import Findings, find_wrong_labels
 from sop_keras.auditing.head import HeadProgress
-from sop_keras.auditing.head_settings import HeadSettings
+from sop_keras.auditing.head_settings import HeadSettings, steps_of_epoch
 from sop_keras.auditing.image_size import network_for
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.data.images.bad_images import BadImages
@@ -22,6 +23,8 @@ from sop_keras.data.images.encoded_images import EncodedImages
 from sop_keras.features.embed import Embedded, Progress, embed
 from sop_keras.features.store import FeatureStore
 from sop_keras.files.atomic import write_atomically
+from sop_keras.files.folders import make_folder
+from sop_keras.files.shown_text import shown
 from sop_keras.label_issues.decisions import Decisions
 from sop_keras.label_issues.detection import auroc, detection_figures
 from sop_keras.training.experiment import Experiment
@@ -32,6 +35,8 @@ from sop_keras.training.versions import versions
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 FEATURES = "features"
 """The folder of stored features in that of an audit."""
@@ -146,7 +151,8 @@ def run_audit(
     train = data.train
     network = network_for(train.images, backbone, experiment.pretrained, image_size)
     own = RunFolder(folder, experiment, files)
-    own.begin(data)
+    _check_ids(own, data, decisions)
+    make_folder(folder, inside=folder.parent)
     embedded = embed(
         train,
         network,
@@ -160,7 +166,7 @@ def run_audit(
     if isinstance(images, EncodedImages):
         for place in np.flatnonzero(embedded.is_bad).tolist():
             name = images.name(place)
-            reason = reasons.get(name, "it is a copy of one that cannot be used")
+            reason = reasons.get(shown(name), "it is a copy of one that cannot be used")
             bad.report("train", int(train.ids[place]), name, reason, len(train))
     good = np.flatnonzero(~embedded.is_bad)
     findings = find_wrong_labels(
@@ -186,6 +192,9 @@ def run_audit(
         "flags": flags,
         "facts": {
             "Head": "linear, with SOP, on stored features of the frozen network",
+            "Network": f"{backbone}, frozen",
+            "Batch size": f"{-(-len(good) // steps_of_epoch(len(good)))}",
+            "L2": f"{settings.l2_of(len(good), embedded.num_features):.3g}",
             "Image size": f"{network.image_size} pixels",
             **beside.facts(),
         },
@@ -193,11 +202,37 @@ def run_audit(
         "features": network.record(),
     }
     rows = enumerate(findings.head.accuracies, start=1)
+    own.begin(data)
     lines = [f"{epoch},{accuracy:.6g}" for epoch, accuracy in rows]
     write_atomically(folder / "history.csv", "\n".join(["epoch,accuracy", *lines, ""]))
     write_issues(folder / LABEL_ISSUES, table, data)
     own.write_result(result)
     return Audited(data, table, embedded, findings, beside, result)
+
+
+def _check_ids(
+    own: RunFolder, data: ExperimentData, decisions: Decisions | None
+) -> None:
+    """Check that decisions are on these ids; say where ids are others than before.
+
+    Images in folders, and tables without ids, are numbered anew where one comes or
+    goes.
+    """
+    try:
+        own.check_data(data)
+    except RunFolderError as error:
+        if decisions is not None:
+            raise RunFolderError(
+                "Decisions are on the ids of the last audit, and the data have changed "
+                f"since: {error} Apply them first (launch/correct_labels.py "
+                "--decisions), or put the data back."
+            ) from None
+        if own.result is not None:
+            logger.warning(
+                "The data are not those of the last audit in %s: ids may be others, "
+                "and decisions that were saved from its page are not to be used here.",
+                own.path,
+            )
 
 
 def _figures(

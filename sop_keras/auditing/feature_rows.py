@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -112,11 +112,11 @@ def blocks(
         yield places, take_finite(features, places)
 
 
-def sample(features: FeatureRows, most: int | None = None) -> np.ndarray:
+def sample(features: Sized, most: int | None = None) -> np.ndarray:
     """Places spread evenly over all examples.
 
     Args:
-        features: of n examples.
+        features: of n examples; or anything else of that length.
         most: how many, at most. Defaults to `None`: 20,000.
 
     Returns:

@@ -107,17 +107,18 @@ def find_wrong_labels(
     )
     counts = np.zeros((num_classes, num_classes))
     np.add.at(counts, (right[stays][is_decided], labels[stays][is_decided]), 1)
-    judgement = judge(head, rows, labels[stays], counts)
+    judgement = judge(head, rows, labels[stays], counts, is_decided)
     table, doubts = _table(head, rows, ids[stays], right[stays], judgement)
     table = _with_decided(table, ids, labels, said, right)
-    undecided = stays[~is_decided]
-    num_wrong = (said != "") & (right != labels)
-    expected = [
-        float(num_wrong.sum() + one * len(undecided) / max(len(stays), 1))
-        for one in (judgement.num_wrong, *judgement.num_wrong_interval)
-    ]
+    found_wrong = int(((said != "") & (right != labels)).sum())
+    low, high = judgement.num_wrong_interval
     return Findings(
-        table, head, judgement, expected[0], (expected[1], expected[2]), doubts
+        table,
+        head,
+        judgement,
+        found_wrong + judgement.num_wrong,
+        (found_wrong + low, found_wrong + high),
+        doubts,
     )
 
 

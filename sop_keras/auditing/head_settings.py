@@ -25,13 +25,17 @@ class HeadSettings:
     """
 
     epochs: int = setting(
-        10, "Passes of the head over the features.", title="Epochs", least=1
+        10,
+        "Passes of the head over the features.",
+        title="Epochs",
+        flag="head_epochs",
+        least=1,
     )
     learning_rate: float = setting(
         0.02,
         "The head's first learning rate, which falls to 0 along a cosine.",
         title="Learning rate",
-        flag="lr",
+        flag="head_lr",
         least=0,
     )
     l2: float | None = setting(
@@ -39,6 +43,7 @@ class HeadSettings:
         "Times the sum of squares of the kernel, in the loss; auto: 0.8 D / n "
         "for n examples of D features, so that few are held back more.",
         title="L2",
+        flag="head_l2",
         least=0,
         may_be_auto=True,
     )

@@ -32,7 +32,8 @@ class Judgement:
         given_prob: what the head believes of the given label, float64 `(n,)`.
         suggested_prob: of the suggested one, likewise.
         rates: T_jy = P(given label y | class j), float64 `(K, K)`.
-        num_wrong: how many labels are wrong, as far as it can be estimated.
+        num_wrong: how many labels that nobody decided on are wrong, as far as it can be
+            estimated.
         num_wrong_interval: the same for a head that is trusted less, and more
             (`SHARPNESS_LEAST`, `SHARPNESS_MOST`); the lower number first.
     """
@@ -51,6 +52,7 @@ def judge(
     rows: FeatureRows,
     labels: np.ndarray,
     decided: np.ndarray | None = None,
+    is_decided: np.ndarray | None = None,
 ) -> Judgement:
     """Judge labels by a head that was trained on the same examples.
 
@@ -62,13 +64,17 @@ def judge(
         labels: their given labels, integers `(n,)`.
         decided: counts of labels that a person has decided on, as of
             `estimate_transitions`. Defaults to `None`: none.
+        is_decided: which examples these are, bool `(n,)`: the noise is estimated, and
+            wrong labels are counted, of the others. Defaults to `None`: none.
     """
+    open_to_doubt = np.ones(len(rows), bool) if is_decided is None else ~is_decided
     count, num_classes = len(rows), head.model.num_classes
-    some = sample(rows, max(_MAX_BELIEFS // num_classes, num_classes))
+    some = np.flatnonzero(open_to_doubt)
+    some = some[sample(some, max(_MAX_BELIEFS // num_classes, num_classes))]
     logits = np.concatenate(
         [
             head.logits(rows.take(part))
-            for part in np.array_split(some, -(-len(some) // _AT_ONCE))
+            for part in np.array_split(some, max(1, -(-len(some) // _AT_ONCE)))
         ]
     )
     powers = (SHARPNESS, SHARPNESS_LEAST, SHARPNESS_MOST)
@@ -85,7 +91,7 @@ def judge(
         for number, power in enumerate(powers):
             beliefs = sharpened(logits, power)
             classes = class_posteriors(beliefs, given, rates[number])
-            wrong[number] += (1 - classes[here, given]).sum()
+            wrong[number] += (1 - classes[here, given])[open_to_doubt[places]].sum()
             if power == SHARPNESS:
                 quality[places] = classes[here, given]
                 given_prob[places] = beliefs[here, given]

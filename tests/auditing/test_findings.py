@@ -112,6 +112,20 @@ def test_what_was_decided_is_never_changed():
     assert len(findings.table) == N
 
 
+def test_decided_labels_are_counted_as_decided():
+    """Once all wrong labels were found by people, as many are estimated, no more."""
+    features, clean, labels = blobs()
+    ids = np.flatnonzero(labels != clean)
+    kinds = ["suggested"] * len(ids)
+    given = decisions(ids, kinds, clean[ids])
+    findings = find_wrong_labels(features, labels, K, decisions=given)
+    assert len(ids) <= findings.num_wrong < 1.1 * len(ids)
+    # Seen by people: each class is given for itself, or as often as it was for another.
+    rates = findings.judgement.rates
+    true = [[(labels[clean == j] == k).mean() for k in range(K)] for j in range(K)]
+    np.testing.assert_allclose(rates, true, atol=0.03)
+
+
 def test_decisions_are_learnt_from():
     """Two clouds that labels cannot tell apart: the decisions can."""
     rng = np.random.default_rng(0)

@@ -101,7 +101,8 @@ def test_a_folder(photos, network, tmp_path, capsys):
     )
     audit.main([*flags, f"--decisions={decisions}"])
     said = capsys.readouterr().out
-    assert "decided: 2; wrong were" in said
+    assert "decided: 2; wrong were 50 % of them" in said
+    assert "worth a look: 3 more" in said
     after = {row["id"]: row for row in rows_of(out)}
     assert [after[i]["decision"] for i in (one, other)] == ["given", "remove"]
     assert after[one]["label_quality"] == "1.0"
