@@ -23,13 +23,13 @@ from sop_keras.data.images.encoded_images import EncodedImages
 from sop_keras.features.embed import Embedded, Progress, embed
 from sop_keras.features.store import FeatureStore
 from sop_keras.files.atomic import write_atomically
-from sop_keras.files.folders import make_folder
 from sop_keras.files.shown_text import shown
 from sop_keras.label_issues.decisions import Decisions
 from sop_keras.label_issues.detection import auroc, detection_figures
 from sop_keras.training.experiment import Experiment
 from sop_keras.training.experiment_data import ExperimentData, load_data
 from sop_keras.training.run_folder import LABEL_ISSUES, RunFolder, RunFolderError
+from sop_keras.training.run_lock import RunLock
 from sop_keras.training.summary import write_issues
 from sop_keras.training.versions import versions
 
@@ -140,74 +140,82 @@ def run_audit(
         flags: of the command, for `result.json`. Defaults to `""`.
 
     Raises:
-        RunFolderError: as `check_folder`.
+        RunFolderError: as `check_folder`; for decisions on other data.
+        RunLockedError: if another process audits there.
         ValueError: for data, decisions or settings that cannot be.
         OSError: if something cannot be read or written.
     """
     started = time.monotonic()
     check_folder(folder, experiment, files)
-    data = load_data(experiment, files)
-    decisions = read(data.dataset.num_classes)
-    train = data.train
-    network = network_for(train.images, backbone, experiment.pretrained, image_size)
-    own = RunFolder(folder, experiment, files)
-    _check_ids(own, data, decisions)
-    make_folder(folder, inside=folder.parent)
-    embedded = embed(
-        train,
-        network,
-        FeatureStore(folder / FEATURES),
-        max_bad_fraction=files.max_bad_fraction,
-        progress=told,
-    )
-    bad = BadImages(folder / "bad_images.csv", files.max_bad_fraction)
-    reasons = dict(embedded.bad_images)
-    images = train.images
-    if isinstance(images, EncodedImages):
-        for place in np.flatnonzero(embedded.is_bad).tolist():
-            name = images.name(place)
-            reason = reasons.get(shown(name), "it is a copy of one that cannot be used")
-            bad.report("train", int(train.ids[place]), name, reason, len(train))
-    good = np.flatnonzero(~embedded.is_bad)
-    findings = find_wrong_labels(
-        embedded.stored,
-        train.labels[good],
-        data.dataset.num_classes,
-        ids=train.ids[good],
-        places=embedded.rows[good],
-        decisions=decisions,
-        settings=settings,
-        progress=told_of_head,
-    )
-    beside = beside_labels(
-        ArrayRows(embedded.stored, embedded.rows[good]), train.labels[good]
-    )
-    table = findings.table.assign(**beside.columns)
-    result = {
-        **_figures(findings, data, good, experiment.record.noise_score),
-        "num_bad_images": bad.counts(),
-        "seconds": round(time.monotonic() - started, 1),
-        "versions": versions(),
-        "settings": experiment.settings(),
-        "flags": flags,
-        "facts": {
-            "Head": "linear, with SOP, on stored features of the frozen network",
-            "Network": f"{backbone}, frozen",
-            "Batch size": f"{-(-len(good) // steps_of_epoch(len(good)))}",
-            "L2": f"{settings.l2_of(len(good), embedded.num_features):.3g}",
-            "Image size": f"{network.image_size} pixels",
-            **beside.facts(),
-        },
-        **beside.figures(table["id"].to_numpy()),
-        "features": network.record(),
-    }
-    rows = enumerate(findings.head.accuracies, start=1)
-    own.begin(data)
-    lines = [f"{epoch},{accuracy:.6g}" for epoch, accuracy in rows]
-    write_atomically(folder / "history.csv", "\n".join(["epoch,accuracy", *lines, ""]))
-    write_issues(folder / LABEL_ISSUES, table, data)
-    own.write_result(result)
-    return Audited(data, table, embedded, findings, beside, result)
+    with RunLock(folder) as lock:
+        data = load_data(experiment, files)
+        decisions = read(data.dataset.num_classes)
+        train = data.train
+        network = network_for(
+            train.images, backbone, experiment.pretrained, image_size, folder / FEATURES
+        )
+        own = RunFolder(folder, experiment, files)
+        _check_ids(own, data, decisions)
+        embedded = embed(
+            train,
+            network,
+            FeatureStore(folder / FEATURES),
+            max_bad_fraction=files.max_bad_fraction,
+            progress=told,
+        )
+        bad = BadImages(folder / "bad_images.csv", files.max_bad_fraction)
+        reasons = dict(embedded.bad_images)
+        images = train.images
+        if isinstance(images, EncodedImages):
+            for place in np.flatnonzero(embedded.is_bad).tolist():
+                name = images.name(place)
+                reason = reasons.get(
+                    shown(name), "it is a copy of one that cannot be used"
+                )
+                bad.report("train", int(train.ids[place]), name, reason, len(train))
+        good = np.flatnonzero(~embedded.is_bad)
+        findings = find_wrong_labels(
+            embedded.stored,
+            train.labels[good],
+            data.dataset.num_classes,
+            ids=train.ids[good],
+            places=embedded.rows[good],
+            decisions=decisions,
+            settings=settings,
+            progress=told_of_head,
+        )
+        beside = beside_labels(
+            ArrayRows(embedded.stored, embedded.rows[good]), train.labels[good]
+        )
+        table = findings.table.assign(**beside.columns)
+        result = {
+            **_figures(findings, data, good, experiment.record.noise_score),
+            "num_bad_images": bad.counts(),
+            "seconds": round(time.monotonic() - started, 1),
+            "versions": versions(),
+            "settings": experiment.settings(),
+            "flags": flags,
+            "facts": {
+                "Head": "linear, with SOP, on stored features of the frozen network",
+                "Network": f"{backbone}, frozen",
+                "Batch size": f"{-(-len(good) // steps_of_epoch(len(good)))}",
+                "L2": f"{settings.l2_of(len(good), embedded.num_features):.3g}",
+                "Image size": f"{network.image_size} pixels",
+                **beside.facts(),
+            },
+            **beside.figures(table["id"].to_numpy()),
+            "features": network.record(),
+        }
+        rows = enumerate(findings.head.accuracies, start=1)
+        lock.check()
+        own.begin(data)
+        lines = [f"{epoch},{accuracy:.6g}" for epoch, accuracy in rows]
+        write_atomically(
+            folder / "history.csv", "\n".join(["epoch,accuracy", *lines, ""])
+        )
+        write_issues(folder / LABEL_ISSUES, table, data)
+        own.write_result(result)
+        return Audited(data, table, embedded, findings, beside, result)
 
 
 def _check_ids(

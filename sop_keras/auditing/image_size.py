@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 
 from sop_keras.data.images.encoded_images import EncodedImages
 from sop_keras.features.network import FeatureNetwork, feature_network
+from sop_keras.features.store import RECORD
+from sop_keras.features.store_record import DamagedRecordError, read_record
 
 LARGEST = 224
 """What networks were trained at; larger ones cost time and tell little more."""
@@ -23,6 +26,7 @@ def network_for(
     backbone: str | os.PathLike[str],
     pretrained: str | os.PathLike[str],
     image_size: int | None = None,
+    store: Path | None = None,
 ) -> FeatureNetwork:
     """The frozen network at a size that suits the images.
 
@@ -31,12 +35,34 @@ def network_for(
         backbone: as of `feature_network`.
         pretrained: likewise.
         image_size: the side, in pixels. Defaults to `None`: a network in a file has its
-            own, the others what `default_sizes` says.
+            own, the others that of the stored features, or what `default_sizes` says.
+        store: the folder of stored features: images that come later do not change at
+            what size all are seen. Defaults to `None`: there is none.
     """
     resize = None
     if image_size is not None or not os.fspath(backbone).endswith(".keras"):
-        image_size, resize = default_sizes(images, image_size)
+        known = stored_sizes(store) if store is not None and not image_size else None
+        image_size, resize = known or default_sizes(images, image_size)
     return feature_network(backbone, image_size, pretrained=pretrained, resize=resize)
+
+
+def stored_sizes(store: Path) -> tuple[int, int] | None:
+    """`image_size` and `resize` of stored features; None where nothing says them.
+
+    Raises:
+        FeatureStoreError: if the folder has another program's files.
+    """
+    try:
+        record = read_record(store / RECORD)
+    except DamagedRecordError:  # all is made anew
+        return None
+    if record is None:
+        return None
+    sizes = record.network.get("image_size"), record.network.get("resize")
+    match sizes:
+        case (int(side), int(shorter)) if 1 <= side <= shorter:
+            return side, shorter
+    return None
 
 
 def default_sizes(

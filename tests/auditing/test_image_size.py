@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sop_keras.auditing.image_size import default_sizes
+from sop_keras.auditing.image_size import default_sizes, stored_sizes
 from sop_keras.data.images.encoded_images import ImageFiles
+from sop_keras.features.store_record import StoreRecord
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,23 @@ def test_sizes_of_files(tmp_path):
 
 def test_files_that_cannot_be_read(tmp_path):
     assert default_sizes(files(tmp_path, None)) == (224, 256)
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        ({"image_size": 96, "resize": 110}, (96, 110)),
+        ({"image_size": 96}, None),
+        ({"image_size": 96, "resize": "a"}, None),
+        ({"image_size": 0, "resize": 1}, None),
+    ],
+)
+def test_the_sizes_of_stored_features(tmp_path, network, expected):
+    StoreRecord(network, 3, 0, []).write(tmp_path / "features.json")
+    assert stored_sizes(tmp_path) == expected
+
+
+def test_no_features_are_stored(tmp_path):
+    assert stored_sizes(tmp_path) is None
+    (tmp_path / "features.json").write_text("{")
+    assert stored_sizes(tmp_path) is None

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sop_keras.training.run_lock import RunLock
+
 LONG_AGO = 1_500_000_000
 COLOURS = {"blue": (20, 20, 200), "green": (20, 200, 20), "red": (200, 20, 20)}
 
@@ -167,3 +169,20 @@ def test_the_folder_of_a_training(photos, network, tmp_path, capsys):
         )
     assert "holds a training (checkpoints)" in capsys.readouterr().err
     shutil.rmtree(out)
+
+
+@pytest.mark.slow
+def test_one_audit_at_a_time(photos, network, tmp_path, capsys):
+    out = tmp_path / "out"
+    with RunLock(out), pytest.raises(SystemExit):
+        audit.main(
+            [
+                "--dataset=image_folder",
+                f"--data_dir={photos}",
+                f"--backbone={network}",
+                "--pretrained=none",
+                f"--output_dir={out}",
+            ]
+        )
+    assert str(out) in capsys.readouterr().err
+    assert not (out / "label_issues.csv").exists()
