@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NUM_PAIRS, _NUM_WORST = 5, 10
-_FEW_A_CLASS = 1_000  # docs/label_issues.md
+_FEW_A_CLASS = 1_000  # docs/features.md
 
 
 def audit_images(

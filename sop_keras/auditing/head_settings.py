@@ -18,7 +18,7 @@ _LEAST_BATCH, _LARGEST_BATCH = 16, 512
 class HeadSettings:
     """The settings of a linear head on standardised features, trained with SOP.
 
-    Its rows' rates are auto. What else was tried: docs/label_issues.md.
+    Its rows' rates are auto. What it is compared with: docs/label_issues.md.
 
     Raises:
         ValueError: for a value that its field does not allow.
