@@ -160,7 +160,7 @@ def summary(
     if count < _FEW_A_CLASS * len(names):
         lines.append(
             f"With fewer than {_FEW_A_CLASS:,} examples a class these numbers come out "
-            "too low, by up to a half: trust the order more than the count."
+            "too low: trust the order more than the count."
         )
     lines += [doubt.text for doubt in findings.doubts]
     pairs = most_confused(table, _NUM_PAIRS)
