@@ -35,6 +35,8 @@ def _isolate(environment):
 
 _isolate(os.environ)
 sys.path.insert(0, str(ROOT / "launch"))
+# Last: what has a name of the launchers' is `from benchmarks import NAME`.
+sys.path += [str(ROOT), str(ROOT / "benchmarks")]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,6 +1,7 @@
 """How the library is built: rooms, imports, and who may know of which method."""
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -188,3 +189,28 @@ def test_there_is_one_training_step_and_it_is_short():
     ((module, lines),) = steps
     assert module == "sop_keras.core.model"
     assert lines <= 40
+
+
+def test_a_plain_import_in_a_test_means_one_file():
+    """All tests share one process and its path: `import NAME` must not depend on order.
+
+    A benchmark with the name of a launcher is `from benchmarks import NAME`, since the
+    launchers' folder comes first (conftest.py).
+    """
+    files = list((ROOT / "tests").rglob("*.py"))
+    helpers = [
+        path for path in files if not path.name.startswith(("test_", "conftest"))
+    ]
+    places = Counter(path.stem for path in [*helpers, *(ROOT / "launch").glob("*.py")])
+    assert [name for name, count in places.items() if count > 1] == []
+    benchmarks = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    assert benchmarks & {path.stem for path in helpers} == set()
+    twice = benchmarks & {path.stem for path in (ROOT / "launch").glob("*.py")}
+    for path in (ROOT / "tests" / "benchmarks").glob("*.py"):
+        names = set()
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(node.module)
+        assert names & twice == set(), path

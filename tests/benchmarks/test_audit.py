@@ -1,10 +1,11 @@
 import csv
 
-import audit
 import numpy as np
 import pytest
 from audit_rankings import FAMILIES, Dynamics, Features, knn
 from audit_report import COLUMNS, markdown, read_rows, reliability_text
+
+from benchmarks import audit
 
 
 def test_dynamics_by_hand():

@@ -2,8 +2,15 @@ import re
 
 import numpy as np
 import pytest
-from theory import at_once, built_anew, built_once, compiled, one_by_one, show
 
+from benchmarks.theory import (
+    at_once,
+    built_anew,
+    built_once,
+    compiled,
+    one_by_one,
+    show,
+)
 from sop_keras.theory import random_problem
 
 

@@ -1,4 +1,4 @@
-"""Results of `replicas.py` on one device, on 2 and on 4 replicas."""
+"""Results of `train_on_replicas.py` on one device, on 2 and on 4 replicas."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def results(tmp_path_factory):
     """By the number of replicas: arrays by name."""
     folder = tmp_path_factory.mktemp("replicas")
-    script = Path(__file__).with_name("replicas.py")
+    script = Path(__file__).with_name("train_on_replicas.py")
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     filters = ["error", "ignore:__array__ implementation:DeprecationWarning"]
     options = [f"-W{each}" for each in filters]  # as in pyproject.toml

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from replicas import CASES
+from train_on_replicas import CASES
 
 from sop_keras import methods
 

@@ -1,7 +1,7 @@
 """Train small models as one worker of TF_CONFIG, or alone: FOLDER.
 
 What came out is written to FOLDER/INDEX-of-NUMBER.npz: arrays by name. All models share
-one strategy, as in `replicas.py`.
+one strategy, as in `train_on_replicas.py`.
 """
 
 import contextlib
