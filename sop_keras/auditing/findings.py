@@ -97,13 +97,15 @@ def find_wrong_labels(
     _check_enough(labels[stays])
     rows = ArrayRows(features, places[stays])
     is_decided = said[stays] != ""
+    decided = np.flatnonzero(is_decided)
     head = train_head(
         rows,
         right[stays],
         num_classes,
         settings,
-        np.flatnonzero(is_decided),
-        progress,
+        trusted=decided,
+        given=labels[stays][decided],
+        progress=progress,
     )
     counts = np.zeros((num_classes, num_classes))
     np.add.at(counts, (right[stays][is_decided], labels[stays][is_decided]), 1)

@@ -63,6 +63,7 @@ def train_head(
     num_classes: int,
     settings: HeadSettings | None = None,
     trusted: np.ndarray | None = None,
+    given: np.ndarray | None = None,
     progress: HeadProgress | None = None,
 ) -> Head:
     """Train a head on features; the same bits for the same arguments.
@@ -72,8 +73,10 @@ def train_head(
         labels: the labels to train on, integers `(n,)` in `[0, num_classes)`.
         num_classes: K.
         settings: how. Defaults to `None`: `HeadSettings()`.
-        trusted: places of examples whose label a person has confirmed: their rows stay
-            neutral. Defaults to `None`: none.
+        trusted: places of examples whose label a person has confirmed or corrected:
+            their rows stay neutral. Defaults to `None`: none.
+        given: the labels that these came with, integers of the same shape. Defaults to
+            `None`: all were confirmed.
         progress: called after each epoch. Defaults to `None`.
 
     Returns:
@@ -114,7 +117,7 @@ def train_head(
         steps_per_execution=min(STEPS_AT_ONCE, steps),
     )
     if trusted is not None and len(trusted):
-        model.trust(trusted)
+        model.trust(trusted, given)
     history = model.fit(
         _batches(rows, np.asarray(labels, np.int64), steps, settings),
         epochs=settings.epochs,

@@ -49,6 +49,8 @@ class Batch:
             mode of training, False by default), and `averaged` (whether to ask the
             running average of its weights, in the mode of training, which leaves the
             network's own averages of BatchNormalization alone).
+        was_given: gives the labels as they came from the data, before a person
+            corrected some (`trust`), one-hot, `(n, num_classes)`.
         from_logits: whether what `ask` gives are logits (True) or probabilities.
         seen: what the network says of the examples as they came, outputs `(n, K)`, if
             `mix` has asked: for the record and the metrics, in place of the first n of
@@ -76,6 +78,7 @@ class Batch:
     step_in_pass: Tensor = 0
     batch_size: int | None = None
     ask: Callable[..., Tensor] | None = None
+    was_given: Callable[[], Tensor] | None = None
     from_logits: bool = True
     seen: Tensor | None = None
     extra: Mapping[str, Tensor] = field(default_factory=dict)

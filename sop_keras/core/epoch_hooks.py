@@ -151,7 +151,7 @@ class EpochHooks(keras.callbacks.Callback):
             else:
                 model.tables.write(name, all_ids, values)
         is_trusted = ops.convert_to_numpy(model.training_record.is_trusted(all_ids))
-        model.trust(all_ids[is_trusted[:, 0]])  # whatever the look wrote there
+        model.neutralize(all_ids[is_trusted[:, 0]])  # whatever the look wrote there
 
 
 def _scalar(model: Any, name: str, value: float, dtype: str) -> keras.Variable:

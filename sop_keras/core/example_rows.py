@@ -14,7 +14,7 @@ from sop_keras.core.batch import Batch
 from sop_keras.core.example_tables import ExampleTables
 from sop_keras.core.global_batch import GlobalBatch
 from sop_keras.core.indexed_model import IndexedModel
-from sop_keras.core.label_checks import check_indices
+from sop_keras.core.label_checks import check_indices, check_labels
 from sop_keras.core.strategies import scope
 from sop_keras.core.training_record import TrainingRecord
 from sop_keras.validation import check_integer
@@ -54,7 +54,7 @@ class ExampleRows(IndexedModel):
                 self.tables.write(name, ids, rows)
             self.training_record.forget(ids)
 
-    def trust(self, ids: Any) -> None:
+    def trust(self, ids: Any, given_labels: Any = None) -> None:
         """Keep the rows of examples neutral: a person has confirmed their labels.
 
         The network is trained on these labels as they are, by cross entropy (of SOP,
@@ -64,15 +64,32 @@ class ExampleRows(IndexedModel):
 
         Args:
             ids: theirs, integers `(n,)` in `[0, num_examples)`.
+            given_labels: where labels were corrected: those that the examples came
+                with, integers `(n,)` in `[0, num_classes)`. What a method learns from
+                all labels about their noise, it learns from these: corrected ones agree
+                with the network, and would hide how many are wrong. Defaults to `None`:
+                the labels are as they came.
 
         Raises:
-            ValueError: for ids that do not exist.
+            ValueError: for ids that do not exist, and labels that are none.
         """
+        given = None
+        if given_labels is not None:
+            ids, given = self._labels_given(ids, given_labels)
         ids = self._distinct(ids)
+        self.neutralize(ids)
+        with scope(self.distribute_strategy):
+            self.training_record.trust(ids, given)
+
+    def neutralize(self, ids: np.ndarray) -> None:
+        """Write rows that change nothing (of SOP, s = 0).
+
+        Args:
+            ids: of the examples, integers `(n,)`, none twice.
+        """
         with scope(self.distribute_strategy):
             for name, rows in self.tables.neutral_rows(len(ids)).items():
                 self.tables.write(name, ids, rows)
-            self.training_record.trust(ids)
 
     def grow(self, num_examples: int) -> None:
         """Take more training examples, with rows of their own.
@@ -109,6 +126,19 @@ class ExampleRows(IndexedModel):
             for ids in self.training_record.unwritten():
                 self.tables.start_level(ids)
 
+    def _labels_given(self, ids: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Ids in order, and the labels that they came with."""
+        ids, labels = np.asarray(ids), np.asarray(labels)
+        distinct, places = np.unique(ids, return_index=True)
+        if labels.shape != ids.shape or len(distinct) != len(ids):
+            raise ValueError(
+                "trust(ids, given_labels) takes one label an id, and no id twice. "
+                f"Received: ids of shape {ids.shape}, {len(distinct)} different ones, "
+                f"and labels of shape {labels.shape}."
+            )
+        labels = check_labels(labels, self.num_classes)
+        return distinct, labels[places]
+
     def _distinct(self, ids: Any) -> np.ndarray:
         return np.unique(check_indices(ids, self.num_examples))
 
@@ -135,10 +165,9 @@ class ExampleRows(IndexedModel):
             self._start_anew(ids[self.training_record.other_label(ids, labels)])
 
     def _start_anew(self, ids: np.ndarray) -> None:
-        """Reset examples whose labels changed; what is trusted stays so."""
+        """Reset examples whose labels changed, but for those that are trusted."""
         is_trusted = ops.convert_to_numpy(self.training_record.is_trusted(ids))[:, 0]
-        self.reset_examples(ids)
-        self.trust(ids[is_trusted])
+        self.reset_examples(ids[~is_trusted])
 
     def _reset_in_steps(self, resets: bool) -> None:
         if resets != self._resets_changed:

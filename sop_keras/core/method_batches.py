@@ -15,6 +15,7 @@ from sop_keras.core.method import Method
 from sop_keras.core.networks import Networks
 from sop_keras.core.shared_state import SharedState
 from sop_keras.core.training_data import unpack
+from sop_keras.core.training_record import TrainingRecord
 from sop_keras.core.views import check_view, check_views, count_inputs
 from sop_keras.core.weight_averages import WeightAverages
 
@@ -37,6 +38,7 @@ class MethodBatches(SharedState, Networks):
     _phase: str = ""
     _batch_size: int | None = None
     averages: WeightAverages | None = None
+    training_record: TrainingRecord
 
     @property
     def _mixes(self) -> bool:
@@ -72,6 +74,9 @@ class MethodBatches(SharedState, Networks):
             step_in_pass=self._step_in_pass(),
             batch_size=self._batch_size,
             ask=self._ask,
+            was_given=lambda: self._one_hot(
+                self.training_record.was_given(ids, ops.argmax(labels, axis=-1))
+            ),
             from_logits=self.from_logits,
         )
         return batch, whole

@@ -18,6 +18,7 @@ UNKNOWN = -1
 """In place of a label: the example has never been trained on."""
 
 _NEVER = float(UNKNOWN)
+_CONFIRMED, _REPLACED = 1, 2  # that and the class
 _ROWS_AT_ONCE = 1_048_576
 
 
@@ -39,7 +40,8 @@ class TrainingRecord(SavedRows):
             probability of the given label, and that label; -1 in all of them for an
             example that has never been trained on: in no batch, or with the weight 0.
         trusted: float32 variable, shape `(num_examples, 1)`: 1 where a person has
-            confirmed the label, otherwise 0.
+            confirmed the label, 2 and the number of a class where a person has put
+            another one in the place of that class, otherwise 0.
     """
 
     def __init__(self, num_examples: int, device: str | None = None, **kwargs: Any):
@@ -132,14 +134,32 @@ class TrainingRecord(SavedRows):
         """Whose labels a person has confirmed, a tensor of bool, `(n, 1)`."""
         return sparse_variable.gather(self.trusted, indices) > 0.5
 
-    def trust(self, indices: np.ndarray, trusted: bool = True) -> None:
-        """Write that a person has confirmed labels, or (False) that none has.
+    def was_given(self, indices: Any, labels: Any) -> Any:
+        """The labels as they came, before a person corrected them, int32 `(n,)`.
+
+        Args:
+            indices: ids, shape `(n,)`.
+            labels: the labels as they are now, integers of the same shape.
+        """
+        replaced = sparse_variable.gather(self.trusted, indices)[:, 0]
+        replaced = ops.cast(replaced, "int32") - _REPLACED
+        return ops.where(replaced >= 0, replaced, ops.cast(labels, "int32"))
+
+    def trust(self, indices: np.ndarray, given: np.ndarray | None = None) -> None:
+        """Write that a person has confirmed labels, or corrected them.
 
         Args:
             indices: their ids, shape `(n,)`, none twice.
-            trusted: which of the two. Defaults to `True`.
+            given: for labels that may have been corrected, those that were given,
+                integers `(n,)`. Defaults to `None`: they are as given.
         """
-        rows = np.full((len(indices), 1), trusted, np.float32)
+        codes = (
+            np.full(len(indices), _CONFIRMED) if given is None else _REPLACED + given
+        )
+        self._write_trusted(indices, codes)
+
+    def _write_trusted(self, indices: np.ndarray, codes: np.ndarray) -> None:
+        rows = codes[:, None].astype(np.float32)
         sparse_variable.scatter(
             self.trusted, *map(ops.convert_to_tensor, (indices, rows))
         )
@@ -154,7 +174,7 @@ class TrainingRecord(SavedRows):
         sparse_variable.scatter(
             self.table, *map(ops.convert_to_tensor, (indices, rows))
         )
-        self.trust(indices, False)
+        self._write_trusted(indices, np.zeros(len(indices)))
 
     def is_written(self, indices: Any) -> np.ndarray:
         """Which of the examples have ever been trained on, shape `(n,)`, bool."""

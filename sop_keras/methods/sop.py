@@ -208,7 +208,8 @@ class SOP(Method):
             return {}
         counts = sop_gate.which_count(outputs.probs, batch.weights)
         probs = ops.where(counts > 0, outputs.probs, 0.0)
-        said = sop_gate.what_is_said(probs, outputs.predictions, batch.labels)
+        labels = batch.was_given() if batch.was_given else batch.labels
+        said = sop_gate.what_is_said(probs, outputs.predictions, labels)
         whole = batch.gather(ops.concatenate([said, counts], axis=-1))
         return sop_gate.updated_state(
             self._gate_state(batch),

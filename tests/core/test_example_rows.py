@@ -193,6 +193,32 @@ def test_reset_examples_forgets_them():
         model.reset_examples([6])
 
 
+def test_what_a_corrected_label_came_as_belongs_to_its_example(tmp_path):
+    model = model_of()
+    # Ids in no order: 4 came as 1, and 2 as 0.
+    model.trust([4, 2], given_labels=[1, 0])
+    model.fit(X, CORRECTED, changed_labels="reset", verbose=0)
+    model.fit(X, CORRECTED, changed_labels="reset", verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    found = loaded.training_record.was_given(np.arange(N), CORRECTED)
+    assert np.array(found).tolist() == [0, 1, 0, 3, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("ids", "labels", "message"),
+    [
+        ([1, 1], [0, 0], "no id twice"),
+        ([1, 2], [0], "one label an id"),
+        ([1, 2], [0, K], r"Label 4 is not in \[0, 4\)"),
+        ([1, N], [0, 0], r"Index 6 is outside \[0, 6\)"),
+    ],
+)
+def test_labels_that_cannot_have_been_given(ids, labels, message):
+    with pytest.raises(ValueError, match=message):
+        model_of().trust(ids, labels)
+
+
 @pytest.mark.parametrize("name", ["sop", "elr"])
 def test_trusted_labels_are_trained_on_by_cross_entropy(name):
     found = {}

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import ops
 
 from sop_keras import SOPModel
 from sop_keras.core.training_record import TrainingRecord, record_rows
@@ -68,6 +69,18 @@ def test_what_was_saved_before_labels_could_be_trusted_trusts_none():
     record.load_own_variables({"0": np.float32([[2, 0.5, 1], [-1, -1, -1]])})
     assert record.labels([0, 1]).tolist() == [1, -1]
     assert record.trusted.numpy().tolist() == [[0.0], [0.0]]
+
+
+def test_a_corrected_label_says_what_it_was_given_as():
+    record = TrainingRecord(4)
+    record.trust(np.array([0]))
+    record.trust(np.array([1, 3]), np.array([0, 2]))
+    assert record.is_trusted(np.arange(4))[:, 0].numpy().tolist() == [1, 1, 0, 1]
+    # Labels as they are now, of which those of 1 and 3 came as 0 and 2.
+    found = record.was_given(np.array([3, 2, 1, 0]), np.array([7, 7, 8, 9]))
+    assert ops.convert_to_numpy(found).tolist() == [2, 7, 0, 9]
+    record.forget(np.array([3]))
+    assert ops.convert_to_numpy(record.was_given([3], [7])).tolist() == [7]
 
 
 def test_all_labels_are_read_in_pieces(monkeypatch):

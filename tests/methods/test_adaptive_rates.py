@@ -222,6 +222,26 @@ def test_examples_of_weight_0_neither_count_nor_move():
     assert visits == pytest.approx(4.0, rel=1e-5)
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_corrected_labels_count_as_the_contradictions_that_they_were(given):
+    # A network that stays as it is says the same of both: what the gate has seen are
+    # the labels as they were given, if it is told them.
+    corrected = np.flatnonzero(X[:, :3].argmax(axis=-1) != Y)
+    assert len(corrected) > 5
+    labels = Y.copy()
+    labels[corrected] = X[corrected, :3].argmax(axis=-1)
+    before, after = small(), small()
+    after.trust(corrected, Y[corrected] if given else None)
+    states = []
+    for model, y in ((before, Y), (after, labels)):
+        model.compile(keras.optimizers.SGD(0.0))
+        y = {"label": y, "index": np.arange(len(X))}
+        model.fit(X, y, batch_size=6, shuffle=False, verbose=0)
+        states.append([np.array(model.shared[name]) for name in sorted(model.shared)])
+    equal = [np.array_equal(*pair) for pair in zip(*states, strict=True)]
+    assert all(equal) == given
+
+
 def test_a_batch_that_is_not_finite_leaves_the_gate_finite():
     model = small()
     x = X.copy()
