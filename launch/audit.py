@@ -34,6 +34,7 @@ import data_argument
 import flags_of
 import train_flags
 from absl import flags
+from installed import check_parquet
 
 from sop_keras.auditing.head_settings import HeadSettings
 from sop_keras.backbones.lite_weights import weights_file
@@ -82,6 +83,7 @@ def audit(line: command.CommandLine) -> None:
         raise ValueError("--labels are those of --features=FILE: give both.")
     if not values.backbone.endswith(".keras"):
         check_backbone_name(values.backbone)
+    check_parquet(values.features, values.labels, values.manifest, values.test_manifest)
     used = (values.features, values.backbone, values.pretrained)
     if used == (None, _BACKBONE, _WEIGHTS):
         weights_file()  # which are a package, that may be missing

@@ -43,3 +43,20 @@ def check_installed() -> None:
     """
     if missing := what_is_missing():
         raise ImportError(missing)
+
+
+def check_parquet(*paths: str | None) -> None:
+    """Check for what Parquet files are read through, before anything is loaded.
+
+    Args:
+        paths: of files; None for those that were not given.
+
+    Raises:
+        ImportError: if one is Parquet, and pyarrow is not installed.
+    """
+    parquet = [path for path in paths if path and path.lower().endswith(".parquet")]
+    if parquet and importlib.util.find_spec("pyarrow") is None:
+        raise ImportError(
+            f"{parquet[0]} is read through pyarrow, which is not installed: "
+            'pip install "sop-keras[parquet]".'
+        )

@@ -172,6 +172,18 @@ def test_weights_that_are_not_installed(hidden, tmp_path, capsys):
     assert "There is no file nowhere.npy" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["f.parquet", "--labels=l.csv"], ["T.PARQUET"], ["f.npy", "--labels=l.parquet"]],
+)
+def test_what_reads_parquet_is_not_installed(words, hidden, capsys):
+    Path(words[0]).touch()
+    hidden.add("pyarrow")
+    with pytest.raises(SystemExit):
+        audit.main(words)
+    assert 'pip install "sop-keras[parquet]".\n' in capsys.readouterr().err
+
+
 def test_theory_does_without_the_extra_launch(hidden, monkeypatch):
     ran = []
     monkeypatch.setattr(theory, "_theory", ran.append)
