@@ -62,7 +62,11 @@ def define_flags() -> flags.FlagValues:
         ("pretrained", _WEIGHTS, "Its weights, or a file of them."),
         ("features", None, "Features of your own: .npy, .npz or .parquet."),
         ("labels", None, "Their labels: .npy, .csv, .txt or .parquet."),
-        ("output_dir", None, "Where the results go; runs/DATASET-audit if unset."),
+        (
+            "output_dir",
+            None,
+            "Where the results go; runs/NAME-audit if unset, of DATA or the data set.",
+        ),
         ("picture_folder", None, "As of launch/report.py."),
     ):
         flags.DEFINE_string(name, default, text, **own)
@@ -92,6 +96,8 @@ def audit(line: command.CommandLine) -> None:
     name = re.sub(r"\W", "_", values.dataset)
     if values.features is not None:
         name = re.sub(r"\W", "_", Path(values.features).stem)
+    elif line.arguments:  # two folders of photos are two audits
+        name = data_argument.name_of(line.arguments[0])
     folder = Path(values.output_dir or f"runs/{name}-audit")
     import audit_runs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import flagfiles
@@ -41,6 +42,12 @@ def flags_for(data: str, has_labels: bool = False) -> dict[str, str]:
     if kind in _TABLES:
         return {"dataset": "manifest", "manifest": data}
     raise ValueError(f"{data} is nothing that can be audited. {_EXPECTED}")
+
+
+def name_of(data: str) -> str:
+    """What the results are called after a folder, also `"."`, or a file: its name."""
+    path = Path(data).resolve()
+    return re.sub(r"\W", "_", path.name if path.is_dir() else path.stem)
 
 
 def set_flags(line: CommandLine) -> None:

@@ -1,6 +1,7 @@
 """`audit.py DATA` is what flags would say."""
 
 import audit
+import audit_runs
 import command
 import data_argument
 import pytest
@@ -57,6 +58,29 @@ def test_the_flags_are_set():
     assert (values.manifest, values.data_dir) == ("t.csv", "photos")
     values = parsed("f.parquet", "--labels=t.csv")
     assert (values.features, values.manifest) == ("f.parquet", None)
+
+
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [
+        (["my photos"], "runs/my_photos-audit"),
+        (["my photos/"], "runs/my_photos-audit"),
+        (["."], "runs/here_2-audit"),
+        (["a.v1.csv"], "runs/a_v1-audit"),
+        (["my photos", "--output_dir=out"], "out"),
+        (["--dataset=image_folder", "--data_dir=my photos"], "runs/image_folder-audit"),
+    ],
+)
+def test_where_the_results_go(words, folder, tmp_path, monkeypatch):
+    (tmp_path / "here.2" / "my photos").mkdir(parents=True)
+    (tmp_path / "here.2" / "a.v1.csv").touch()
+    monkeypatch.chdir(tmp_path / "here.2")
+    got = []
+    monkeypatch.setattr(
+        audit_runs, "audit_images", lambda values, folder, *rest: got.append(folder)
+    )
+    audit.main(words)
+    assert list(map(str, got)) == [folder]
 
 
 def test_it_wins_over_a_flagfile(tmp_path):
