@@ -50,7 +50,7 @@ check: lint types test
 clean:
 	rm -rf $(VENV) $(VENV_EXTRAS) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(if $(OTHER_BUILDS),--clear) $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
 		--editable ".[$(TENSORFLOW),launch,test]"
@@ -59,7 +59,7 @@ $(READY): pyproject.toml constraints.txt
 # An environment of its own: keras-hub needs tensorflow-text, and that needs `tensorflow`,
 # whose files would overwrite those of tensorflow-cpu. The imports are tried here, since
 # tests skip what cannot be imported.
-$(VENV_EXTRAS)/ready: pyproject.toml constraints.txt
+$(VENV_EXTRAS)/ready: pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV_EXTRAS)
 	$(VENV_EXTRAS)/bin/python -m pip install --quiet --no-compile \
 		--constraint constraints.txt --editable ".[tensorflow,keras-cv,keras-hub]" pytest

@@ -1,12 +1,15 @@
 """Finds wrong labels in minutes, from features of a network that is trained already.
 
-    python launch/audit.py --dataset=image_folder --data_dir=PHOTOS
-    python launch/audit.py --dataset=manifest --manifest=TABLE.csv
+    python launch/audit.py PHOTOS                # a folder of a folder a class
+    python launch/audit.py TABLE.csv             # path, label; or TABLE.parquet
+    python launch/audit.py FEATURES.npy --labels=LABELS.csv     # or .npz
+    python launch/audit.py PHOTOS --decisions=decisions.csv
+    python launch/audit.py PHOTOS --backbone=keras_hub:PRESET
     python launch/audit.py --dataset=cifar10n --label_set=worst --data_dir=DATA
-    python launch/audit.py --dataset=image_folder --data_dir=PHOTOS \
-        --backbone=keras_hub:PRESET
-    python launch/audit.py --features=FEATURES.npy --labels=LABELS.csv
-    python launch/audit.py --dataset=image_folder --data_dir=PHOTOS --decisions=D.csv
+
+A folder is short for --dataset=image_folder --data_dir=PHOTOS, a table for
+--dataset=manifest --manifest=TABLE.csv, features for --features=FEATURES.npy, and so is
+a .parquet with --labels=FILE. Without data, the digits are audited.
 
 Each image is shown once to a frozen network, whose features are stored; a head is
 trained on them with SOP, and says which labels look wrong. Any data set of
@@ -27,11 +30,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import command
+import data_argument
 import flags_of
 import train_flags
 from absl import flags
+from installed import check_parquet
 
 from sop_keras.auditing.head_settings import HeadSettings
+from sop_keras.backbones.lite_weights import weights_file
 from sop_keras.backbones.names import check_backbone_name
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.label_issues.decisions import check_there
@@ -40,6 +46,7 @@ from sop_keras.training.experiment import Experiment
 OF_DATA = [
     one.name for one in flags_of.fields_of(Experiment) if one.metadata["of_data"]
 ]
+_BACKBONE, _WEIGHTS = "efficientnet_lite0", "imagenet"
 
 
 def define_flags() -> flags.FlagValues:
@@ -51,11 +58,15 @@ def define_flags() -> flags.FlagValues:
     own = command.own(values)
     values["noise"].default = values["noise"].value = "none"
     for name, default, text in (
-        ("backbone", "efficientnet_lite0", "The frozen network, or a .keras file."),
-        ("pretrained", "imagenet", "Its weights, or a file of them."),
+        ("backbone", _BACKBONE, "The frozen network, or a .keras file."),
+        ("pretrained", _WEIGHTS, "Its weights, or a file of them."),
         ("features", None, "Features of your own: .npy, .npz or .parquet."),
         ("labels", None, "Their labels: .npy, .csv, .txt or .parquet."),
-        ("output_dir", None, "Where the results go; runs/DATASET-audit if unset."),
+        (
+            "output_dir",
+            None,
+            "Where the results go; runs/NAME-audit if unset, of DATA or the data set.",
+        ),
         ("picture_folder", None, "As of launch/report.py."),
     ):
         flags.DEFINE_string(name, default, text, **own)
@@ -69,16 +80,24 @@ def define_flags() -> flags.FlagValues:
 def audit(line: command.CommandLine) -> None:
     """Audit what the flags name, and say what is found."""
     values = line.flags
+    if line.arguments:
+        data_argument.set_flags(line)
     settings = flags_of.read(values, HeadSettings)
     if values.labels is not None and values.features is None:
         raise ValueError("--labels are those of --features=FILE: give both.")
     if not values.backbone.endswith(".keras"):
         check_backbone_name(values.backbone)
+    check_parquet(values.features, values.labels, values.manifest, values.test_manifest)
+    used = (values.features, values.backbone, values.pretrained)
+    if used == (None, _BACKBONE, _WEIGHTS):
+        weights_file()  # which are a package, that may be missing
     if values.decisions:
         check_there(values.decisions)
     name = re.sub(r"\W", "_", values.dataset)
     if values.features is not None:
         name = re.sub(r"\W", "_", Path(values.features).stem)
+    elif line.arguments:  # two folders of photos are two audits
+        name = data_argument.name_of(line.arguments[0])
     folder = Path(values.output_dir or f"runs/{name}-audit")
     import audit_runs
 
@@ -96,7 +115,15 @@ def audit(line: command.CommandLine) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Audit what the command line names."""
-    command.run(audit, define_flags(), __doc__, arguments, ignored=train_flags.names())
+    command.run(
+        audit,
+        define_flags(),
+        __doc__,
+        arguments,
+        ignored=train_flags.names(),
+        argument="DATA",
+        argument_is_optional=True,
+    )
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from typing import Any, TextIO
 
 import flagfiles
 from absl import flags
+from installed import check_installed
+from printed_command import as_started
 from terminal import ShownFormatter, say
 
 from sop_keras.training.preemption import Preempted
@@ -34,8 +36,8 @@ OWN = "This command"
 """The heading, in the help, of flags that stand for no field of settings."""
 
 ARGUMENTS = {
-    "RUN": "RUN being the folder of a run, as train.py printed it: "
-    "runs/digits-seed0/sop"
+    "RUN": "RUN being the folder of a run, as its training printed it: "
+    "runs/digits-seed0/sop",
 }
 """What arguments that are no flags are."""
 
@@ -141,6 +143,8 @@ def run(
     default_flagfile: str | None = None,
     ignored: Collection[str] = (),
     argument: str | None = None,
+    argument_is_optional: bool = False,
+    needs_launch: bool = True,
     messages: TextIO | None = None,
 ) -> None:
     """Parse the command line and run the command; ends the process if that fails.
@@ -152,8 +156,11 @@ def run(
         arguments: without the program's name. Defaults to `None`: the process' own.
         default_flagfile: the flagfile where none is given. Defaults to `None`: none.
         ignored: flags that flagfiles may have for other commands. Defaults to none.
-        argument: what the one argument that is no flag is called, of `ARGUMENTS`.
-            Defaults to `None`: there is none.
+        argument: what the one argument that is no flag is called, of `ARGUMENTS`
+            unless it is optional. Defaults to `None`: there is none.
+        argument_is_optional: whether the command does without it. Defaults to `False`.
+        needs_launch: whether it needs the packages of the extra `launch`. Defaults to
+            `True`.
         messages: where the library's messages go. Defaults to `None`: to stdout.
     """
     if not faulthandler.is_enabled():
@@ -164,13 +171,16 @@ def run(
     def parse_and_run() -> None:
         line = parse(values, words, default_flagfile, ignored, argument is not None)
         if any(values[name].value for name in _HELP):
-            say(f"{text}\nflags:\n{values.get_help(include_special_flags=False)}")
+            shown = f"{text}\nflags:\n{values.get_help(include_special_flags=False)}"
+            say(as_started(shown))
             return
-        if argument is not None and not line.arguments:
+        if argument is not None and not (line.arguments or argument_is_optional):
             program = sys.argv[0].rpartition("/")[2]
             raise ValueError(
                 f"Say what it is about: {program} {argument}, {ARGUMENTS[argument]}."
             )
+        if needs_launch:
+            check_installed()
         command(line)
 
     if code := exit_code(parse_and_run, values):

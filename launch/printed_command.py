@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import sys
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
 from sop_keras.files.shown_text import is_hidden
 
+CONSOLE = "sop-keras"
+"""The command that the package installs."""
+
 _LAUNCH = Path(__file__).resolve().parent
+_INSTALLED = "sop_keras_launch"  # what a wheel calls this folder
 
 
 def launch_command(script: str, words: Sequence[object] = ()) -> str:
@@ -21,8 +27,30 @@ def launch_command(script: str, words: Sequence[object] = ()) -> str:
         script: its file, such as `"train.py"`.
         words: what it is given.
     """
+    if (console := _console()) is not None:
+        return shell_line([program(CONSOLE, console), Path(script).stem, *words])
     path = _from_here(_LAUNCH / script)
     return shell_line([program("python", sys.executable), path, *words])
+
+
+def as_started(text: str) -> str:
+    """Text that says `python launch/NAME.py`, as `sop-keras NAME` if that is used."""
+    if _console() is None:
+        return text
+    text = re.sub(r"(?:python )?launch/(\w+)\.py", rf"{CONSOLE} \1", text)
+    return text.replace("launch/flags/", f"{_LAUNCH / 'flags'}/")
+
+
+def _console() -> str | None:
+    """The file of `sop-keras`, where commands are started by it; else None."""
+    started, _, _ = sys.argv[0].rpartition(" ")  # console.py adds the command's name
+    if os.path.basename(started) == CONSOLE:
+        return started
+    if _LAUNCH.name != _INSTALLED:
+        return None
+    # A process that another one started, such as train_cell.py.
+    path = os.path.join(sysconfig.get_path("scripts"), CONSOLE)
+    return path if os.path.isfile(path) else shutil.which(CONSOLE)
 
 
 def program(name: str, path: str | os.PathLike[str]) -> str:

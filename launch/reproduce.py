@@ -1,4 +1,4 @@
-"""The paper's tables, published beside reproduced.
+r"""The paper's tables, published beside reproduced.
 
     python launch/reproduce.py --table=1 --data_dir=DATA
     python launch/reproduce.py --table=1 --cells=cifar10_sym40 --methods=sop --seeds=3
@@ -13,7 +13,7 @@ Runs, or resumes, the table's experiments one by one, each run in a folder of it
 After each experiment it writes table.md, table.csv and table.png. Complete runs are not
 run again: several processes may do some of the cells each, and a last one shows them
 all. All other flags are those of launch/train.py (its --help lists them) and win over
- the flagfiles; the tables say so.
+the flagfiles; the tables say so.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ import flagfiles
 import table5
 import train_flags
 from absl import flags
+from installed import check_installed
 from paper import FIGURE1, FIGURE1_METHODS, TABLES, Cell, Table
 from planned_run import PlannedRun
-from printed_command import launch_command
+from printed_command import as_started, launch_command
 from terminal import say, show_table
 from train_flags import changes_of, parsed
 
@@ -234,7 +235,7 @@ def options_and_overrides(
 ) -> tuple[argparse.Namespace, list[str]]:
     """What is for this launcher, and what is left for launch/train.py."""
     parser = argparse.ArgumentParser(
-        description=__doc__,
+        description=as_started(__doc__ or ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,  # --method is not --methods
     )
@@ -283,6 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def reproduce_all() -> None:
         nonlocal succeeded
         values(["", *shown])
+        check_installed()
         if options.table == str(table5.NUMBER):
             succeeded = table5.reproduce(options, overrides)
         elif options.table == WITHOUT_A_TABLE:

@@ -4,7 +4,7 @@
     python launch/theory.py --figure=2 --output_dir=FOLDER --workers=4
     python launch/theory.py --quick
 
-Needs the extra `theory`: pip install ".[cpu,theory]". FOLDER gets, for each figure,
+Needs the extra `theory`: pip install "sop-keras[theory]". FOLDER gets, for each figure,
 NAME.npz (all arrays), NAME.csv, NAME.png, and findings.csv: what is claimed, what was
 found, and whether they agree. Interrupted, the same command goes on: the parts that are
 done are in FOLDER/parts. Expected: the files in docs/theory, but for rounding. All
@@ -136,7 +136,14 @@ def findings_table(table: list[tuple[str, Finding]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make figures; progress is shown apart from the results, on stderr."""
-    command.run(theory, define_flags(), __doc__, arguments, messages=sys.stderr)
+    command.run(
+        theory,
+        define_flags(),
+        __doc__,
+        arguments,
+        needs_launch=False,
+        messages=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

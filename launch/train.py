@@ -1,4 +1,4 @@
-"""Trains an image classifier on wrongly labelled data.
+r"""Trains an image classifier on wrongly labelled data.
 
     python launch/train.py                                   # digits, in a minute
     python launch/train.py --flagfile=cifar10_sym40.flags --data_dir=DATA

@@ -232,8 +232,8 @@ def _check_ids(
         if decisions is not None:
             raise RunFolderError(
                 "Decisions are on the ids of the last audit, and the data have changed "
-                f"since: {error} Apply them first (launch/correct_labels.py "
-                "--decisions), or put the data back."
+                f"since: {error} Apply them first (`sop-keras correct_labels "
+                "--decisions=FILE`), or put the data back."
             ) from None
         if own.result is not None:
             logger.warning(

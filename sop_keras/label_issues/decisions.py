@@ -142,8 +142,8 @@ def check_there(paths: Iterable[str | os.PathLike[str]]) -> None:
     for path in map(Path, paths):
         if not path.exists() or path.is_dir():
             raise FileNotFoundError(
-                f"There is no file of decisions {path}. The page that launch/report.py "
-                "writes saves one: decisions.csv."
+                f"There is no file of decisions {path}. The page of a report saves "
+                "one: decisions.csv."
             )
 
 

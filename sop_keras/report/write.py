@@ -133,7 +133,7 @@ def _left_out(count: int, num_examples: int, allowed: Path | None) -> list[str]:
         f"{count:,} of the {num_examples:,} pictures are left out: their files are not "
         f"in {shown(allowed or '')}, links followed. If the list of images is to be "
         "trusted, say where they may be: --picture_folder=FOLDER (or --data_dir) to "
-        "launch/report.py, `picture_folder` to `write_report`."
+        "`sop-keras report`, `picture_folder` to `write_report`."
     )
     logger.warning("%s", text)
     return [text]

@@ -164,7 +164,7 @@ def run_settings(folder: Path) -> dict[str, Any]:
         mend = (
             f"It holds runs, choose one: {', '.join(runs)}."
             if runs
-            else "Give the folder that launch/train.py printed, such as "
+            else "Give the folder that the training printed, such as "
             f"runs/digits-seed0/{methods.DEFAULT}."
         )
         raise FileNotFoundError(

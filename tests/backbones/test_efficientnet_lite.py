@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from sop_keras.backbones import efficientnet_lite
+from sop_keras.backbones import lite_weights
 from sop_keras.backbones.build import build_backbone
-from sop_keras.backbones.efficientnet_lite import weights_file
+from sop_keras.backbones.lite_weights import weights_file
 from sop_keras.backbones.torch_weights import read_torch_weights
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "efficientnet_lite0.npz"
@@ -110,7 +110,7 @@ def test_the_file_of_another_network(tmp_path):
 
 
 def test_without_the_package(monkeypatch):
-    monkeypatch.setattr(efficientnet_lite, "_MODULE", "no_such_package_1")
+    monkeypatch.setattr(lite_weights, "_MODULE", "no_such_package_1")
     with pytest.raises(ImportError, match=r"sop-keras\[pretrained\]"):
         built(pretrained="imagenet")
 

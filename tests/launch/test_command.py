@@ -47,7 +47,7 @@ def test_another_name_is_said_only_where_its_flag_is_there():
             report,
             [],
             "Say what it is about: report.py RUN, RUN being the folder of a run, as "
-            "train.py printed it: runs/digits-seed0/sop.",
+            "its training printed it: runs/digits-seed0/sop.",
         ),
     ],
 )

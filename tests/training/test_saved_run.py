@@ -60,7 +60,7 @@ def test_the_history_is_numbers_and_leaves_out_what_an_epoch_has_not(tmp_path):
 
 
 def test_a_folder_that_is_no_run_is_refused_by_name(tmp_path):
-    mend = r"\. Give the folder that launch/train\.py printed, such as .*/sop\.$"
+    mend = r"\. Give the folder that the training printed, such as .*/sop\.$"
     with pytest.raises(FileNotFoundError, match=rf"it has no config\.json{mend}"):
         load_run(tmp_path)
     with pytest.raises(FileNotFoundError, match=rf"/no is not.*not exist{mend}"):

@@ -36,8 +36,7 @@ def check_installed() -> None:
         missing.append("ecos")
     if missing:
         raise ImportError(
-            f"The figures need {', '.join(missing)}: in a clone of this project, "
-            'pip install ".[theory]".'
+            f'The figures need {", ".join(missing)}: pip install "sop-keras[theory]".'
         )
 
 
