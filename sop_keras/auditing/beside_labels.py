@@ -37,6 +37,7 @@ class BesideLabels:
         is_open: which examples nobody has decided on, bool `(n,)`.
         is_removed: which a person removed, likewise.
         alike: classes that look like one; empty where they were not looked for.
+        noun: what an example is.
     """
 
     columns: dict[str, np.ndarray]
@@ -44,6 +45,7 @@ class BesideLabels:
     is_open: np.ndarray
     is_removed: np.ndarray
     alike: AlikePairs = ()
+    noun: str = "image"
 
     def facts(self, class_names: Sequence[str]) -> dict[str, str]:
         """How many there are, as texts by name.
@@ -54,10 +56,11 @@ class BesideLabels:
         groups = self.columns["duplicate_group"]
         num_groups = len(np.unique(groups[groups >= 0]))
         is_outlier = self.columns["is_outlier"]
-        num_decided = int((is_outlier & ~self.is_open).sum())
+        of_no_class = f"{int((is_outlier & self.is_open).sum()):,}"
+        if num_decided := int((is_outlier & ~self.is_open).sum()):
+            of_no_class += f", and {num_decided:,} decided on"
         facts = {
-            "Images of no class": f"{int((is_outlier & self.is_open).sum()):,}"
-            + (f", and {num_decided:,} decided on" if num_decided else ""),
+            f"{self.noun.capitalize()}s of no class": of_no_class,
             "Near-duplicates": f"{num_groups:,} groups, {len(self.contradictory):,} of "
             "them under different labels",
         }
@@ -96,7 +99,10 @@ class BesideLabels:
 
 
 def beside_labels(
-    features: FeatureRows, table: pd.DataFrame, num_classes: int | None = None
+    features: FeatureRows,
+    table: pd.DataFrame,
+    num_classes: int | None = None,
+    noun: str = "image",
 ) -> BesideLabels:
     """Find images of no class, near-duplicates, and classes that look like one.
 
@@ -106,6 +112,7 @@ def beside_labels(
             was decided. Labels of groups and of classes are those that were decided.
         num_classes: K, to look for classes that look like one. Defaults to `None`: they
             are not looked for.
+        noun: what an example is. Defaults to `"image"`.
 
     Raises:
         ValueError: for features that are not finite or all alike.
@@ -127,7 +134,7 @@ def beside_labels(
         "is_outlier": outliers.is_outlier,
         "duplicate_group": groups,
     }
-    return BesideLabels(columns, contradictory, is_open, is_removed, alike)
+    return BesideLabels(columns, contradictory, is_open, is_removed, alike, noun)
 
 
 def _right_labels(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

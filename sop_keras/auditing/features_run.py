@@ -101,7 +101,7 @@ def audit_features(
         progress=told_of_head,
     )
     rows = ArrayRows(own.features, np.arange(count))
-    beside = beside_labels(rows, findings.table, num_classes)
+    beside = beside_labels(rows, findings.table, num_classes, "example")
     table = findings.table.assign(**beside.columns)
     noise_score = methods.record(methods.DEFAULT).noise_score
     result = {

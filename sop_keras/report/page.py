@@ -24,6 +24,10 @@ from typing import Any
 from sop_keras.files.shown_text import shown
 from sop_keras.report.headline import Statistic
 
+# What becomes of decisions on images, and on what there are features of alone.
+_APPLIED = "launch/correct_labels.py applies"
+_LEARNT = "launch/audit.py --decisions learns from"
+
 _STYLES = ("page.css", "review.css", "sections.css")
 # In this order: they become one.
 _SCRIPTS = (
@@ -85,6 +89,7 @@ class Section:
         groups: ids of the examples that are shown, in groups that belong together; of
             what belongs to nothing, one each. Defaults to none.
         is_same: whether those of a group show the same. Defaults to `False`.
+        more: how many more each group has than are shown. Defaults to none.
         header: of a table. Defaults to `()`: there is none.
         rows: of this table. Defaults to none.
     """
@@ -94,6 +99,7 @@ class Section:
     text: str
     groups: Sequence[Sequence[int]] = ()
     is_same: bool = False
+    more: Sequence[int] = ()
     header: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
 
@@ -148,7 +154,12 @@ def render(page: Page) -> str:
         "key": first.key,
         "moreRows": [shown_row(row) for row in first.more_rows],
         "sections": [
-            {"name": one.name, "isSame": one.is_same, "groups": one.groups}
+            {
+                "name": one.name,
+                "isSame": one.is_same,
+                "groups": one.groups,
+                "more": one.more,
+            }
             for one in page.sections
             if one.groups
         ],
@@ -181,6 +192,7 @@ def render(page: Page) -> str:
             for one in page.sections
         ),
         kind="images" if page.has_images else "texts",
+        applied=_APPLIED if page.has_images else _LEARNT,
         num_rows=f"{len(first.rows) + len(first.later_ids):,}",
         data=json_for_script(data),
     )

@@ -96,8 +96,12 @@ def _outliers(
 def _duplicates(
     result: Mapping[str, Any], known: set[int], noun: str
 ) -> Section | None:
-    groups = [[one for one in group if one in known] for group in _groups(result)]
-    groups = [group for group in groups if group]
+    found = (result.get("contradictory_duplicates") or [])[:NUM_GROUPS]
+    groups, more = [], []
+    for group, whole in zip(_groups(result), found, strict=True):
+        if shown := [one for one in group if one in known]:
+            groups.append(shown)
+            more.append(len(whole) - len(shown))
     if not groups:
         return None
     count = max(
@@ -110,7 +114,7 @@ def _duplicates(
         f"each group one label at least is wrong. {_of_all(len(groups), count)}"
     )
     title = f"The same {noun} under different labels"
-    return Section("duplicates", title, text, groups, is_same=True)
+    return Section("duplicates", title, text, groups, is_same=True, more=more)
 
 
 def _alike(

@@ -57,7 +57,7 @@ function setClasses(select, key) {
 function isShown(row) {
   const fits = (id) => byId(id).value === "" || byId(id).value === String(row[id]);
   const text = byId("text").value.trim().toLowerCase();
-  const places = `${row.id} ${row.file ?? ""}`.toLowerCase();
+  const places = `${row.id} ${row.file ?? row.text ?? ""}`.toLowerCase();
   return fits("given") && fits("suggested") && places.includes(text);
 }
 

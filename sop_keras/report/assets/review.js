@@ -7,7 +7,7 @@ const review = byId("review");
 const worst = { places: [...Array(numWorst).keys()], same: new Map() };
 let list = worst;
 let current = null; // where in the list; null while it is being loaded
-let opener = byId("start");
+let opener = null; // the button that has the focus afterwards
 let choices = [];
 let marked = 0;
 
@@ -69,8 +69,9 @@ function groupsBeside(row) {
   const same = (list.same.get(placeOf.get(row.id)) ?? []).map((place) => rows[place]);
   const others = same.filter((one) => one !== row);
   const groups = others.length ? [group("The same once more, and its given labels", others, true)] : [];
-  if (row.similar?.length) {
-    return [...groups, group(`Similar ${row.text ? "ones" : "images"}, and their given labels`, row.similar, true)];
+  const similar = (row.similar ?? []).filter((one) => !others.some((other) => other.id === one.id));
+  if (similar.length) {
+    return [...groups, group(`Similar ${row.text ? "ones" : "images"}, and their given labels`, similar, true)];
   }
   return [...groups, ...[row.given, row.suggested].map((label) => {
     const some = rightOnes.get(String(label)) ?? [];
@@ -241,8 +242,8 @@ function chooseClass(label) {
 }
 
 // Goes through a list from an example on, or from the first that is free.
-function openReview(some, at = null) {
-  opener = document.activeElement;
+function openReview(some, button, at = null) {
+  opener = button;
   list = some;
   review.showModal();
   byId("stage").focus();
@@ -257,6 +258,7 @@ review.addEventListener("cancel", (event) => {
   closeChooser();
 });
 review.addEventListener("close", () => {
+  if (review.open) return; // again, before this was told
   closeChooser();
   current = null;
   byId("subject").replaceChildren();
@@ -264,7 +266,7 @@ review.addEventListener("close", () => {
   setClasses(byId("given"), "given");
   setClasses(byId("suggested"), "suggested");
   showFirst();
-  (opener.isConnected && opener !== document.body ? opener : byId("start")).focus();
+  opener.focus();
 });
 for (const button of review.querySelectorAll("button[data-act]")) {
   button.addEventListener("click", () => {
@@ -284,5 +286,5 @@ byId("open").addEventListener("change", async () => {
   if (current !== null) await show(decided.has(idAt(current)) ? nextFree(current) ?? current : current);
   tell(text);
 });
-byId("start").addEventListener("click", () => openReview(worst));
+byId("start").addEventListener("click", (event) => openReview(worst, event.currentTarget));
 byId("start").disabled = numWorst === 0;

@@ -6,7 +6,7 @@ function smallCardOf(row, open) {
   button.type = "button";
   button.setAttribute("aria-label", `Decide on id ${row.id}, given label ${className(row.given)}`);
   button.append(lookOf(row, `Image ${row.id}, given label ${className(row.given)}`));
-  button.addEventListener("click", open);
+  button.addEventListener("click", () => open(button));
   const identity = made("div", "identity");
   const copyOne = made("button", "copy-one", "Copy");
   copyOne.type = "button";
@@ -31,19 +31,20 @@ function listOf(section) {
 
 function showSection(section) {
   const { list, groups } = listOf(section);
-  byId(section.name).replaceChildren(...groups.map((group) => {
+  byId(section.name).replaceChildren(...groups.map((group, i) => {
     const item = made("li", group.length > 1 ? "group many" : "group");
     const cards = made("ul");
     cards.append(...group.map((place) =>
-      smallCardOf(rows[place], () => openReview(list, list.places.indexOf(place)))));
+      smallCardOf(rows[place], (button) => openReview(list, button, list.places.indexOf(place)))));
     item.append(cards);
+    if (section.more[i]) item.append(made("p", "", `and ${counted(section.more[i])} more`));
     return item;
   }));
 }
 
 for (const section of data.sections) {
   showSection(section);
-  byId(`${section.name}-start`).addEventListener("click", () => openReview(listOf(section).list));
+  byId(`${section.name}-start`).addEventListener("click", (event) => openReview(listOf(section).list, event.currentTarget));
 }
 review.addEventListener("close", () => {
   for (const card of document.querySelectorAll(".small-card")) {
