@@ -15,9 +15,11 @@ Each image is shown once to a frozen network, whose features are stored; a head 
 trained on them with SOP, and says which labels look wrong. Any data set of
 launch/train.py can be audited, and features of your own (docs/features.md).
 
---output_dir gets label_issues.csv, the lowest quality first; of images, report.html, a
-page to go through them, result.json, and features/, which the same command uses again:
-of images that were not changed, none is seen twice. Interrupted, it goes on.
+--output_dir gets label_issues.csv, the lowest quality first; report.html, a page to go
+through them, with images of no class, images under two labels and classes that look
+like one; result.json; and of images features/, which the same command uses again: of
+images that were not changed, none is seen twice. Interrupted, it goes on. Several
+audits with one network share their features with --store=FOLDER.
 
 What people decided on that page is given as --decisions=FILE, several with commas: it
 is learnt from, and what is left is put in a new order.
@@ -67,6 +69,11 @@ def define_flags() -> flags.FlagValues:
             None,
             "Where the results go; runs/NAME-audit if unset, of DATA or the data set.",
         ),
+        (
+            "store",
+            None,
+            "The folder of stored features; features/ below that if unset.",
+        ),
         ("picture_folder", None, "As of launch/report.py."),
     ):
         flags.DEFINE_string(name, default, text, **own)
@@ -85,6 +92,11 @@ def audit(line: command.CommandLine) -> None:
     settings = flags_of.read(values, HeadSettings)
     if values.labels is not None and values.features is None:
         raise ValueError("--labels are those of --features=FILE: give both.")
+    if values.store is not None and values.features is not None:
+        raise ValueError(
+            "--store is where features of images are kept, and --features=FILE has "
+            "them already: leave one out."
+        )
     if not values.backbone.endswith(".keras"):
         check_backbone_name(values.backbone)
     check_parquet(values.features, values.labels, values.manifest, values.test_manifest)
@@ -102,7 +114,7 @@ def audit(line: command.CommandLine) -> None:
     import audit_runs
 
     if values.features is not None:
-        audit_runs.audit_features(values, folder, settings)
+        audit_runs.audit_own_features(values, folder, settings, line.words)
         return
     of_data = {
         one.name: flags_of.value_of(values, one)

@@ -20,17 +20,16 @@ from sop_keras.auditing.audit_run import (
     experiment_of,
     run_audit,
 )
-from sop_keras.auditing.beside_labels import beside_labels
-from sop_keras.auditing.feature_rows import ArrayRows
-from sop_keras.auditing.findings import Findings, find_wrong_labels, most_confused
+from sop_keras.auditing.features_run import AuditedFeatures, audit_features
+from sop_keras.auditing.features_run import check_folder as check_folder_of_features
+from sop_keras.auditing.findings import Findings, most_confused
 from sop_keras.auditing.head_settings import HeadSettings
+from sop_keras.auditing.similar import similar_examples
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.data.images.encoded_images import EncodedImages
 from sop_keras.drawing.cells import shown_name
 from sop_keras.features.own_features import read_features
-from sop_keras.files.folders import make_folder
 from sop_keras.label_issues.decisions import Decisions, read_decisions
-from sop_keras.label_issues.export import write_label_issues
 from sop_keras.label_issues.precision import wilson_interval
 from sop_keras.training.run_folder import LABEL_ISSUES
 
@@ -76,6 +75,7 @@ def audit_images(
         settings,
         values.backbone,
         image_size=experiment.image_size,
+        store=Path(values.store) if values.store else None,
         read=read,
         told=_progress("images", "images/s"),
         told_of_head=_progress("epochs of the head"),
@@ -83,10 +83,7 @@ def audit_images(
     )
     say(_of_features(audited))
     class_names = audited.data.dataset.class_names
-    say(summary(audited.findings, class_names, _files_of(audited)))
-    say(*(f"{what}: {text}" for what, text in audited.beside.facts().items()), sep="\n")
-    say(_of_decisions(decisions, audited.table))
-    say(f"labels:  {folder / LABEL_ISSUES}")
+    _say_found(audited, class_names, decisions, folder, _files_of(audited))
     from sop_keras.report.write import write_report
 
     page = write_report(
@@ -94,48 +91,81 @@ def audit_images(
         files,
         num_examples=values.num_examples,
         picture_folder=values.picture_folder or files.data_dir,
+        similar=_similar(audited, values.num_examples),
     )
-    say(f"report:  {page}", "", _next(folder, words, values.decisions), sep="\n")
+    again = _again(words, values.decisions)
+    decided = _to_correct(folder, values.decisions)
+    say(f"report:  {page}", "", _next(values.decisions, decided, again), sep="\n")
 
 
-def audit_features(
-    values: flags.FlagValues, folder: Path, settings: HeadSettings
+def audit_own_features(
+    values: flags.FlagValues,
+    folder: Path,
+    settings: HeadSettings,
+    words: Sequence[str],
 ) -> None:
-    """Audit features that somebody has already.
+    """Audit features that somebody has already, and write the report.
 
     Args:
         values: flags of launch/audit.py.
         folder: where the results go.
         settings: of the head.
+        words: the flags as they were given.
     """
-    if (folder / "config.json").exists():
-        raise ValueError(
-            f"{folder} holds a run, or an audit of images. Choose another folder: "
-            "--output_dir=FOLDER."
-        )
+    check_folder_of_features(folder)
     own = read_features(values.features, values.labels)
     decisions = []
     if values.decisions:
         decisions.append(read_decisions(values.decisions, len(own.class_names)))
-    findings = find_wrong_labels(
-        own.features,
-        own.labels,
-        len(own.class_names),
-        ids=own.ids,
+    audited = audit_features(
+        own,
+        folder,
         decisions=decisions[0] if decisions else None,
         settings=settings,
-        progress=_progress("epochs of the head"),
+        told_of_head=_progress("epochs of the head"),
+        flags=shlex.join(words),
     )
-    make_folder(folder, inside=folder.parent)
-    path = folder / LABEL_ISSUES
-    rows = ArrayRows(own.features, np.arange(len(own.labels)))
-    beside = beside_labels(rows, own.labels)
-    table = findings.table.assign(**beside.columns)
-    write_label_issues(table, path, own.class_names)
-    say(summary(findings, own.class_names, {}))
-    say(*(f"{what}: {text}" for what, text in beside.facts().items()), sep="\n")
-    say(_of_decisions(decisions, table))
-    say(f"labels:  {path}")
+    _say_found(audited, own.class_names, decisions, folder, {})
+    from sop_keras.report.of_features import write_features_report
+
+    page = write_features_report(
+        audited,
+        folder / "report.html",
+        values.features,
+        num_examples=values.num_examples,
+        similar=_similar(audited, values.num_examples),
+    )
+    again = _again(words, values.decisions)
+    say(f"report:  {page}", "", _next(values.decisions, "", again), sep="\n")
+
+
+def _say_found(
+    audited: Audited | AuditedFeatures,
+    class_names: Sequence[str],
+    decisions: Sequence[Decisions],
+    folder: Path,
+    files: dict[int, str],
+) -> None:
+    say(summary(audited.findings, class_names, files))
+    facts = audited.beside.facts(class_names)
+    say(*(f"{what}: {text}" for what, text in facts.items()), sep="\n")
+    say(_of_decisions(decisions, audited.table))
+    say(f"labels:  {folder / LABEL_ISSUES}")
+
+
+def _similar(
+    audited: Audited | AuditedFeatures, num_examples: int
+) -> dict[int, np.ndarray]:
+    """By the ids of examples on the page, those that look most like them."""
+    from sop_keras.report.sections import ids_on_page
+
+    table = audited.table
+    return similar_examples(
+        audited.rows,
+        table["id"].to_numpy(),
+        table["duplicate_group"].to_numpy(),
+        np.array(ids_on_page(table, audited.result, num_examples), np.int64),
+    )
 
 
 def summary(
@@ -223,27 +253,37 @@ def _of_decisions(decisions: Sequence[Decisions], table: pd.DataFrame) -> str:
     return "\n".join([*lines, ""])
 
 
-def _next(folder: Path, words: Sequence[str], before: Sequence[str]) -> str:
+def _name_of_next(before: Sequence[str]) -> str:
+    """A file for the next decisions, beside those that there are."""
+    return f"decisions{len(before) + 1}.csv" if before else "decisions.csv"
+
+
+def _to_correct(folder: Path, before: Sequence[str]) -> str:
+    files = f"--decisions={','.join([*before, _name_of_next(before)])}"
+    return launch_command(
+        "correct_labels.py", [folder, files, "--action=keep", "--output_dir=FOLDER"]
+    )
+
+
+def _again(words: Sequence[str], before: Sequence[str]) -> str:
+    files = f"--decisions={','.join([*before, _name_of_next(before)])}"
+    return launch_command("audit.py", [*without(words, ("decisions",)), files])
+
+
+def _next(before: Sequence[str], correct: str, again: str) -> str:
     """The commands for what comes next.
 
     Args:
-        folder: of the audit.
-        words: its flags.
-        before: decisions that it was given.
+        before: decisions that the audit was given.
+        correct: the command that applies them; "" where there is none.
+        again: the audit's own, with them.
     """
-    name = f"decisions{len(before) + 1}.csv" if before else "decisions.csv"
-    files = f"--decisions={','.join([*before, name])}"
-    decided = launch_command(
-        "correct_labels.py", [folder, files, "--action=keep", "--output_dir=FOLDER"]
-    )
-    again = launch_command("audit.py", [*without(words, ("decisions",)), files])
-    return "\n".join(
-        [
-            f"Open the report, decide with the keyboard, save {name}. Then",
-            f"correct: {decided}",
-            f"go on:   {again}",
-        ]
-    )
+    lines = [
+        f"Open the report, decide with the keyboard, save {_name_of_next(before)}. Then"
+    ]
+    if correct:
+        lines.append(f"correct: {correct}")
+    return "\n".join([*lines, f"go on:   {again}"])
 
 
 def _progress(what: str, rate: str = "") -> Callable[[int, int, float], None]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# From this share on, two classes are called alike.
-_LEAST_SHARE = 0.9
+LEAST_SHARE = 0.9
+"""From this share on, two classes are called alike."""
 
 # Of smaller classes nothing is told.
 _LEAST_EXAMPLES = 10
@@ -81,7 +81,7 @@ def alike_classes(probabilities: np.ndarray, labels: np.ndarray) -> AlikeClasses
         np.float64,
     )
     order = np.argsort(-shares, kind="stable")
-    return AlikeClasses(pairs[order], shares[order], shares[order] >= _LEAST_SHARE)
+    return AlikeClasses(pairs[order], shares[order], shares[order] >= LEAST_SHARE)
 
 
 def _checked(

@@ -105,5 +105,5 @@ def audit(
             decisions=decisions,
             settings=settings,
         )
-        beside = beside_labels(ArrayRows(features, places), labels)
+        beside = beside_labels(ArrayRows(features, places), findings.table)
         return findings.table.assign(**beside.columns)

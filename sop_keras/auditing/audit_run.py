@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sop_keras.auditing.audit_figures import figures_of
 from sop_keras.auditing.beside_labels import BesideLabels, beside_labels
-from sop_keras.auditing.feature_rows import ArrayRows
+from sop_keras.auditing.feature_rows import ArrayRows, FeatureRows
 from sop_keras.auditing.findings import Findings, find_wrong_labels
 from sop_keras.auditing.head import HeadProgress
 from sop_keras.auditing.head_settings import HeadSettings, steps_of_epoch
@@ -25,7 +26,6 @@ from sop_keras.features.store import FeatureStore
 from sop_keras.files.atomic import write_atomically
 from sop_keras.files.shown_text import shown
 from sop_keras.label_issues.decisions import Decisions
-from sop_keras.label_issues.detection import auroc, detection_figures
 from sop_keras.training.experiment import Experiment
 from sop_keras.training.experiment_data import ExperimentData, load_data
 from sop_keras.training.run_folder import LABEL_ISSUES, RunFolder, RunFolderError
@@ -52,6 +52,7 @@ class Audited:
         data: what was looked at.
         table: all labels of images that could be read, in the order of the data.
         embedded: the features; bad images have none.
+        rows: those of the table's examples, in its order.
         findings: of the head.
         beside: outliers and near-duplicates.
         result: the content of `result.json`.
@@ -60,6 +61,7 @@ class Audited:
     data: ExperimentData
     table: pd.DataFrame
     embedded: Embedded
+    rows: FeatureRows
     findings: Findings
     beside: BesideLabels
     result: dict[str, Any]
@@ -116,6 +118,7 @@ def run_audit(
     backbone: str,
     *,
     image_size: int | None = None,
+    store: Path | None = None,
     read: Callable[[int], Decisions | None] = lambda num_classes: None,
     told: Progress | None = None,
     told_of_head: HeadProgress | None = None,
@@ -134,6 +137,8 @@ def run_audit(
         backbone: the network, as `feature_network` takes it.
         image_size: the side of its images, in pixels. Defaults to `None`: what suits
             the images (`network_for`).
+        store: the folder of the features, which several audits may share. Defaults to
+            `None`: `FEATURES` in `folder`.
         read: gives people's decisions, told the number of classes. Defaults to none.
         told: of embedded images. Defaults to `None`.
         told_of_head: of the head's epochs. Defaults to `None`.
@@ -147,19 +152,20 @@ def run_audit(
     """
     started = time.monotonic()
     check_folder(folder, experiment, files)
+    store = folder / FEATURES if store is None else store
     with RunLock(folder) as lock:
         data = load_data(experiment, files)
         decisions = read(data.dataset.num_classes)
         train = data.train
         network = network_for(
-            train.images, backbone, experiment.pretrained, image_size, folder / FEATURES
+            train.images, backbone, experiment.pretrained, image_size, store
         )
         own = RunFolder(folder, experiment, files)
         _check_ids(own, data, decisions)
         embedded = embed(
             train,
             network,
-            FeatureStore(folder / FEATURES),
+            FeatureStore(store),
             max_bad_fraction=files.max_bad_fraction,
             progress=told,
         )
@@ -184,12 +190,18 @@ def run_audit(
             settings=settings,
             progress=told_of_head,
         )
-        beside = beside_labels(
-            ArrayRows(embedded.stored, embedded.rows[good]), train.labels[good]
-        )
+        rows_of_good = ArrayRows(embedded.stored, embedded.rows[good])
+        beside = beside_labels(rows_of_good, findings.table, data.dataset.num_classes)
         table = findings.table.assign(**beside.columns)
+        clean = train.clean_labels
         result = {
-            **_figures(findings, data, good, experiment.record.noise_score),
+            **figures_of(
+                findings,
+                len(train),
+                experiment.record.noise_score,
+                train.labels[good],
+                None if clean is None else clean[good],
+            ),
             "num_bad_images": bad.counts(),
             "seconds": round(time.monotonic() - started, 1),
             "versions": versions(),
@@ -201,7 +213,7 @@ def run_audit(
                 "Batch size": f"{-(-len(good) // steps_of_epoch(len(good)))}",
                 "L2": f"{settings.l2_of(len(good), embedded.num_features):.3g}",
                 "Image size": f"{network.image_size} pixels",
-                **beside.facts(),
+                **beside.facts(data.dataset.class_names),
             },
             **beside.figures(table["id"].to_numpy()),
             "features": network.record(),
@@ -215,7 +227,7 @@ def run_audit(
         )
         write_issues(folder / LABEL_ISSUES, table, data)
         own.write_result(result)
-        return Audited(data, table, embedded, findings, beside, result)
+        return Audited(data, table, embedded, rows_of_good, findings, beside, result)
 
 
 def _check_ids(
@@ -241,34 +253,3 @@ def _check_ids(
                 "and decisions that were saved from its page are not to be used here.",
                 own.path,
             )
-
-
-def _figures(
-    findings: Findings, data: ExperimentData, good: np.ndarray, noise_score: str
-) -> dict[str, Any]:
-    """The figures of `result.json`; what needs clean labels is None without them."""
-    table, clean = findings.table, data.train.clean_labels
-    low, high = findings.num_wrong_interval
-    figures: dict[str, Any] = {
-        "train_accuracy_given_labels": findings.head.accuracies[-1],
-        "train_accuracy_clean_labels": None,
-        "noise_rate": None,
-        "noise_score": noise_score,
-        "noise_auroc": None,
-        "num_label_issues": int(table["is_label_issue"].sum()),
-        "num_wrong_estimated": round(findings.num_wrong, 1),
-        "num_wrong_least": round(low, 1),
-        "num_wrong_most": round(high, 1),
-        "detection": None,
-        "doubts": [doubt.text for doubt in findings.doubts],
-        "num_train": len(data.train),
-    }
-    if clean is not None:
-        is_wrong = data.train.labels[good] != clean[good]
-        figures["noise_rate"] = float(is_wrong.mean())
-        known = np.isfinite(table["noise_score"].to_numpy())
-        quality = table["label_quality"].to_numpy()[known]
-        issue = table["is_label_issue"].to_numpy()[known]
-        figures["detection"] = detection_figures(quality, issue, is_wrong[known])
-        figures["noise_auroc"] = auroc(-quality, is_wrong[known])
-    return figures

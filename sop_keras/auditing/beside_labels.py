@@ -2,79 +2,146 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sop_keras.auditing.feature_rows import FeatureRows
+from sop_keras.auditing.class_pairs import AlikePairs, alike_pairs
+from sop_keras.auditing.feature_rows import FeatureRows, SomeRows
 from sop_keras.auditing.near_duplicates import (
     contradictory_groups,
     duplicate_groups,
 )
 from sop_keras.auditing.outliers import find_outliers
+from sop_keras.drawing.cells import shown_name
+from sop_keras.label_issues.decisions import NO_LABEL
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _MOST_LISTED = 1_000
+_PAIRS_NAMED = 5
 
 
 @dataclass(frozen=True)
 class BesideLabels:
-    """Outliers and near-duplicates among n examples.
+    """Outliers, near-duplicates and classes that look like one, of n examples.
 
     Args:
         columns: arrays `(n,)` for the table of an audit: `outlier_score`, `is_outlier`,
             and `duplicate_group`, -1 for images that there is one of.
-        contradictory: groups of near-duplicates under different labels: one of each is
-            wrong for certain.
+        contradictory: groups of near-duplicates under different labels, of which a
+            person has yet to decide: one of each is wrong for certain.
+        is_open: which examples nobody has decided on, bool `(n,)`.
+        is_removed: which a person removed, likewise.
+        alike: classes that look like one; empty where they were not looked for.
+        noun: what an example is.
     """
 
     columns: dict[str, np.ndarray]
     contradictory: np.ndarray
+    is_open: np.ndarray
+    is_removed: np.ndarray
+    alike: AlikePairs = ()
+    noun: str = "image"
 
-    def facts(self) -> dict[str, str]:
-        """How many there are, as texts by name."""
+    def facts(self, class_names: Sequence[str]) -> dict[str, str]:
+        """How many there are, as texts by name.
+
+        Args:
+            class_names: one a class, in label order.
+        """
         groups = self.columns["duplicate_group"]
         num_groups = len(np.unique(groups[groups >= 0]))
-        return {
-            "Images of no class": f"{int(self.columns['is_outlier'].sum()):,}",
+        is_outlier = self.columns["is_outlier"]
+        of_no_class = f"{int((is_outlier & self.is_open).sum()):,}"
+        if num_decided := int((is_outlier & ~self.is_open).sum()):
+            of_no_class += f", and {num_decided:,} decided on"
+        facts = {
+            f"{self.noun.capitalize()}s of no class": of_no_class,
             "Near-duplicates": f"{num_groups:,} groups, {len(self.contradictory):,} of "
             "them under different labels",
         }
+        names = [shown_name(name) for name in class_names]
+        pairs = [
+            f"{names[first]} and {names[second]} ({share:.2f})"
+            for first, second, share in self.alike[:_PAIRS_NAMED]
+        ]
+        if more := len(self.alike) - len(pairs):
+            pairs.append(f"{more:,} more pairs")
+        return facts | (
+            {"Classes that look like one": "; ".join(pairs)} if pairs else {}
+        )
 
     def figures(self, ids: np.ndarray) -> dict[str, Any]:
-        """The same as JSON knows it, with the ids of at most 1,000 of each.
+        """The same as JSON knows it, with at most 1,000 of each, by ids.
+
+        What a person has decided on is not there: of groups, removed examples.
 
         Args:
             ids: of the examples, `(n,)`.
         """
-        score = np.where(
-            self.columns["is_outlier"], self.columns["outlier_score"], -np.inf
-        )
-        order = np.argsort(-score, kind="stable")[: int(np.isfinite(score).sum())]
-        groups = self.columns["duplicate_group"]
+        is_listed = self.columns["is_outlier"] & self.is_open
+        score = np.where(is_listed, self.columns["outlier_score"], -np.inf)
+        order = np.argsort(-score, kind="stable")[: int(is_listed.sum())]
+        groups = np.where(self.is_removed, -1, self.columns["duplicate_group"])
         return {
+            "num_outliers": int(is_listed.sum()),
             "outliers": ids[order[:_MOST_LISTED]].tolist(),
+            "num_contradictory_duplicates": len(self.contradictory),
             "contradictory_duplicates": [
                 ids[groups == one].tolist() for one in self.contradictory[:_MOST_LISTED]
             ],
+            "alike_classes": [list(pair) for pair in self.alike[:_MOST_LISTED]],
         }
 
 
-def beside_labels(features: FeatureRows, labels: np.ndarray) -> BesideLabels:
-    """Find images of no class, and near-duplicates.
+def beside_labels(
+    features: FeatureRows,
+    table: pd.DataFrame,
+    num_classes: int | None = None,
+    noun: str = "image",
+) -> BesideLabels:
+    """Find images of no class, near-duplicates, and classes that look like one.
 
     Args:
         features: of n examples.
-        labels: their given labels, integers `(n,)`.
+        table: of an audit, a row an example in the same order: given labels, and what
+            was decided. Labels of groups and of classes are those that were decided.
+        num_classes: K, to look for classes that look like one. Defaults to `None`: they
+            are not looked for.
+        noun: what an example is. Defaults to `"image"`.
 
     Raises:
         ValueError: for features that are not finite or all alike.
     """
-    outliers = find_outliers(features, labels)
+    given = table["given_label"].to_numpy()
+    right, is_open = _right_labels(table)
+    is_removed = right == NO_LABEL
+    outliers = find_outliers(features, given)
     groups = duplicate_groups(features)
+    kept = np.where(is_removed, -1, groups)
+    contradictory = contradictory_groups(kept, right)
+    contradictory = contradictory[np.isin(contradictory, kept[is_open])]
+    alike: AlikePairs = ()
+    if num_classes is not None:
+        stays = np.flatnonzero(~is_removed)
+        alike = alike_pairs(SomeRows(features, stays), right[stays], num_classes)
     columns = {
         "outlier_score": outliers.outlier_score,
         "is_outlier": outliers.is_outlier,
         "duplicate_group": groups,
     }
-    return BesideLabels(columns, contradictory_groups(groups, labels))
+    return BesideLabels(columns, contradictory, is_open, is_removed, alike, noun)
+
+
+def _right_labels(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Labels as they were decided, or given; and which are still open."""
+    decision = table["decision"].to_numpy()
+    right = table["given_label"].to_numpy().copy()
+    is_other = np.isin(decision, ("suggested", "other"))
+    right[is_other] = table["suggested_label"].to_numpy()[is_other]
+    right[decision == "remove"] = NO_LABEL
+    return right, decision == ""

@@ -56,6 +56,31 @@ class ArrayRows:
 
 
 @dataclass(frozen=True)
+class SomeRows:
+    """Some examples of others.
+
+    Args:
+        features: of all.
+        positions: which of them, integers `(n,)`.
+    """
+
+    features: FeatureRows
+    positions: np.ndarray
+
+    @property
+    def num_features(self) -> int:
+        """D, the number of features of an example."""
+        return self.features.num_features
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def take(self, positions: np.ndarray) -> np.ndarray:
+        """Those of some examples, float32 `(m, D)`, by their places `(m,)`."""
+        return self.features.take(self.positions[positions])
+
+
+@dataclass(frozen=True)
 class Scale:
     """What puts features to mean 0 and standard deviation 1.
 

@@ -19,6 +19,9 @@ from sop_keras.auditing.feature_rows import (
 from sop_keras.randomness.keyed import random_bits
 from sop_keras.validation import check_fraction
 
+LEAST_SIMILARITY = 0.9
+"""The cosine of features from which on images count as the same."""
+
 # Of the short code of an example, that candidates are found by.
 _CODE_LENGTH = 128
 
@@ -39,7 +42,7 @@ _BLOCK_NUMBERS, _PAIRS_READ = 8_000_000, 2000
 
 
 def duplicate_groups(
-    features: FeatureRows, *, least_similarity: float = 0.9, seed: int = 0
+    features: FeatureRows, *, least_similarity: float = LEAST_SIMILARITY, seed: int = 0
 ) -> np.ndarray:
     """Groups of images that are the same, or nearly.
 

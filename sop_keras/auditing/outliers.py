@@ -84,11 +84,15 @@ def find_outliers(features: FeatureRows, labels: np.ndarray) -> Outliers:
     typical = np.median(evidence)
     # Outputs sum to 1, so no evidence is below 0, but for rounding.
     score = 1 - evidence.clip(0) / max(typical, np.finfo(np.float32).tiny)
-    return Outliers(score.astype(np.float32), score > _least(len(classes)))
+    return Outliers(score.astype(np.float32), score > least_score(len(classes)))
 
 
-def _least(num_classes: int) -> float:
-    """Above which score an example is marked; no score is above 1."""
+def least_score(num_classes: int) -> float:
+    """Above which score an example is marked; no score is above 1.
+
+    Args:
+        num_classes: how many classes have examples.
+    """
     if num_classes < _FEW:
         return 1.0
     return _LEAST_SCORE if num_classes >= _MANY else _LEAST_SCORE_OF_FEW

@@ -49,7 +49,8 @@ class Comparisons:
 
         Returns:
             By class, the best first: `id`, `given`, `picture` (a data URI), `width` and
-            `height`. What cannot be shown is left out.
+            `height`; `text` in place of these where there are no images. What cannot be
+            shown is left out.
         """
         for label in set(classes) - self._of_class.keys():
             is_right = self._labels.column("given_label") == label
@@ -79,8 +80,9 @@ class Comparisons:
         found = []
         for position in positions.tolist():
             shown = picture(self._train, position, self._folder, SIDE)
-            if "image" in shown:
-                shown["picture"] = shown.pop("image")
+            if "image" in shown or "text" in shown:
+                if "image" in shown:
+                    shown["picture"] = shown.pop("image")
                 one = {"id": self._train.ids[position]}
                 one["given"] = self._train.labels[position]
                 found.append({name: int(value) for name, value in one.items()} | shown)

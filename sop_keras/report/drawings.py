@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from sop_keras.report import plots
 from sop_keras.report.page import Plot
 from sop_keras.report.run_labels import RunLabels
-from sop_keras.training.saved_run import SavedRun
 
 
 @dataclass(frozen=True)
@@ -20,9 +19,26 @@ class _Drawing:
     draw: Callable[[plots.Theme], Figure]
 
 
-def draw_all(run: SavedRun, labels: RunLabels) -> list[Plot]:
-    """The plots of a run; those that need clean labels, where they are known."""
-    drawings = [*_of_training(run, labels), *_of_noise(run, labels), *_of(labels)]
+def draw_all(
+    labels: RunLabels,
+    class_names: Sequence[str],
+    history: Sequence[Mapping[str, float]],
+    views: str = "",
+) -> list[Plot]:
+    """The plots of a run; those that need clean labels, where they are known.
+
+    Args:
+        labels: of the run.
+        class_names: one a class, in label order.
+        history: a dict an epoch, as of `SavedRun`.
+        views: of what the training accuracy is, as a part of a sentence. Defaults to
+            `""`: of the examples as they are.
+    """
+    drawings = [
+        *_of_training(labels, history, views),
+        *_of_noise(labels, class_names),
+        *_of(labels),
+    ]
     return [
         Plot(
             one.name,
@@ -34,10 +50,11 @@ def draw_all(run: SavedRun, labels: RunLabels) -> list[Plot]:
     ]
 
 
-def _of_training(run: SavedRun, labels: RunLabels) -> Iterator[_Drawing]:
-    is_wrong, history = labels.is_wrong, run.history
+def _of_training(
+    labels: RunLabels, history: Sequence[Mapping[str, float]], views: str
+) -> Iterator[_Drawing]:
+    is_wrong = labels.is_wrong
     noise_rate = None if is_wrong is None else float(is_wrong.mean())
-    views = "" if run.experiment.augment == "none" else " on augmented images"
     yield _Drawing(
         "training_accuracy",
         f"Training accuracy by epoch,{views} under the given labels. A network that "
@@ -52,7 +69,7 @@ def _of_training(run: SavedRun, labels: RunLabels) -> Iterator[_Drawing]:
         )
 
 
-def _of_noise(run: SavedRun, labels: RunLabels) -> Iterator[_Drawing]:
+def _of_noise(labels: RunLabels, class_names: Sequence[str]) -> Iterator[_Drawing]:
     bases = {
         "estimated": "if the class of each label issue is the suggested one",
         "true": "by the clean labels",
@@ -63,7 +80,7 @@ def _of_noise(run: SavedRun, labels: RunLabels) -> Iterator[_Drawing]:
             f"How often each class (columns) was given for a class (rows), in %, "
             f"{bases[kind]}. Colours follow the root of the share.",
             lambda theme, kind=kind, matrix=matrix: plots.draw_matrix(  # type: ignore[misc]
-                matrix, run.class_names, kind, theme
+                matrix, class_names, kind, theme
             ),
         )
 

@@ -17,6 +17,7 @@ from sop_keras.data.datasets.dataset import Examples
 from sop_keras.data.images.decoding import UnreadableImageError, decode
 from sop_keras.data.images.encoded_images import EncodedImages, ImageFiles
 from sop_keras.files.shown_text import shown
+from sop_keras.report.no_images import NoImages
 from sop_keras.report.run_labels import RunLabels
 from sop_keras.training.picture_folder import is_inside
 
@@ -51,17 +52,33 @@ def gallery_rows(
         start: how many to leave out before them. Defaults to `0`.
 
     Returns:
+        As of `rows_at`.
+    """
+    stop = min(start + num_examples, len(labels))
+    return rows_at(labels, train, np.arange(start, stop), folder)
+
+
+def rows_at(
+    labels: RunLabels, train: Examples, places: np.ndarray, folder: Path | None = None
+) -> list[dict[str, Any]]:
+    """What the page shows of some labels, as JSON knows it.
+
+    Args:
+        labels: of the run.
+        train: its training examples.
+        places: which labels, by their place from the lowest quality on, `(m,)`.
+        folder: as for `gallery_rows`.
+
+    Returns:
         A dict an example: the columns of the table of label issues under short names
         (`noise` may be None), `clean` (or None), `file` (or None), and `image`, `width`
-        and `height`, or `problem` where the image cannot be read, or is `OUTSIDE`.
+        and `height`; or `problem` where the image cannot be read, or is `OUTSIDE`; or
+        `text` where there are no images.
     """
     rows = []
-    chosen = slice(start, start + num_examples)
-    positions = labels.positions[chosen].tolist()
-    issues = labels.issues.iloc[chosen].to_dict("records")
-    for place, (position, issue) in enumerate(
-        zip(positions, issues, strict=True), start
-    ):
+    positions = labels.positions[places].tolist()
+    issues = labels.issues.iloc[places].to_dict("records")
+    for place, position, issue in zip(places.tolist(), positions, issues, strict=True):
         noise = float(issue["noise_score"])
         rows.append(
             {
@@ -86,6 +103,8 @@ def file_name(examples: Examples, position: int) -> str | None:
     images = examples.images
     if isinstance(images, ImageFiles):
         return shown(images.names[position])
+    if isinstance(images, NoImages):
+        return None
     if isinstance(images, EncodedImages):
         return images.name(position)
     return None
@@ -127,6 +146,8 @@ def picture(
 ) -> dict[str, Any]:
     """A thumbnail of an example, or the `problem` that there is none.
 
+    Of examples without images it is a `text` that names them.
+
     Args:
         examples: training examples.
         position: which one.
@@ -134,6 +155,8 @@ def picture(
         side: as for `thumbnail`. Defaults to `LARGE`.
     """
     images = examples.images
+    if isinstance(images, NoImages):
+        return {"text": images.name(position)}
     if folder is not None and isinstance(images, ImageFiles):
         path = os.path.join(os.fsencode(images.folder), images.names[position])
         if not is_inside(path, folder):

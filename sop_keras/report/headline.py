@@ -82,12 +82,25 @@ def settings_of(run: SavedRun) -> dict[str, str]:
 
 def statistics_of(run: SavedRun, labels: RunLabels) -> list[Statistic]:
     """What came out: accuracies, label issues, and how right these are."""
+    return result_statistics(run.result, labels, run.class_names)
+
+
+def result_statistics(
+    result: dict[str, Any], labels: RunLabels, class_names: Sequence[str]
+) -> list[Statistic]:
+    """The same of what is no run.
+
+    Args:
+        result: the content of `result.json`.
+        labels: that were judged.
+        class_names: one a class, in label order.
+    """
     return [
-        *_accuracies(run.result),
+        *_accuracies(result),
         *_issues(labels),
-        *_estimated(run.result),
-        *_detection(run.result),
-        *_of_classes(run.result.get("class_figures") or {}, run.class_names),
+        *_estimated(result),
+        *_detection(result),
+        *_of_classes(result.get("class_figures") or {}, class_names),
     ]
 
 

@@ -24,9 +24,20 @@ from typing import Any
 from sop_keras.files.shown_text import shown
 from sop_keras.report.headline import Statistic
 
-_STYLES = ("page.css", "review.css")
+# What becomes of decisions on images, and on what there are features of alone.
+_APPLIED = "<code>sop-keras correct_labels</code> applies"
+_LEARNT = "<code>sop-keras audit --decisions</code> learns from"
+
+_STYLES = ("page.css", "review.css", "sections.css")
 # In this order: they become one.
-_SCRIPTS = ("page.js", "parts.js", "decisions.js", "gallery.js", "review.js")
+_SCRIPTS = (
+    "page.js",
+    "parts.js",
+    "decisions.js",
+    "gallery.js",
+    "review.js",
+    "sections.js",
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,7 @@ class First:
         later_ids: of the examples in files beside the page, in their order.
         part_size: how many are in each of these files.
         key: of the run, which the files have as well.
+        more_rows: examples of the page's sections, as `rows`. Defaults to none.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -63,6 +75,33 @@ class First:
     later_ids: Sequence[int]
     part_size: int
     key: str
+    more_rows: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """What is found beside wrong labels.
+
+    Args:
+        name: in addresses within the page: letters and `-`.
+        title: its heading.
+        text: what it is.
+        groups: ids of the examples that are shown, in groups that belong together; of
+            what belongs to nothing, one each. Defaults to none.
+        is_same: whether those of a group show the same. Defaults to `False`.
+        more: how many more each group has than are shown. Defaults to none.
+        header: of a table. Defaults to `()`: there is none.
+        rows: of this table. Defaults to none.
+    """
+
+    name: str
+    title: str
+    text: str
+    groups: Sequence[Sequence[int]] = ()
+    is_same: bool = False
+    more: Sequence[int] = ()
+    header: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
 
 
 @dataclass(frozen=True)
@@ -80,6 +119,9 @@ class Page:
         class_names: one a class.
         first: the examples.
         folder: the address of the files of the others, relative to the page.
+        sections: what is found beside. Defaults to none.
+        has_images: whether examples are images; if not, they are named by text.
+            Defaults to `True`.
     """
 
     title: str
@@ -92,6 +134,8 @@ class Page:
     class_names: Sequence[str]
     first: First
     folder: str
+    sections: Sequence[Section] = ()
+    has_images: bool = True
 
 
 def render(page: Page) -> str:
@@ -108,6 +152,17 @@ def render(page: Page) -> str:
         "laterIds": first.later_ids,
         "partSize": first.part_size,
         "key": first.key,
+        "moreRows": [shown_row(row) for row in first.more_rows],
+        "sections": [
+            {
+                "name": one.name,
+                "isSame": one.is_same,
+                "groups": one.groups,
+                "more": one.more,
+            }
+            for one in page.sections
+            if one.groups
+        ],
     }
     if first.later_ids:
         nonce = secrets.token_urlsafe(24)
@@ -131,6 +186,13 @@ def render(page: Page) -> str:
         ),
         plots="".join(map(_plot, page.plots)),
         changes=_changes(page),
+        sections="".join(map(_section, page.sections)),
+        links="".join(
+            f' <a href="#{one.name}-title">{_shown(one.title)}</a>'
+            for one in page.sections
+        ),
+        kind="images" if page.has_images else "texts",
+        applied=_APPLIED if page.has_images else _LEARNT,
         num_rows=f"{len(first.rows) + len(first.later_ids):,}",
         data=json_for_script(data),
     )
@@ -195,6 +257,30 @@ def _plot(plot: Plot) -> str:
         f'<img src="{light}" alt="{_shown(plot.caption)}"></picture>'
         f"<figcaption>{_shown(plot.caption)}</figcaption></figure>"
     )
+
+
+def _section(one: Section) -> str:
+    parts = [
+        f'<section aria-labelledby="{one.name}-title">'
+        f'<h2 id="{one.name}-title">{_shown(one.title)}</h2><p>{_shown(one.text)}</p>'
+    ]
+    if one.groups:
+        parts.append(
+            f'<p class="start"><button id="{one.name}-start" class="main" '
+            'type="button">Go through them</button></p>'
+            f'<ol id="{one.name}" class="groups"></ol>'
+        )
+    if one.rows:
+        header = "".join(f'<th scope="col">{_shown(name)}</th>' for name in one.header)
+        rows = "".join(
+            f"<tr>{''.join(f'<td>{_shown(cell)}</td>' for cell in row)}</tr>"
+            for row in one.rows
+        )
+        parts.append(
+            f'<div class="card"><table><thead><tr>{header}</tr></thead>'
+            f"<tbody>{rows}</tbody></table></div>"
+        )
+    return "".join([*parts, "</section>"])
 
 
 def _png_uri(content: bytes) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from sop_keras.data.datasets.dataset import Examples
 from sop_keras.files.atomic import explained, replacing
 from sop_keras.report.comparisons import Comparisons
-from sop_keras.report.gallery import OUTSIDE, gallery_rows
+from sop_keras.report.gallery import OUTSIDE, rows_at
 from sop_keras.report.page import First, json_for_script, shown_row
 from sop_keras.report.reasons import Reasons
 from sop_keras.report.run_labels import RunLabels
@@ -43,6 +43,8 @@ class ReportExamples:
         num_examples: how many to show; fewer where there are fewer.
         folder: as for `gallery_rows`.
         comparisons: what each is shown beside.
+        section_ids: of the sections' examples, which are in the page whatever their
+            quality. Defaults to none.
     """
 
     labels: RunLabels
@@ -51,6 +53,7 @@ class ReportExamples:
     num_examples: int
     folder: Path | None
     comparisons: Comparisons
+    section_ids: Sequence[int] = ()
 
     def __len__(self) -> int:
         return min(self.num_examples, len(self.labels))
@@ -67,10 +70,13 @@ class ReportExamples:
 
     def first(self) -> First:
         """What is in the page."""
-        rows = self._rows(0, min(NUM_FIRST, len(self)))
+        rows = self._rows(np.arange(min(NUM_FIRST, len(self))))
+        places = places_of(self.labels, self.section_ids)
+        more_rows = self._rows(places[places >= len(rows)])
         return First(
             rows=rows,
-            right_ones=self.comparisons.of_classes(_classes(rows)),
+            more_rows=more_rows,
+            right_ones=self.comparisons.of_classes(_classes([*rows, *more_rows])),
             later_ids=self.labels.column("id")[len(rows) : len(self)].tolist(),
             part_size=PART_SIZE,
             key=self.key,
@@ -95,7 +101,8 @@ class ReportExamples:
         num_left_out = number = 0
         for start in range(len(first.rows), len(self), PART_SIZE):
             number += 1
-            rows = self._rows(start, min(start + PART_SIZE, len(self)), reasons)
+            stop = min(start + PART_SIZE, len(self))
+            rows = self._rows(np.arange(start, stop), reasons)
             classes = _classes(rows) - first.right_ones.keys()
             content = {
                 "rows": [shown_row(row) for row in rows],
@@ -115,15 +122,32 @@ class ReportExamples:
         return num_left_out
 
     def _rows(
-        self, start: int, stop: int, reasons: Reasons | None = None
+        self, places: np.ndarray, reasons: Reasons | None = None
     ) -> list[dict[str, Any]]:
         reasons = reasons or Reasons(self.labels, self.class_names)
-        rows = gallery_rows(self.labels, self.train, stop - start, self.folder, start)
-        for place, row in enumerate(rows, start):
+        rows = rows_at(self.labels, self.train, places, self.folder)
+        for place, row in zip(places.tolist(), rows, strict=True):
             row["reason"] = reasons.of(row, place)
             if similar := self.comparisons.similar_to(row["id"]):
                 row["similar"] = similar
         return rows
+
+
+def places_of(labels: RunLabels, ids: Sequence[int]) -> np.ndarray:
+    """The places of some examples by quality, in their order, int64.
+
+    Those that are not among the labels, as a person has decided on them or the file
+    that names them is damaged, are left out; what is named twice is there once.
+    """
+    wanted = np.array(list(dict.fromkeys(ids)), np.int64)
+    known = labels.column("id")
+    if not len(known):
+        return np.empty(0, np.int64)
+    order = np.argsort(known)
+    places = order[
+        np.searchsorted(known, wanted, sorter=order).clip(max=len(known) - 1)
+    ]
+    return places[known[places] == wanted]
 
 
 def num_outside(rows: Sequence[Mapping[str, Any]]) -> int:

@@ -20,9 +20,12 @@ from sop_keras.files.shown_text import shown
 from sop_keras.report.comparisons import Comparisons
 from sop_keras.report.drawings import draw_all
 from sop_keras.report.headline import check_figures, settings_of, statistics_of
+from sop_keras.report.no_images import NoImages
 from sop_keras.report.page import Page, render
 from sop_keras.report.parts import ReportExamples, num_outside
 from sop_keras.report.run_labels import labels_of
+from sop_keras.report.sections import ids_of, sections_of
+from sop_keras.report.subject import Subject
 from sop_keras.training.picture_folder import default_folder
 from sop_keras.training.saved_run import (
     load_run,
@@ -80,35 +83,87 @@ def write_report(
     """
     folder = Path(folder)
     path = Path(output) if output is not None else folder / "report.html"
-    _check(folder, path, num_examples)
+    check_page(path, num_examples)
+    _check_method(folder)
     run = load_run(folder, files)
     check_figures(run)
-    labels = labels_of(run)
+    labels, name = labels_of(run), run.data.dataset.name
     train = run.data.train
-    allowed = _allowed(train, files or recorded_files(folder), picture_folder)
-    comparisons = Comparisons(labels, train, allowed, similar)
-    examples = ReportExamples(
-        labels, train, run.class_names, num_examples, allowed, comparisons
-    )
-    first = examples.first()
-    drawn = draw_all(run, labels)
-    pictures = path.with_suffix("")
-    make_folder(pictures, inside=pictures.parent)
-    num_left_out = num_outside(first.rows) + examples.write_others(pictures, first)
-    page = Page(
-        title=f"Label report: {run.data.dataset.name}",
+    subject = Subject(
+        title=f"Label report: {name}",
         summary=(
-            f"{run.experiment.record.title} on {len(run.data.train):,} "
-            f"training examples of {run.data.dataset.name}: whose labels look wrong."
+            f"{run.experiment.record.title} on {len(train):,} training examples of "
+            f"{name}: whose labels look wrong."
         ),
-        warnings=[*run.doubts(), *_left_out(num_left_out, len(examples), allowed)],
+        doubts=run.doubts(),
+        labels=labels,
+        train=train,
+        class_names=run.class_names,
         statistics=statistics_of(run, labels),
         settings=settings_of(run),
+        history=run.history,
+        views="" if run.experiment.augment == "none" else " on augmented images",
+        sections=sections_of(run.result, labels, run.class_names),
+    )
+    allowed = _allowed(train, files or recorded_files(folder), picture_folder)
+    return write_page(subject, path, num_examples, allowed, similar)
+
+
+def write_page(
+    subject: Subject,
+    path: Path,
+    num_examples: int,
+    allowed: Path | None = None,
+    similar: Mapping[int, Sequence[int] | np.ndarray] | None = None,
+) -> Path:
+    """Write a page, and what is beside it.
+
+    Args:
+        subject: what it is of.
+        path: the page, `NAME.html`.
+        num_examples: as of `write_report`.
+        allowed: of images that are files, those elsewhere are not shown. Defaults to
+            `None`: all are.
+        similar: as of `write_report`. Defaults to `None`.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        ValueError: for similar ones that are no examples.
+        OutputError: if something cannot be written.
+    """
+    labels, train, names = subject.labels, subject.train, subject.class_names
+    comparisons = Comparisons(labels, train, allowed, similar)
+    examples = ReportExamples(
+        labels,
+        train,
+        names,
+        num_examples,
+        allowed,
+        comparisons,
+        ids_of(subject.sections),
+    )
+    first = examples.first()
+    drawn = draw_all(labels, names, subject.history, subject.views)
+    pictures = path.with_suffix("")
+    make_folder(pictures, inside=pictures.parent)
+    num_left_out = examples.write_others(pictures, first)
+    num_left_out += num_outside([*first.rows, *first.more_rows])
+    num_pictures = len(examples) + len(first.more_rows)
+    page = Page(
+        title=subject.title,
+        summary=subject.summary,
+        warnings=[*subject.doubts, *_left_out(num_left_out, num_pictures, allowed)],
+        statistics=subject.statistics,
+        settings=subject.settings,
         plots=drawn,
         changes=labels.frequent_changes(_NUM_CHANGES),
-        class_names=run.class_names,
+        class_names=names,
         first=first,
         folder=quote(os.fsencode(pictures.name)),
+        sections=subject.sections,
+        has_images=not isinstance(train.images, NoImages),
     )
     for plot in drawn:
         _write(pictures / f"{plot.name}.png", plot.light)
@@ -139,8 +194,12 @@ def _left_out(count: int, num_examples: int, allowed: Path | None) -> list[str]:
     return [text]
 
 
-def _check(folder: Path, path: Path, num_examples: int) -> None:
-    """Find what is wrong before the data are loaded."""
+def check_page(path: Path, num_examples: int) -> None:
+    """Check where a page goes, and how large it is to be.
+
+    Raises:
+        ValueError: for what cannot be.
+    """
     if path.suffix != ".html":
         raise ValueError(
             f"The report is a page: its name must end in .html. Received: {path}."
@@ -149,6 +208,10 @@ def _check(folder: Path, path: Path, num_examples: int) -> None:
         raise ValueError(
             f"`num_examples` must be at least 1. Received: num_examples={num_examples}."
         )
+
+
+def _check_method(folder: Path) -> None:
+    """Find a run that says nothing of labels before the data are loaded."""
     record = method_of(folder, run_settings(folder))
     if not record.finds_label_issues:
         raise ValueError(

@@ -67,6 +67,18 @@ def _is_object(value: Any, of: Callable[[Any], bool]) -> bool:
     return isinstance(value, dict) and all(map(of, value.values()))
 
 
+def _is_id(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_pair_with_share(value: Any) -> bool:
+    return (
+        _is_list(value, _is_number)
+        and len(value) == 3
+        and all(type(one) is int for one in value[:2])
+    )
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
@@ -77,6 +89,20 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "flags": ("text", _is_text),
     "versions": ("an object of texts", lambda value: _is_object(value, _is_text)),
     "facts": ("an object of texts", lambda value: _is_object(value, _is_text)),
+    "num_outliers": ("a whole number", lambda value: type(value) is int),
+    "num_contradictory_duplicates": (
+        "a whole number",
+        lambda value: type(value) is int,
+    ),
+    "outliers": ("a list of ids", lambda value: _is_list(value, _is_id)),
+    "contradictory_duplicates": (
+        "a list of lists of ids",
+        lambda value: _is_list(value, lambda one: _is_list(one, _is_id)),
+    ),
+    "alike_classes": (
+        "a list of two classes and a number each",
+        lambda value: _is_list(value, _is_pair_with_share),
+    ),
     "num_bad_images": (
         "an object of numbers",
         lambda value: _is_object(value, lambda one: type(one) is int),

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 
 import audit
@@ -50,6 +51,12 @@ def photos(tmp_path):
     return folder
 
 
+def told_of(page):
+    """What the script of a page is told."""
+    found = re.search(r'type="application/json">(.*?)</script>', page.read_text())
+    return json.loads(found[1])
+
+
 def rows_of(folder):
     with open(folder / "label_issues.csv", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
@@ -58,7 +65,7 @@ def rows_of(folder):
 @pytest.mark.slow
 def test_a_folder(photos, network, tmp_path, capsys):
     """Audited, audited again, changed, decided on: a test, as each start takes long."""
-    out = tmp_path / "out"
+    out, store = tmp_path / "out", tmp_path / "store"
     flags = [
         "--dataset=image_folder",
         f"--data_dir={photos}",
@@ -66,6 +73,7 @@ def test_a_folder(photos, network, tmp_path, capsys):
         "--pretrained=none",
         "--num_examples=8",
         f"--output_dir={out}",
+        f"--store={store}",
     ]
     audit.main(flags)
     said = capsys.readouterr().out
@@ -78,7 +86,16 @@ def test_a_folder(photos, network, tmp_path, capsys):
     worst = first[:5]
     assert all("wrong" in row["file"] for row in worst)
     assert {row["suggested_class"] for row in worst} == {"red"}
-    assert (out / "report.html").exists()
+    assert (store / "features.json").exists()
+    assert not (out / "features").exists()
+    # What looks like a red image that is called blue is red, and never itself: all
+    # those of a colour are nearly the same to this network, and one of them is there.
+    told = told_of(out / "report.html")
+    assert len(told["rows"]) == 8
+    for row in told["rows"]:
+        assert row["id"] not in [one["id"] for one in row["similar"]]
+    reds = told["classNames"].index("red")
+    assert [row["similar"][0]["given"] for row in told["rows"][:5]].count(reds) > 2
     result = json.loads((out / "result.json").read_text())
     assert result["num_wrong_least"] <= result["num_wrong_estimated"]
 
@@ -120,28 +137,51 @@ def test_features_of_ones_own(tmp_path, capsys):
     features = rng.normal(size=(100, 4)).astype("float32")
     features[:, 0] += np.where(labels == "bee", 6, -6)
     labels[0] = "bee"
+    features[1] = features[0]
     np.save(tmp_path / "own.npy", features)
     (tmp_path / "labels.txt").write_text("\n".join(labels) + "\n")
     out = tmp_path / "out"
-    audit.main(
-        [
-            f"--features={tmp_path / 'own.npy'}",
-            f"--labels={tmp_path / 'labels.txt'}",
-            f"--output_dir={out}",
-        ]
-    )
-    assert "1 of 100 labels look wrong" in capsys.readouterr().out
+    flags = [
+        f"--features={tmp_path / 'own.npy'}",
+        f"--labels={tmp_path / 'labels.txt'}",
+        f"--output_dir={out}",
+        "--num_examples=30",
+    ]
+    audit.main(flags)
+    said = capsys.readouterr().out
+    assert "1 of 100 labels look wrong" in said
+    assert "1 of them under different labels" in said
+    assert "correct:" not in said
     (first, second) = rows_of(out)[:2]
     assert (first["id"], first["given_class"], first["suggested_class"]) == (
         *("0", "bee", "ant"),
     )
     assert second["is_label_issue"] == "False"
+    result = json.loads((out / "result.json").read_text())
+    assert (result["num_label_issues"], result["num_train"]) == (1, 100)
+    assert result["contradictory_duplicates"] == [[0, 1]]
+    told = told_of(out / "report.html")
+    assert told["rows"][0]["text"] == "row 0"
+    assert len(told["rows"]) == 30
+    assert not any("image" in row for row in told["rows"])
+    # Its copy is the most like it.
+    assert told["rows"][0]["similar"][0]["text"] == "row 1"
+    assert [one["name"] for one in told["sections"]] == ["duplicates"]
+
+    # The round is closed: what is decided there is learnt from here.
+    decisions = tmp_path / "decisions.csv"
+    row = "id,decision,label,time\n0,suggested,0,2026-01-01T00:00:00Z\n"
+    decisions.write_text(row)
+    audit.main([*flags, f"--decisions={decisions}"])
+    assert "decided: 1; wrong were 100 % of them" in capsys.readouterr().out
+    assert told_of(out / "report.html")["sections"] == []
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--labels=l.txt"], "--labels are those of --features"),
+        (["--features=f.npy", "--store=s"], "--store is where features of images"),
         (["--backbone=no_such"], "Unknown backbone"),
         (["--decisions=none.csv"], "none.csv"),
     ],

@@ -4,11 +4,12 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from untrained_runs import CLASSES, FILES, Labels, table, write_images
+from untrained_runs import CLASSES, FILES, Labels, many_labels, table, write_images
 
 from sop_keras.data.datasets.dataset import Examples
 from sop_keras.data.images.encoded_images import ImageFiles
 from sop_keras.report.gallery import gallery_rows, thumbnail
+from sop_keras.report.no_images import NoImages
 from sop_keras.report.run_labels import RunLabels
 
 
@@ -131,3 +132,16 @@ def test_images_in_memory_have_no_file_and_grey_ones_stay_grey():
     assert second["file"] is None
     _, image = opened(second)
     assert (image.mode, image.getpixel((4, 4))) == ("L", 3)
+
+
+def test_examples_without_images_are_named_by_their_row():
+    labels = RunLabels(table(many_labels(3)), np.array([2, 0, 1]), None, len(CLASSES))
+    examples = Examples(
+        np.arange(3), NoImages(np.array([10, 11, 12])), np.zeros(3, np.int64)
+    )
+    rows = gallery_rows(labels, examples, 3)
+    assert [row["text"] for row in rows] == ["row 12", "row 10", "row 11"]
+    assert not any("image" in row or "problem" in row for row in rows)
+    assert [row["file"] for row in rows] == [None] * 3
+    with pytest.raises(FileNotFoundError, match=r"no image.*row 12"):
+        examples.images[np.array([2])].read(0)

@@ -3,20 +3,19 @@
 const KINDS = ["given", "suggested", "other", "remove"];
 const SKIP = "skip";
 const CHUNK = 250;
-const numChunks = Math.ceil(numExamples / CHUNK);
-const STRAYS = "strays"; // decisions on examples that the page does not have
+const STRAYS = "strays"; // decisions on examples that are not among the page's worst
+const chunks = [STRAYS, ...Array(Math.ceil(numWorst / CHUNK)).keys()];
 const decided = new Map();
 const strayIds = new Set();
 const undoable = [];
-let numDecided = 0;
-let numSkipped = 0;
 let numUnsaved = 0;
 let isKept = true;
 
 const itemOf = (chunk) => `label-report:${data.key}:${chunk}`;
-const chunkOf = (id) => (placeOf.has(id) ? Math.floor(placeOf.get(id) / CHUNK) : STRAYS);
+const chunkOf = (id) =>
+  (placeOf.get(id) < numWorst ? Math.floor(placeOf.get(id) / CHUNK) : STRAYS);
 const idsOf = (chunk) =>
-  chunk === STRAYS ? [...strayIds] : ids.slice(chunk * CHUNK, (chunk + 1) * CHUNK);
+  chunk === STRAYS ? [...strayIds] : ids.slice(chunk * CHUNK, Math.min((chunk + 1) * CHUNK, numWorst));
 
 const isLabel = (label) => Number.isInteger(label) && label >= 0 && label < data.classNames.length;
 const isTime = (time) =>
@@ -28,16 +27,9 @@ const isSkip = (id, kind, label, time) =>
   placeOf.has(id) && kind === SKIP && label === null && isTime(time);
 
 function put(id, entry) {
-  count(decided.get(id), -1);
-  count(entry, 1);
-  if (!placeOf.has(id)) strayIds.add(id);
+  if (chunkOf(id) === STRAYS) strayIds.add(id);
   if (entry) decided.set(id, entry);
   else decided.delete(id);
-}
-
-function count(entry, step) {
-  if (entry?.[0] === SKIP) numSkipped += step;
-  else if (entry) numDecided += step;
 }
 
 // Browsers may keep nothing, or have no room.
@@ -52,6 +44,10 @@ function keep(chunk) {
   }
 }
 
+const isLater = (entry, other) => Date.parse(entry[2]) > Date.parse(other[2]);
+
+// Whether some of what is kept of a chunk belongs to others by now: to those of a page of
+// the same labels that has more of them, or fewer.
 function readKept(chunk) {
   // Other pages of files may write here, too.
   let entries;
@@ -59,20 +55,22 @@ function readKept(chunk) {
     entries = JSON.parse(localStorage.getItem(itemOf(chunk)) ?? "[]").filter(
       (entry) => Array.isArray(entry) && (isDecision(...entry) || isSkip(...entry)));
   } catch {
-    return;
+    return false;
   }
-  for (const id of idsOf(chunk)) put(id, undefined);
-  for (const [id, ...entry] of entries) put(id, entry);
+  for (const [id, ...entry] of entries) {
+    const here = decided.get(id);
+    if (!here || isLater(entry, here)) put(id, entry);
+  }
+  return entries.some(([id]) => chunkOf(id) !== chunk);
 }
 
 function readAllKept() {
-  for (let chunk = 0; chunk < numChunks; chunk += 1) readKept(chunk);
-  readKept(STRAYS);
   try {
     numUnsaved = Number(localStorage.getItem(itemOf("unsaved"))) || 0;
   } catch {
     isKept = false;
   }
+  if (chunks.map(readKept).some((isMoved) => isMoved)) chunks.forEach(keep);
 }
 
 function decide(id, kind, label) {
@@ -153,16 +151,16 @@ async function openDecisions(file) {
     return `${file.name} was not read. ${error.message}`;
   }
   let numTaken = 0;
-  const chunks = new Set();
+  const changed = new Set();
   for (const [id, entry] of entries) {
     const here = decided.get(id);
-    if (here && here[0] !== SKIP && Date.parse(here[2]) >= Date.parse(entry[2])) continue;
+    if (here && here[0] !== SKIP && !isLater(entry, here)) continue;
     put(id, entry);
     numTaken += 1;
-    chunks.add(chunkOf(id));
+    changed.add(chunkOf(id));
   }
   undoable.length = 0;
-  for (const chunk of chunks) keep(chunk);
+  for (const chunk of changed) keep(chunk);
   const older = entries.size - numTaken;
   const strays = [...entries.keys()].filter((id) => !placeOf.has(id)).length;
   return `${counted(numTaken)} decisions read from the file.` +
@@ -173,7 +171,10 @@ async function openDecisions(file) {
 readAllKept();
 // Another window of the same report.
 window.addEventListener("storage", (event) => {
-  for (let chunk = 0; chunk < numChunks; chunk += 1) if (event.key === itemOf(chunk)) readKept(chunk);
+  for (const chunk of chunks.filter((one) => event.key === itemOf(one))) {
+    for (const id of idsOf(chunk)) put(id, undefined);
+    readKept(chunk);
+  }
 });
 window.addEventListener("beforeunload", (event) => {
   if (numUnsaved > 0) event.preventDefault();

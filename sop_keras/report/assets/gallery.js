@@ -18,13 +18,8 @@ function cardOf(row) {
   put(".id", `id ${row.id}`);
   put(".file", row.file ?? "");
   put(".decision", decisionText(row.id));
-  const image = card.querySelector(".picture img");
-  if (row.image) {
-    setPicture(image, row, `Image ${row.id}, given label ${className(row.given)}`);
-  } else {
-    image.remove();
-    put(".problem", `no image: ${row.problem}`);
-  }
+  card.querySelector(".picture").append(lookOf(row, `Image ${row.id}, given label ${className(row.given)}`));
+  if (row.text) put(".why-here", row.reason);
   setVerdict(card, row);
   const button = card.querySelector(".copy-one");
   button.setAttribute("aria-label", `Copy id ${row.id}`);
@@ -62,7 +57,7 @@ function setClasses(select, key) {
 function isShown(row) {
   const fits = (id) => byId(id).value === "" || byId(id).value === String(row[id]);
   const text = byId("text").value.trim().toLowerCase();
-  const places = `${row.id} ${row.file ?? ""}`.toLowerCase();
+  const places = `${row.id} ${row.file ?? row.text ?? ""}`.toLowerCase();
   return fits("given") && fits("suggested") && places.includes(text);
 }
 
@@ -82,12 +77,12 @@ function showPage(number) {
   const numLoaded = loadedRows().length;
   const texts = [`${shownRows.length} of ${numLoaded} shown`];
   if (last > 0) texts.push(`page ${pageNumber + 1} of ${last + 1}`);
-  if (numLoaded < numExamples) texts.push(`${numLoaded} of ${counted(numExamples)} loaded`);
+  if (numLoaded < numWorst) texts.push(`${numLoaded} of ${counted(numWorst)} loaded`);
   say(texts.join(", "));
   byId("copy").disabled = shownRows.length === 0;
   byId("earlier").disabled = pageNumber === 0;
   byId("later").disabled = pageNumber === last;
-  byId("more").hidden = numLoaded === numExamples;
+  byId("more").hidden = numLoaded === numWorst;
   byId("pages").hidden = last === 0 && byId("more").hidden;
 }
 
@@ -109,13 +104,17 @@ async function loadMore() {
 }
 
 // Pages from a file have no clipboard in some browsers, or may not write to it.
-async function copy(text, done) {
+async function isCopied(text) {
   try {
     await navigator.clipboard.writeText(text);
-    say(done);
+    return true;
   } catch {
-    say(copyBySelection(text) ? done : "The browser did not let the page copy.");
+    return copyBySelection(text);
   }
+}
+
+async function copy(text, done) {
+  say((await isCopied(text)) ? done : "The browser did not let the page copy.");
 }
 
 function copyBySelection(text) {

@@ -18,6 +18,16 @@ function made(tag, name = "", text = "") {
   return element;
 }
 
+// A picture of an example; of one without an image, the text that names it; or why
+// there is no picture.
+function lookOf(row, alt, scale = 1) {
+  if (row.text) return made("span", "look", row.text);
+  if (row.problem) return made("span", "problem", `no image: ${row.problem}`);
+  const image = document.createElement("img");
+  setPicture(image, row, alt, scale);
+  return image;
+}
+
 function setPicture(image, row, alt, scale = 1) {
   image.src = row.image ?? row.picture;
   image.width = scale * row.width;

@@ -1,23 +1,28 @@
 // The examples by their place, from the lowest quality on. The first ones are in the
 // page; the others come from files beside it, through elements, as pages of files may
-// not fetch.
+// not fetch. Behind these come examples of the sections that are not among the worst.
 const numFirst = data.rows.length;
-const numExamples = numFirst + data.laterIds.length;
+const numWorst = numFirst + data.laterIds.length;
 const ids = [...data.rows.map((row) => row.id), ...data.laterIds];
 const placeOf = new Map(ids.map((id, place) => [id, place]));
+for (const { id } of data.moreRows) {
+  if (!placeOf.has(id)) placeOf.set(id, ids.push(id) - 1);
+}
 const rows = [...data.rows];
-rows.length = numExamples; // those that are not loaded are holes
+rows.length = ids.length; // those that are not loaded are holes
+for (const row of data.moreRows) rows[placeOf.get(row.id)] = row;
 const rightOnes = new Map(Object.entries(data.rightOnes));
 const numParts = Math.ceil(data.laterIds.length / data.partSize);
 const missingParts = new Set();
 const loading = new Map();
+const loadedParts = new Set([0]);
 
 // Part 0 is the page.
 const partOf = (place) =>
-  place < numFirst ? 0 : 1 + Math.floor((place - numFirst) / data.partSize);
+  place < numFirst || place >= numWorst ? 0 : 1 + Math.floor((place - numFirst) / data.partSize);
 const startOf = (part) => numFirst + (part - 1) * data.partSize;
-const isLoaded = (part) => part === 0 || startOf(part) in rows;
-const loadedRows = () => rows.filter(() => true); // without holes
+const isLoaded = (part) => loadedParts.has(part);
+const loadedRows = () => rows.filter((row, place) => place < numWorst && isLoaded(partOf(place)));
 
 // What the files call. One of another report has other ids, or another key.
 window.addReportExamples = (key, part, content) => {
@@ -25,6 +30,7 @@ window.addReportExamples = (key, part, content) => {
   const start = startOf(part);
   if (content.rows.some((row, i) => row.id !== ids[start + i])) return;
   content.rows.forEach((row, i) => { rows[start + i] = row; });
+  loadedParts.add(part);
   for (const [label, some] of Object.entries(content.rightOnes)) rightOnes.set(label, some);
 };
 
@@ -55,4 +61,4 @@ const fileOf = (part) => `${data.folder}/examples-${part}.js`;
 
 const missingText = (part) =>
   `${decodeURIComponent(fileOf(part))} is not beside the page, or not of it: it has ` +
-  `${counted(data.partSize)} of the ${counted(numExamples)} examples. Put it there to go on.`;
+  `${counted(data.partSize)} of the ${counted(numWorst)} examples. Put it there to go on.`;

@@ -1,20 +1,27 @@
-// The review: one example at a time, decided by keys or buttons.
+// The review: one example of a list at a time, decided by keys or buttons. A list has
+// the places of its examples, and of each those that show the same, if there are any.
 const LARGE = 480; // pixels of the page, of the longer side
 const AHEAD = 40; // so many examples before the end of a part, the next one is loaded
 const NUM_CHOICES = 50; // classes in the list, at most
 const review = byId("review");
-let current = null; // the place that is shown; null while it is being loaded
+const worst = { places: [...Array(numWorst).keys()], same: new Map() };
+let list = worst;
+let current = null; // where in the list; null while it is being loaded
+let opener = null; // the button that has the focus afterwards
 let choices = [];
 let marked = 0;
 
 // Where a file is missing, so are most likely the others: they are no longer gone to.
 const isFree = (place) =>
-  !decided.has(ids[place]) && (missingParts.size === 0 || isLoaded(partOf(place)));
+  !decided.has(ids[place]) && (missingParts.size === 0 || place in rows);
+const idAt = (at) => ids[list.places[at]];
+const rowAt = (at) => rows[list.places[at]];
 
-function nextFree(place) {
-  for (let step = 1; step <= numExamples; step += 1) {
-    const next = (place + step) % numExamples;
-    if (isFree(next)) return next;
+function nextFree(at) {
+  const length = list.places.length;
+  for (let step = 1; step <= length; step += 1) {
+    const next = (at + step) % length;
+    if (isFree(list.places[next])) return next;
   }
   return null;
 }
@@ -23,10 +30,10 @@ function tell(text) {
   byId("told").textContent = text;
 }
 
-async function showPlace(place) {
+async function show(at) {
   const before = current;
-  const part = partOf(place);
-  if (!isLoaded(part)) {
+  const part = partOf(list.places[at]);
+  if (!(list.places[at] in rows)) {
     current = null;
     tell("Loading ...");
     if (!(await load(part))) {
@@ -37,36 +44,39 @@ async function showPlace(place) {
     }
     tell("");
   }
-  current = place;
+  current = at;
   closeChooser();
-  showExample(rows[place]);
+  showExample(rowAt(at));
   showProgress();
-  const next = partOf(Math.min(place + AHEAD, numExamples - 1));
+  const next = partOf(list.places[Math.min(at + AHEAD, list.places.length - 1)]);
   if (!missingParts.has(next)) load(next);
 }
 
 function showExample(row) {
-  byId("subject").replaceChildren(row.image ? largePicture(row) : made("p", "problem", `no image: ${row.problem}`));
-  byId("where").textContent = `${counted(current + 1)} of ${counted(numExamples)}, id ${row.id}`;
+  const scale = row.image ? Math.max(1, Math.floor(LARGE / Math.max(row.width, row.height))) : 1;
+  byId("subject").replaceChildren(lookOf(row, `Image ${row.id}`, scale));
+  byId("where").textContent = `${counted(current + 1)} of ${counted(list.places.length)}, id ${row.id}`;
   byId("review-file").textContent = row.file ?? "";
   byId("review-given").textContent = className(row.given);
   byId("review-suggested").textContent = className(row.suggested);
   byId("reason").textContent = row.reason;
   byId("state").textContent = decisionText(row.id);
   for (const kind of KINDS) byId(`choose-${kind}`).setAttribute("aria-pressed", String(decided.get(row.id)?.[0] === kind));
-  byId("others").replaceChildren(...(row.similar?.length
-    ? [group("Similar images, and their given labels", row.similar, true)]
-    : [row.given, row.suggested].map((label) => {
-        const some = rightOnes.get(String(label)) ?? [];
-        return group(`Most surely right: ${className(label)}`, some.filter((one) => one.id !== row.id), false);
-      })));
+  byId("others").replaceChildren(...groupsBeside(row));
 }
 
-function largePicture(row) {
-  const image = document.createElement("img");
-  const scale = Math.max(1, Math.floor(LARGE / Math.max(row.width, row.height)));
-  setPicture(image, row, `Image ${row.id}`, scale);
-  return image;
+function groupsBeside(row) {
+  const same = (list.same.get(placeOf.get(row.id)) ?? []).map((place) => rows[place]);
+  const others = same.filter((one) => one !== row);
+  const groups = others.length ? [group("The same once more, and its given labels", others, true)] : [];
+  const similar = (row.similar ?? []).filter((one) => !others.some((other) => other.id === one.id));
+  if (similar.length) {
+    return [...groups, group(`Similar ${row.text ? "ones" : "images"}, and their given labels`, similar, true)];
+  }
+  return [...groups, ...[row.given, row.suggested].map((label) => {
+    const some = rightOnes.get(String(label)) ?? [];
+    return group(`Most surely right: ${className(label)}`, some.filter((one) => one.id !== row.id), false);
+  })];
 }
 
 function group(title, some, isNamed) {
@@ -75,9 +85,7 @@ function group(title, some, isNamed) {
   const list = made("ul");
   for (const one of some) {
     const item = made("li");
-    const image = document.createElement("img");
-    setPicture(image, one, `Image ${one.id}, given label ${className(one.given)}`);
-    item.append(image);
+    item.append(lookOf(one, `Image ${one.id}, given label ${className(one.given)}`));
     if (isNamed) item.append(made("small", "", className(one.given)));
     list.append(item);
   }
@@ -86,51 +94,60 @@ function group(title, some, isNamed) {
 }
 
 function showProgress() {
-  const numHere = numDecided - [...strayIds].filter((id) => decided.has(id)).length;
-  const left = numExamples - numHere - numSkipped;
+  const size = list.places.length;
+  let numHere = 0;
+  let numSkipped = 0;
+  for (const place of list.places) {
+    const kind = decided.get(ids[place])?.[0];
+    if (kind === SKIP) numSkipped += 1;
+    else if (kind) numHere += 1;
+  }
+  const left = size - numHere - numSkipped;
   byId("progress").textContent =
     `${counted(numHere)} decided, ${counted(numSkipped)} skipped, ${counted(left)} left`;
   byId("unsaved").textContent = numUnsaved ? "not saved" : "";
   byId("kept").hidden = isKept;
-  byId("bar").max = numExamples;
+  byId("bar").max = size;
   byId("bar").value = numHere + numSkipped;
   byId("undo").disabled = !undoable.length;
   byId("back").disabled = current === 0;
-  byId("forward").disabled = current === numExamples - 1;
+  byId("forward").disabled = current === size - 1;
 }
 
 async function choose(kind, label) {
   if (current === null) return;
-  const place = current;
-  const id = ids[place];
+  const at = current;
+  const id = idAt(at);
   decide(id, kind, label);
   tell(`id ${id}: ${decisionText(id)}.`);
-  const next = nextFree(place);
+  const next = nextFree(at);
   if (next === null) {
-    await showPlace(place);
+    await show(at);
     tell("All that is here is decided or skipped.");
   } else {
-    await showPlace(next);
+    await show(next);
   }
 }
 
 const actions = {
-  given: () => choose("given", rows[current].given),
-  suggested: () => choose("suggested", rows[current].suggested),
+  given: () => choose("given", rowAt(current).given),
+  suggested: () => choose("suggested", rowAt(current).suggested),
   other: openChooser,
   remove: () => choose("remove", null),
   skip: () => {
     // What is decided stays so.
-    if (decided.has(ids[current])) actions.forward();
+    if (decided.has(idAt(current))) actions.forward();
     else choose(SKIP, null);
   },
-  back: () => current > 0 && showPlace(current - 1),
-  forward: () => current < numExamples - 1 && showPlace(current + 1),
+  back: () => current > 0 && show(current - 1),
+  forward: () => current < list.places.length - 1 && show(current + 1),
   undo: () => {
     const id = undo();
     if (id === undefined) return;
     tell(`id ${id}: as it was.`);
-    if (placeOf.has(id)) showPlace(placeOf.get(id));
+    const at = list.places.indexOf(placeOf.get(id));
+    if (at >= 0) show(at);
+    else showProgress();
   },
   save: () => {
     save();
@@ -224,12 +241,14 @@ function chooseClass(label) {
   choose("other", label);
 }
 
-function openReview() {
+// Goes through a list from an example on, or from the first that is free.
+function openReview(some, button, at = null) {
+  opener = button;
+  list = some;
   review.showModal();
   byId("stage").focus();
-  const first = nextFree(numExamples - 1) ?? 0;
   tell("");
-  showPlace(first);
+  show(at ?? nextFree(list.places.length - 1) ?? 0);
 }
 
 review.addEventListener("keydown", onKey);
@@ -239,6 +258,7 @@ review.addEventListener("cancel", (event) => {
   closeChooser();
 });
 review.addEventListener("close", () => {
+  if (review.open) return; // again, before this was told
   closeChooser();
   current = null;
   byId("subject").replaceChildren();
@@ -246,7 +266,7 @@ review.addEventListener("close", () => {
   setClasses(byId("given"), "given");
   setClasses(byId("suggested"), "suggested");
   showFirst();
-  byId("start").focus();
+  opener.focus();
 });
 for (const button of review.querySelectorAll("button[data-act]")) {
   button.addEventListener("click", () => {
@@ -263,8 +283,8 @@ byId("open").addEventListener("change", async () => {
   if (!file) return;
   const text = await openDecisions(file);
   byId("stage").focus();
-  if (current !== null) await showPlace(decided.has(ids[current]) ? nextFree(current) ?? current : current);
+  if (current !== null) await show(decided.has(idAt(current)) ? nextFree(current) ?? current : current);
   tell(text);
 });
-byId("start").addEventListener("click", openReview);
-byId("start").disabled = numExamples === 0;
+byId("start").addEventListener("click", (event) => openReview(worst, event.currentTarget));
+byId("start").disabled = numWorst === 0;
