@@ -9,12 +9,13 @@ import numpy as np
 from sop_keras.auditing.feature_rows import FeatureRows, blocks, sample
 from sop_keras.auditing.head import Head
 from sop_keras.auditing.transitions import (
-    SHARPNESS,
-    SHARPNESS_LEAST,
-    SHARPNESS_MOST,
+    LESS_SHARP,
+    SHARPER,
+    calibrated,
     class_posteriors,
     estimate_transitions,
     sharpened,
+    sharpness_of,
 )
 
 # Beliefs that the noise between classes is estimated of: 160 MB.
@@ -27,7 +28,7 @@ class Judgement:
     """What is said of n labels.
 
     Args:
-        quality: the probability that a label is right, float64 `(n,)`.
+        quality: about the probability that a label is right, float64 `(n,)`.
         suggested: the likeliest class but the given one, int64 `(n,)`.
         given_prob: what the head believes of the given label, float64 `(n,)`.
         suggested_prob: of the suggested one, likewise.
@@ -35,7 +36,7 @@ class Judgement:
         num_wrong: how many labels that nobody decided on are wrong, as far as it can be
             estimated.
         num_wrong_interval: the same for a head that is trusted less, and more
-            (`SHARPNESS_LEAST`, `SHARPNESS_MOST`); the lower number first.
+            (`LESS_SHARP`, `SHARPER`); the lower number first.
     """
 
     quality: np.ndarray
@@ -77,7 +78,8 @@ def judge(
             for part in np.array_split(some, max(1, -(-len(some) // _AT_ONCE)))
         ]
     )
-    powers = (SHARPNESS, SHARPNESS_LEAST, SHARPNESS_MOST)
+    sharpness = sharpness_of(len(rows))
+    powers = [sharpness * factor for factor in (1, LESS_SHARP, SHARPER)]
     rates = [
         estimate_transitions(sharpened(logits, power), labels[some], decided)
         for power in powers
@@ -91,9 +93,10 @@ def judge(
         for number, power in enumerate(powers):
             beliefs = sharpened(logits, power)
             classes = class_posteriors(beliefs, given, rates[number])
-            wrong[number] += (1 - classes[here, given])[open_to_doubt[places]].sum()
-            if power == SHARPNESS:
-                quality[places] = classes[here, given]
+            right = calibrated(classes[here, given])
+            wrong[number] += (1 - right)[open_to_doubt[places]].sum()
+            if number == 0:
+                quality[places] = right
                 given_prob[places] = beliefs[here, given]
                 classes[here, given] = -1
                 suggested[places] = classes.argmax(axis=1)

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 
 from sop_keras.auditing.transitions import (
+    calibrated,
     class_posteriors,
     estimate_transitions,
     sharpened,
+    sharpness_of,
 )
 
 
@@ -124,7 +126,21 @@ def test_impossible_labels_give_no_nan():
 def test_sharpened_beliefs_are_a_power_of_the_softmax():
     # Odds of 2 are 8 to the power 3, and 4 to the power 2.
     logits = np.log(np.array([[2, 1]], np.float32))
-    np.testing.assert_allclose(sharpened(logits), [[8 / 9, 1 / 9]], rtol=1e-6)
+    np.testing.assert_allclose(sharpened(logits, 3), [[8 / 9, 1 / 9]], rtol=1e-6)
     np.testing.assert_allclose(sharpened(logits, 2), [[4 / 5, 1 / 5]], rtol=1e-6)
-    large = sharpened(np.array([[5_000, 0]], np.float32))
+    large = sharpened(np.array([[5_000, 0]], np.float32), 3)
     assert large.tolist() == [[1, 0]]
+
+
+def test_a_head_of_few_examples_is_sharpened_more():
+    # A 32nd of 50,000 has twice the power, 1.5^5 = 7.59375 times fewer 1.5 times it.
+    found = [sharpness_of(n) for n in (20, 1_562, 6_584, 50_000, 1_000_000)]
+    assert found == pytest.approx([4, 4, 3, 2, 2], rel=1e-3)
+
+
+def test_calibrated_probabilities_by_hand():
+    # Odds of 10^4 become 10^1.8 = 63.0957, of 10^-4 a 63.0957th; 0, 1/2 and 1 stay.
+    odds = np.array([1e4, 1, 1e-4])
+    expected = [63.0957 / 64.0957, 0.5, 1 / 64.0957]
+    np.testing.assert_allclose(calibrated(odds / (1 + odds)), expected, rtol=1e-5)
+    assert calibrated(np.array([0.0, 1.0])).tolist() == [0, 1]
