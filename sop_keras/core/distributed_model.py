@@ -125,7 +125,7 @@ class DistributedModel(keras.Model):
     def _maybe_symbolic_build(
         self, iterator: Any = None, data_batch: Any = None
     ) -> None:
-        """Leave `fit` alone: `_build_for` has built the model, steps build the metrics.
+        """Leave `fit` alone: `_build_for` has built the model and its metrics.
 
         Under a tf.distribute strategy, Keras would take a batch of a first pass to
         build on (as in keras-team/keras#20394), so that training would start in the

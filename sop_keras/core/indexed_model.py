@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from sop_keras.core.data_errors import clear_data_errors
 from sop_keras.core.distributed_model import DistributedModel
 from sop_keras.core.label_changes import check_changed_labels
 from sop_keras.core.sparse_inputs import as_tensors, in_row_order
+from sop_keras.core.strategies import scope
 from sop_keras.core.training_data import TrainingData, fixed_order, is_stream, unpack
 
 
@@ -225,7 +227,7 @@ class IndexedModel(DistributedModel):
         after one-hot rows, it would give a wrong number.
         """
         x, labels, _, sample_weight = unpack((x, y, sample_weight))
-        is_one_hot = len(labels.shape) == 2 and labels.shape[1] == self.num_classes
+        is_one_hot = self._is_one_hot(labels)
         if self._metrics_take_one_hot is None:
             self._metrics_take_one_hot = is_one_hot
         if is_one_hot and not self._metrics_take_one_hot:
@@ -234,6 +236,24 @@ class IndexedModel(DistributedModel):
             integers = ops.cast(ops.reshape(labels, (-1,)), "int32")
             labels = ops.one_hot(integers, self.num_classes, dtype="float32")
         return super().compute_metrics(x, labels, y_pred, sample_weight)
+
+    def _is_one_hot(self, labels: Any) -> bool:
+        return len(labels.shape) == 2 and labels.shape[1] == self.num_classes
+
+    def _build_metrics_for(self, x: Any, y: Any, training: bool) -> Any:
+        """Build the metrics of compile() before the first step; gives x back.
+
+        TensorFlow traces a step a second time in which variables were made, which takes
+        as long as the first. Only of what need not be read to know its labels' shape.
+        """
+        x = super()._build_metrics_for(x, y, training)
+        metrics = self._compile_metrics
+        labels = _label_spec(x, y)
+        if metrics is not None and not metrics.built and labels is not None:
+            self._metrics_take_one_hot = self._is_one_hot(labels)
+            with scope(self.distribute_strategy):
+                metrics.build(labels, keras.KerasTensor((None, self.num_classes)))
+        return x
 
     def indexed_data(self, x: Any, y: Any = None) -> tuple[Any, Any]:
         """Check data that are to be looked at by id, not trained on.
@@ -329,3 +349,24 @@ def _as_list(callbacks: Any) -> list[keras.callbacks.Callback]:
     if callbacks is None:
         return []
     return list(getattr(callbacks, "callbacks", keras.tree.flatten(callbacks)))
+
+
+def _label_spec(x: Any, y: Any) -> Any:
+    """What the labels of a batch look like, where that is known without reading one.
+
+    Args:
+        x: what `for_fit` or `for_evaluation` returned as x.
+        y: what it returned as y.
+
+    Returns:
+        A KerasTensor for arrays and for a data set; None for anything else.
+    """
+    is_dataset = isinstance(x, tf.data.Dataset)
+    if y is None and not is_dataset:
+        return None
+    batch: Any = x.element_spec if is_dataset else (x, y)
+    _, labels, _, _ = unpack(batch)
+    shape = getattr(labels, "shape", None)
+    if shape is None or getattr(shape, "rank", 0) is None:
+        return None
+    return keras.KerasTensor((None, *shape[1:]))

@@ -16,40 +16,53 @@ from sop_keras.core.passes import Pass
 STEPS = (2 * 4, 2 * 5, 2 * 5)
 
 
+# Where what is said is not of the compiled step: `test_eagerly_it_is_the_same`, and one
+# or two models of few steps are made sooner.
+EAGERLY = {"run_eagerly": True}
+
+
 class StopError(Exception):
     pass
 
 
-@pytest.fixture(scope="module")
-def whole():
-    model = turns()
-    return model, fit(model).history
-
-
 # In the backbone's pass; once a look is over; between two passes; in the peer's.
-@pytest.mark.parametrize(("epoch", "step"), [(0, 2), (1, 0), (1, 5), (2, 7)])
-def test_resumed_anywhere_it_ends_as_if_never_stopped(whole, tmp_path, epoch, step):
-    path = tmp_path / "model.weights.h5"
+PLACES = [(0, 2), (1, 0), (1, 5), (2, 7)]
 
-    class Stop(keras.callbacks.Callback):
-        def on_epoch_begin(self, now, logs=None):
-            self.now = now
-            if (now, step) == (epoch, 0):
-                model.save_weights(path)
-                raise StopError
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Weights on the way of a training, a file for each of `PLACES`; its end."""
+    folder = tmp_path_factory.mktemp("on the way")
+
+    class Save(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.epoch = epoch
+            self.save(0)
 
         def on_train_batch_end(self, batch, logs=None):
-            if (self.now, batch + 1) == (epoch, step):
-                model.save_weights(path)
-                raise StopError
+            self.save(batch + 1)
+
+        def save(self, step):
+            if (self.epoch, step) in PLACES:
+                model.save_weights(folder / f"{self.epoch}-{step}.weights.h5")
 
     model = turns()
-    with pytest.raises(StopError):
-        fit(model, callbacks=[Stop()])
+    history = fit(model, callbacks=[Save()]).history
+    return folder, model, history
+
+
+@pytest.fixture(scope="module")
+def whole(saved):
+    return saved[1:]
+
+
+@pytest.mark.parametrize(("epoch", "step"), PLACES)
+def test_resumed_anywhere_it_ends_as_if_never_stopped(saved, epoch, step):
+    folder, whole, _ = saved
     resumed = turns()
-    resumed.load_weights(path)
+    resumed.load_weights(folder / f"{epoch}-{step}.weights.h5")
     fit(resumed, initial_epoch=epoch, initial_step=step)
-    assert_same(resumed, whole[0])
+    assert_same(resumed, whole)
 
 
 def test_an_epoch_is_a_pass_of_each_network(whole):
@@ -77,7 +90,7 @@ def test_callbacks_see_one_training():
             calls.append(sorted(logs))
 
     names = ["accuracy", "agreement", "loss", "val_accuracy", "val_loss"]
-    model = turns()
+    model = turns(**EAGERLY)
     history = fit(model, validation_data=(X, Y), callbacks=[Watch()])
     epochs = [entry for e, steps in enumerate(STEPS) for entry in ((e, steps), names)]
     assert calls == ["begin", *epochs, ("end", names)]
@@ -91,7 +104,7 @@ def test_a_callback_can_end_it():
         def on_epoch_end(self, epoch, logs=None):
             self.model.stop_training = epoch == 1
 
-    assert fit(turns(), callbacks=[Stop()]).epoch == [0, 1]
+    assert fit(turns(**EAGERLY), callbacks=[Stop()]).epoch == [0, 1]
 
 
 def test_backup_and_restore_goes_on(whole, tmp_path):
@@ -116,7 +129,7 @@ def test_a_schedule_is_both_optimizers_own_and_a_set_rate_the_backbones():
         def on_epoch_end(self, epoch, logs=None):
             rates.append(float(self.model.peer_optimizer.learning_rate))
 
-    model = turns()
+    model = turns(**EAGERLY)
     schedule = keras.callbacks.LearningRateScheduler(lambda epoch: 0.1 / (epoch + 1))
     fit(model, callbacks=[schedule, Watch()])
     np.testing.assert_allclose(rates, [0.1, 0.05, 0.1 / 3], rtol=1e-6)
@@ -172,7 +185,7 @@ def test_networks_of_one_name_predict_together():
 
 
 def test_part_of_arrays_is_set_aside():
-    model, other = turns(), turns()
+    model, other = turns(**EAGERLY), turns(**EAGERLY)
     history = fit(model, validation_split=0.25, epochs=1).history
     expected = fit(other, X[:15], Y[:15], validation_data=(X[15:], Y[15:]), epochs=1)
     assert history == expected.history
@@ -181,7 +194,7 @@ def test_part_of_arrays_is_set_aside():
 
 def test_weights_count():
     weights = np.where(np.arange(N) < 5, 0.0, 1.0)
-    model, other = turns(Turns(weight=0.0)), turns(Turns(weight=0.0))
+    model, other = (turns(Turns(weight=0.0), **EAGERLY) for _ in range(2))
     fit(model, epochs=1, sample_weight=weights)
     y = np.where(weights > 0, Y, (Y + 1) % K)  # what has no weight may say anything
     fit(other, X, y, epochs=1, sample_weight=weights)
@@ -271,7 +284,7 @@ def test_several_replicas_are_refused_by_name():
 
 def test_weights_of_a_source_are_those_of_arrays():
     weights = np.where(np.arange(N) < 5, 0.0, 1.0)
-    models = [turns() for _ in range(3)]
+    models = [turns(**EAGERLY) for _ in range(3)]
     fit(models[0], epochs=1, sample_weight=weights)
     look = {"look": lambda places: tf.gather(X, places)}
     source = ExampleSource(lambda places, number: tf.gather(X, places), Y, **look)
@@ -298,7 +311,7 @@ def test_the_loss_has_the_regularisers_of_the_network_that_learns():
     def loss(*strengths):
         first, second = map(regularized, (1, 2), strengths)
         model = NoisyLabelModel(first, N, K, Turns(weight=0.0), peer=second)
-        model.compile(keras.optimizers.SGD(0.0))
+        model.compile(keras.optimizers.SGD(0.0), **EAGERLY)
         return fit(model, epochs=1).history["loss"][0]
 
     kernels = [regularized(seed, 0.0).get_weights()[0] for seed in (1, 2)]
@@ -308,7 +321,7 @@ def test_the_loss_has_the_regularisers_of_the_network_that_learns():
 
 
 def test_beginning_again_says_that_it_repeats(caplog):
-    model = turns()
+    model = turns(**EAGERLY)
     fit(model, epochs=1)
     fit(model, epochs=2, initial_epoch=1)
     assert "begins with epoch 0 again" not in caplog.text

@@ -47,23 +47,30 @@ from sop_keras.data.datasets.digits import load_digits
 from sop_keras.monitoring.noise_monitor import NoiseMonitor
 from sop_keras.training.progress import metric_values
 
-# Every pair of a variant, a method and a network is in one of these four.
+# SOP's paper variant without normalization is among all methods below.
 CASES = (
-    ("paper", "sop", "plain"),
     ("paper", "sop+", "normalized"),
     ("reference", "sop", "normalized"),
     ("reference", "sop+", "plain"),
 )
 
 
-def variants(replicas: Replicas) -> None:
-    """SOP and SOP+, both variants, with and without normalization."""
-    for variant, method, network in CASES:
+# What 4 replicas train: rows of examples that several of them meet, by SOP+.
+OF_FOUR = CASES[-1:]
+
+
+def variants(replicas: Replicas) -> dict[str, SOPModel]:
+    """SOP and SOP+, both variants, with and without normalization; gives the models."""
+    models = {}
+    for variant, method, network in CASES if replicas.number < 4 else OF_FOUR:
         options = PLUS if method == "sop+" else {}
         model = replicas.model(network != "plain", variant=variant, **options)
         # A last batch of 1 leaves replicas without an example.
         data = stream(33 if network == "plain" else 39, method == "sop+")
-        replicas.train(f"{variant} {method} {network}", model, data)
+        name = f"{variant} {method} {network}"
+        replicas.train(name, model, data)
+        models[name] = model
+    return models
 
 
 def every_method(replicas: Replicas) -> None:
@@ -115,7 +122,7 @@ def host_table(replicas: Replicas) -> None:
 
 
 def inputs(replicas: Replicas) -> None:
-    """Arrays and a stream with ids; evaluation of a stream with weights."""
+    """Arrays, and a single batch; evaluation of a stream with weights."""
     weak, _, _, _, weights = examples(NUM_EXAMPLES)
     labels = labels_of(np.arange(NUM_EXAMPLES))
     model = replicas.model()
@@ -131,9 +138,6 @@ def inputs(replicas: Replicas) -> None:
     batches = tf.data.Dataset.from_tensor_slices((weak, labels, weights)).batch(11)
     found = model.evaluate(batches, verbose=0, return_dict=True)
     replicas.add("arrays/evaluated", found)
-    dataset = tf.data.Dataset.from_tensor_slices((weak, labels))
-    dataset = with_index(dataset).shuffle(NUM_EXAMPLES, seed=4).batch(BATCH_SIZE)
-    replicas.train("with_index", replicas.model(), dataset)
     # Keras gives every replica all of a single batch: k batches, of the same mean.
     model = replicas.model()
     weak, _, ids, labels, _ = examples(BATCH_SIZE)
@@ -216,10 +220,10 @@ def saving(replicas: Replicas, folder: Path) -> None:
     model_file = folder / f"{replicas.number}.keras"
     weights_file = folder / f"{replicas.number}.weights.h5"
     places = {"with the strategy": True, "without": False, "with it again": True}
-    for file in (model_file, weights_file):
-        model = replicas.model(synchronized=True)
-        model.fit(data, shuffle=False, verbose=0)
-        replicas.add_state(f"{file.suffix} saved", model)
+    model = replicas.model(synchronized=True)
+    model.fit(data, shuffle=False, verbose=0)
+    replicas.add_state("saved", model)
+    for file in (weights_file, model_file):
         for place, distributed in places.items():
             if file is model_file:
                 model.save(file)
@@ -230,8 +234,9 @@ def saving(replicas: Replicas, folder: Path) -> None:
                 model = replicas.model(synchronized=True, distributed=distributed)
                 model.load_weights(file)
             replicas.add_state(f"{file.suffix} loaded {place}", model)
-        model.fit(data, shuffle=False, verbose=0)
-        replicas.add_state(f"{file.suffix} continued", model)
+    # What went through files of both kinds.
+    model.fit(data, shuffle=False, verbose=0)
+    replicas.add_state("continued", model)
 
 
 def owners(replicas: Replicas) -> None:
@@ -256,11 +261,14 @@ def dropout(replicas: Replicas) -> None:
     replicas.train("dropout", model, stream(33, pairs=False))
 
 
-def operations_on_tables(replicas: Replicas) -> None:
-    """What a step does to each copy of u and v, and tensors as long as these."""
-    model = replicas.model(**PLUS)
+def operations_on_tables(replicas: Replicas, model: SOPModel) -> None:
+    """What a step does to each copy of u and v, and tensors as long as these.
+
+    Args:
+        replicas: of this process.
+        model: of pairs, trained.
+    """
     batch = next(iter(stream(BATCH_SIZE, pairs=True)))
-    model.fit(stream(BATCH_SIZE, pairs=True), shuffle=False, verbose=0)
 
     @tf.function
     def step(batch: Any) -> Any:
@@ -316,18 +324,17 @@ def global_batch(replicas: Replicas) -> None:
 
 def overflow(replicas: Replicas) -> None:
     """A float16 network that overflows on one example, the first or the last."""
+    with replicas.scope():
+        policy = keras.DTypePolicy("mixed_float16")
+        options = {"dtype": policy, "kernel_initializer": "ones"}
+        backbone = keras.Sequential([keras.Input((3,)), layers.Dense(10, **options)])
+        model = SOPModel(backbone, 8, 10, dtype=policy)
+        optimizer = keras.optimizers.LossScaleOptimizer(
+            keras.optimizers.SGD(0.1), initial_scale=1024.0
+        )
+        model.compile(optimizer, metrics=["accuracy"])
     for place in (0, -1):
-        with replicas.scope():
-            policy = keras.DTypePolicy("mixed_float16")
-            options = {"dtype": policy, "kernel_initializer": "ones"}
-            backbone = keras.Sequential(
-                [keras.Input((3,)), layers.Dense(10, **options)]
-            )
-            model = SOPModel(backbone, 8, 10, dtype=policy)
-            optimizer = keras.optimizers.LossScaleOptimizer(
-                keras.optimizers.SGD(0.1), initial_scale=1024.0
-            )
-            model.compile(optimizer, metrics=["accuracy"])
+        optimizer.dynamic_scale.assign(1024.0)
         x = np.ones((8, 3), np.float32)
         x[place] = 3e4  # the sum of three is beyond float16
         before = backbone.get_weights()[0]
@@ -360,12 +367,12 @@ def refusals(replicas: Replicas) -> None:
 
 def main(number: int, folder: Path) -> None:
     replicas = Replicas(number)
-    variants(replicas)
-    host_table(replicas)
-    digits(replicas)
+    models = variants(replicas)
     if number > 1:
         global_batch(replicas)
     if number < 4:
+        host_table(replicas)
+        digits(replicas)
         inputs(replicas)
         every_method(replicas)
         first_pass(replicas)
@@ -374,7 +381,7 @@ def main(number: int, folder: Path) -> None:
         saving(replicas, folder)
     if number == 2:
         dropout(replicas)
-        operations_on_tables(replicas)
+        operations_on_tables(replicas, models["paper sop+ normalized"])
         refusals(replicas)
         overflow(replicas)
     np.savez(folder / f"{number}.npz", **replicas.results)

@@ -199,7 +199,7 @@ def test_positions_are_shuffled_evenly(dataset):
 
 @pytest.mark.parametrize(
     ("augment", "strong_augment"),
-    [("weak", None), ("flip", None), ("none", "uda"), ("weak", "autoaugment")],
+    [("weak", None), ("flip", None), ("none", "uda")],
 )
 def test_a_later_start_continues_the_same_run(dataset, augment, strong_augment):
     def run(initial_epoch):

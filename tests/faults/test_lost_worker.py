@@ -27,9 +27,9 @@ COMMAND = [
     f"--method={','.join(METHODS)}",
     "--max_train_examples=300",
     "--batch_size=24",
-    "--epochs=8",
+    "--epochs=5",
     "--schedule=step",
-    "--decay_epochs=6",
+    "--decay_epochs=4",
     "--deterministic",
 ]
 SAVE_OFTEN = "--checkpoint_minutes=0.00001"
@@ -116,9 +116,9 @@ def test_a_run_whose_workers_are_lost_or_stopped_ends_like_an_undisturbed_one(
 
     # Either worker notices by itself that the other one is gone.
     lost = "A machine was lost: .*same command on all machines"
-    texts = interrupt(1, signal.SIGKILL, "sop", 2, [75, -signal.SIGKILL])
+    texts = interrupt(1, signal.SIGKILL, "sop", 1, [75, -signal.SIGKILL])
     assert re.search(lost, texts[0])
-    texts = interrupt(0, signal.SIGKILL, "sop", 4, [-signal.SIGKILL, 75])
+    texts = interrupt(0, signal.SIGKILL, "sop", 2, [-signal.SIGKILL, 75])
     assert re.search(lost, texts[1])
     assert not (output / "sop" / "result.json").exists()
 

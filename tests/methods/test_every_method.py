@@ -56,11 +56,13 @@ def method(name):
     return record.load()(**settings.arguments(Y, K, False), **FOUND.get(name, {}))
 
 
-def compiled(name, **options):
+def compiled(name, run_eagerly=False, **options):
+    """Run eagerly where little is trained, and nothing said of a compiled step."""
     one = method(name)
     peer = network(2) if one.num_networks > 1 else None
     model = NoisyLabelModel(network(), N, K, method=one, peer=peer, seed=6, **options)
-    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), metrics=["accuracy"])
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    model.compile(optimizer, metrics=["accuracy"], run_eagerly=run_eagerly)
     return open_gate(model) if "gate_totals" in model.shared else model
 
 
@@ -154,7 +156,7 @@ def test_examples_of_weight_0_do_not_train_the_network(name, monkeypatch):
     if "balance_loss" in one.loss_parts:  # of the batch's mean, which has no weights
         one = dataclasses.replace(one, balance_weight=0.0)
     monkeypatch.setitem(globals(), "method", lambda name: one)
-    model = compiled(name)
+    model = compiled(name, run_eagerly=True)
     before = [[w.numpy() for w in net.trainable_weights] for net in model.networks()]
     weighted = {"sample_weight": np.zeros(N), "batch_size": BATCH, "verbose": 0}
     if not one.takes_weights:
@@ -170,7 +172,7 @@ def test_examples_of_weight_0_do_not_train_the_network(name, monkeypatch):
 
 @every_method
 def test_it_finds_label_issues_or_says_that_it_does_not(name):
-    model = compiled(name)
+    model = compiled(name, run_eagerly=True)
     if not model.method.finds_label_issues:
         with pytest.raises(ValueError, match="finds no wrong labels"):
             model.label_issues(X, Y)

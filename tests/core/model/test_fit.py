@@ -152,6 +152,26 @@ def test_running_eagerly_changes_nothing():
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("as_stream", [False, True])
+def test_a_step_is_traced_once(as_stream):
+    # Metrics that a step makes would have it traced twice.
+    traces = []
+
+    class Counted(SOPModel):
+        def train_step(self, data):
+            traces.append(data)
+            return super().train_step(data)
+
+    model = Counted(sequential(), N, K, seed=1)
+    model.compile("sgd", metrics=["accuracy"])
+    stream = with_index(tf.data.Dataset.from_tensor_slices((X, Y))).batch(10)
+    if as_stream:
+        model.fit(stream, shuffle=False, verbose=0)
+    else:
+        model.fit(X, Y, batch_size=10, verbose=0)
+    assert len(traces) == 1
+
+
 def test_a_learning_rate_scheduler_moves_the_networks_rate_alone():
     model = compiled(sequential(), u_optimizer=5.0, v_optimizer=7.0)
     scheduler = keras.callbacks.LearningRateScheduler(lambda epoch: 0.01 / (epoch + 1))

@@ -183,15 +183,16 @@ def table_of_float32(variant, plus, jit):
     )
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+# Each policy with each variant, and with SOP and SOP+.
 @pytest.mark.parametrize(
-    ("variant", "plus", "jit"),
+    ("policy", "variant", "plus", "jit"),
     [
-        ("paper", False, False),
-        ("paper", True, False),
-        ("reference", False, False),
-        ("reference", True, False),
-        ("reference", True, True),
+        ("mixed_float16", "paper", False, False),
+        ("mixed_bfloat16", "paper", True, False),
+        ("mixed_bfloat16", "reference", False, False),
+        ("mixed_float16", "reference", True, False),
+        ("mixed_float16", "reference", True, True),
+        ("mixed_bfloat16", "reference", True, True),
     ],
 )
 def test_given_the_same_logits_u_and_v_are_float32s_to_the_last_bit(
