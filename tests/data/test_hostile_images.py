@@ -3,7 +3,6 @@
 import logging
 import os
 import pickle
-from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -22,6 +21,7 @@ from sop_keras.data.images.encoded_images import ImageFiles
 from sop_keras.files.untrusted import FileTooLargeError
 from sop_keras.label_issues.find import COLUMNS
 from sop_keras.report.gallery import gallery_rows
+from sop_keras.report.run_labels import RunLabels
 from sop_keras.training.evaluation import evaluate_split
 
 
@@ -138,9 +138,7 @@ def test_a_report_says_which_image_became_a_pipe(folder):
     (folder / "good2.png").unlink()
     os.mkfifo(folder / "good2.png")
     issues = dict.fromkeys(COLUMNS, np.zeros(2)) | {"id": [1, 2]}
-    labels = SimpleNamespace(
-        positions=np.array([1, 2]), issues=pd.DataFrame(issues), clean=None
-    )
+    labels = RunLabels(pd.DataFrame(issues), np.array([1, 2]), None, 2)
     good, pipe = gallery_rows(labels, examples_of(folder), 2)
     assert "image" in good
     assert pipe["problem"] == "a pipe, where a regular file must be"
