@@ -27,7 +27,7 @@ from sop_keras.log_softmax import log_softmax
 LESS_SHARP, SHARPER = 0.75, 2.0
 """Times the power: the number of wrong labels is told for both."""
 
-# Chosen on CIFAR-10N worst and random1 and symmetric noise (docs/label_issues.md).
+# Chosen on CIFAR-10's images, with all five kinds of noise of docs/label_issues.md.
 _SHARPNESS, _OF_EXAMPLES, _FALLS_BY = (2.0, 4.0), 50_000, 0.2
 _ODDS = 0.45
 _RIGHT_AT_FIRST = 0.9

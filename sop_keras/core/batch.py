@@ -50,7 +50,8 @@ class Batch:
             running average of its weights, in the mode of training, which leaves the
             network's own averages of BatchNormalization alone).
         was_given: gives the labels as they came from the data, before a person
-            corrected some (`trust`), one-hot, `(n, num_classes)`.
+            corrected some (`trust`), one-hot, `(n, num_classes)`; of the batch as it
+            came, before `mix`.
         from_logits: whether what `ask` gives are logits (True) or probabilities.
         seen: what the network says of the examples as they came, outputs `(n, K)`, if
             `mix` has asked: for the record and the metrics, in place of the first n of
