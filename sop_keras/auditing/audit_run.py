@@ -157,11 +157,13 @@ def run_audit(
         data = load_data(experiment, files)
         decisions = read(data.dataset.num_classes)
         train = data.train
+        own = RunFolder(folder, experiment, files)
+        _check_ids(own, data, decisions)
+        # Once the features are there, nothing holds the network in memory.
         network = network_for(
             train.images, backbone, experiment.pretrained, image_size, store
         )
-        own = RunFolder(folder, experiment, files)
-        _check_ids(own, data, decisions)
+        of_network = network.record()
         embedded = embed(
             train,
             network,
@@ -169,6 +171,7 @@ def run_audit(
             max_bad_fraction=files.max_bad_fraction,
             progress=told,
         )
+        del network
         bad = BadImages(folder / "bad_images.csv", files.max_bad_fraction)
         reasons = dict(embedded.bad_images)
         images = train.images
@@ -212,11 +215,11 @@ def run_audit(
                 "Network": f"{backbone}, frozen",
                 "Batch size": f"{-(-len(good) // steps_of_epoch(len(good)))}",
                 "L2": f"{settings.l2_of(len(good), embedded.num_features):.3g}",
-                "Image size": f"{network.image_size} pixels",
+                "Image size": f"{of_network['image_size']} pixels",
                 **beside.facts(data.dataset.class_names),
             },
             **beside.figures(table["id"].to_numpy()),
-            "features": network.record(),
+            "features": of_network,
         }
         rows = enumerate(findings.head.accuracies, start=1)
         lock.check()

@@ -84,7 +84,7 @@ def cross_validated(
     products = np.zeros((_NUM_PARTS, width, width))
     with_labels = np.zeros((_NUM_PARTS, width, num_classes))
     for places, rows in blocks(features, beside=num_classes):
-        columns = _with_constant(scale.standardised(rows))
+        columns = scale.with_constant(rows)
         for one in range(_NUM_PARTS):
             here = columns[part[places] == one]
             indicators = np.zeros((len(here), num_classes), np.float32)
@@ -102,7 +102,7 @@ def cross_validated(
         weights.append(found.astype(np.float32))
     probabilities = np.empty((len(labels), num_classes), np.float32)
     for places, rows in blocks(features, beside=num_classes):
-        columns = _with_constant(scale.standardised(rows))
+        columns = scale.with_constant(rows)
         for one in range(_NUM_PARTS):
             is_here = part[places] == one
             outputs = _SHARPNESS * (columns[is_here] @ weights[one])
@@ -110,7 +110,3 @@ def cross_validated(
             total = exponentials.sum(axis=1, keepdims=True)
             probabilities[places[is_here]] = exponentials / total
     return probabilities
-
-
-def _with_constant(rows: np.ndarray) -> np.ndarray:
-    return np.concatenate([rows, np.ones((len(rows), 1), np.float32)], axis=1)

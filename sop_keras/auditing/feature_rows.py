@@ -8,11 +8,16 @@ from typing import Protocol
 
 import numpy as np
 
+from sop_keras.files.mapped import take_rows
+
 # Of a block, in numbers of float32: 32 MB.
 _BLOCK_NUMBERS = 8_000_000
 
 # Rows that a mean, a standard deviation and the like are taken of.
 _MOST_SAMPLED = 20_000
+
+# Whose standard deviations are taken together.
+_FEATURES_AT_ONCE = 64
 
 
 class FeatureRows(Protocol):
@@ -51,7 +56,7 @@ class ArrayRows:
 
     def take(self, positions: np.ndarray) -> np.ndarray:
         """Those of some examples, float32 `(m, D)`, by their places `(m,)`."""
-        rows = np.take(self.features, self.places[positions], axis=0)
+        rows = take_rows(self.features, self.places[positions])
         return rows.astype(np.float32, copy=False)
 
 
@@ -94,7 +99,17 @@ class Scale:
 
     def standardised(self, rows: np.ndarray) -> np.ndarray:
         """Rows of shape `(m, num_features)` on this scale, float32."""
-        return (rows - self.mean) * self.factor
+        standardised = rows - self.mean
+        standardised *= self.factor
+        return standardised
+
+    def with_constant(self, rows: np.ndarray) -> np.ndarray:
+        """The same, and a last column of ones: float32 `(m, num_features + 1)`."""
+        columns = np.empty((len(rows), len(self.mean) + 1), np.float32)
+        np.subtract(rows, self.mean, out=columns[:, :-1])
+        columns[:, :-1] *= self.factor
+        columns[:, -1] = 1
+        return columns
 
 
 def take_finite(features: FeatureRows, positions: np.ndarray) -> np.ndarray:
@@ -104,8 +119,8 @@ def take_finite(features: FeatureRows, positions: np.ndarray) -> np.ndarray:
         ValueError: if one has a feature that is not finite, or far too large.
     """
     rows = np.asarray(features.take(positions), np.float32)
-    # Of squares, no sum may overflow.
-    is_sound = (np.abs(rows) < 1e15).all(axis=1)
+    # Of squares, no sum may overflow. The largest of a NaN and others is NaN.
+    is_sound = (rows.max(axis=1) < 1e15) & (rows.min(axis=1) > -1e15)
     if not is_sound.all():
         raise ValueError(
             "Features must be finite, and below 1e15. Received others, first for the "
@@ -165,7 +180,9 @@ def scale_of(rows: np.ndarray) -> Scale:
             f"Features of two examples at least are compared. Received: {len(rows)}."
         )
     mean = rows.mean(axis=0, dtype=np.float64)
-    std = rows.std(axis=0, dtype=np.float64)
+    # Some features at a time, for it computes with a copy in float64.
+    parts = np.array_split(rows, max(1, rows.shape[1] // _FEATURES_AT_ONCE), axis=1)
+    std = np.concatenate([part.std(axis=0, dtype=np.float64) for part in parts])
     # What rounding alone makes of equal numbers is no variation.
     varies = std > 1e-6 * np.abs(mean)
     if not varies.any():

@@ -139,7 +139,8 @@ def moments(rows: FeatureRows) -> tuple[np.ndarray, np.ndarray]:
     origin = rows.take(np.arange(1)).astype(np.float64)
     for _, features in blocks(rows):
         features = features - origin
-        total += features.sum(axis=0), np.square(features).sum(axis=0)
+        total[0] += features.sum(axis=0)
+        total[1] += np.square(features, out=features).sum(axis=0)
     mean, square = total / len(rows)
     std = np.sqrt(np.maximum(square - np.square(mean), 0))
     if not (std > _LEAST_STD).any():

@@ -79,7 +79,7 @@ def find_outliers(features: FeatureRows, labels: np.ndarray) -> Outliers:
     weights = _regression(features, codes, len(classes), scale)
     evidence = np.empty(len(features))
     for places, rows in blocks(features):
-        outputs = _with_constant(rows, scale) @ weights
+        outputs = scale.with_constant(rows) @ weights
         evidence[places] = outputs.max(axis=1) - 1 / len(classes)
     typical = np.median(evidence)
     # Outputs sum to 1, so no evidence is below 0, but for rounding.
@@ -127,7 +127,7 @@ def _regression(
     products = np.zeros((num_features + 1, num_features + 1))
     with_labels = np.zeros((num_features + 1, num_classes))
     for places, rows in blocks(features):
-        columns = _with_constant(rows, scale)
+        columns = scale.with_constant(rows)
         codes_here = codes[places]
         weighted = columns * of_class[codes_here, None].astype(np.float32)
         products += weighted.T @ columns
@@ -138,8 +138,3 @@ def _regression(
     ridge[-1] = 0
     products[np.diag_indices_from(products)] += ridge
     return np.linalg.solve(products, with_labels).astype(np.float32)
-
-
-def _with_constant(rows: np.ndarray, scale: Scale) -> np.ndarray:
-    ones = np.ones((len(rows), 1), np.float32)
-    return np.concatenate([scale.standardised(rows), ones], axis=1)

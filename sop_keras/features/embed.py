@@ -15,6 +15,7 @@ from sop_keras.data.images.encoded_images import EncodedImages
 from sop_keras.features.contents import Contents, contents_of, digest_of_file
 from sop_keras.features.network import FeatureNetwork
 from sop_keras.features.store import FeatureStore, StoredRows
+from sop_keras.files.mapped import take_rows
 from sop_keras.files.shown_text import shown
 from sop_keras.validation import check_integer
 
@@ -94,7 +95,7 @@ class Embedded:
                 f"The image at place {place} has no features, as it cannot be used. "
                 "Leave out those of which `is_bad` is true."
             )
-        return np.take(self.stored, rows, axis=0)
+        return take_rows(self.stored, rows)
 
 
 def embed(

@@ -19,6 +19,7 @@ from sop_keras.features.label_files import (
     read_labels,
 )
 from sop_keras.features.parquet_features import read_parquet_features
+from sop_keras.files.mapped import let_go
 from sop_keras.files.shown_text import shown
 
 MIN_EXAMPLES = 2
@@ -171,6 +172,7 @@ def _check_values(features: np.ndarray, path: Path) -> None:
             first_bad = start + int(bad[0]) if not num_bad else first_bad
             num_bad += len(bad)
         are_equal = are_equal and bool((block == features[0]).all())
+        let_go(features)
     if num_bad:
         raise ValueError(
             f"{path}: {num_bad:,} of {len(features):,} rows have features that are not "
