@@ -3,6 +3,10 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import audit
 import keras
@@ -191,6 +195,49 @@ def test_errors_before_anything_is_loaded(flags, message, capsys):
         audit.main(flags)
     assert ended.value.code == 1
     assert message in capsys.readouterr().err
+
+
+def contents_of(folder):
+    """What an audit wrote, by file, without how long it took and its locks."""
+    found = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "run.lock"
+    }
+    result = json.loads(found.pop("result.json"))
+    del result["seconds"]
+    page = re.sub(rb"<dt>Time</dt><dd>.*?</dd>", b"", found.pop("report.html"))
+    return {**found, "result": result, "page": page}
+
+
+@pytest.mark.slow
+def test_a_kill_while_the_head_is_trained(photos, network, tmp_path, capsys):
+    out = tmp_path / "out"
+    flags = [
+        "--dataset=image_folder",
+        f"--data_dir={photos}",
+        f"--backbone={network}",
+        "--pretrained=none",
+        "--num_examples=3",
+        f"--output_dir={out}",
+    ]
+    script = Path(__file__).with_name("audit_slowly.py")
+    with subprocess.Popen(
+        [sys.executable, script, *flags], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert "four of 10 epochs of the head\n" in process.stdout
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not (out / "label_issues.csv").exists()
+    audit.main(flags)
+    assert "features: 185 reused" in capsys.readouterr().out
+    gone_on = contents_of(out)
+    shutil.rmtree(out)
+    audit.main(flags)
+    assert "features: 185 embedded" in capsys.readouterr().out
+    undisturbed = contents_of(out)
+    assert {"label_issues.csv", "history.csv", "features/features.f32"} < set(gone_on)
+    assert gone_on == undisturbed
 
 
 @pytest.mark.slow
