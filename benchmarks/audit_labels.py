@@ -6,6 +6,8 @@ import numpy as np
 
 RATE = 0.4
 SETTINGS = ("worst", "random1", "aggregate", "symmetric", "asymmetric")
+UNSEEN = ("random2", "random3")
+"""Labels of people that no constant of audits was chosen on."""
 
 
 def labels_of(setting: str, seed: int, data_dir: str) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,14 @@ def test_scale_by_hand():
     standardised = scale.standardised(rows)
     assert standardised.tolist() == [[-1, 0, 0], [1, 0, 0]]
     assert standardised.dtype == np.float32
+    assert scale.with_constant(rows).tolist() == [[-1, 0, 0, 1], [1, 0, 0, 1]]
+    assert scale.with_constant(rows).dtype == np.float32
+
+
+def test_deviations_are_those_of_all_features_together():
+    rows = np.random.default_rng(0).normal(3, 2, (500, 150)).astype(np.float32)
+    factor = 1 / rows.std(axis=0, dtype=np.float64)
+    assert (scale_of(rows).factor == factor.astype(np.float32)).all()
 
 
 def test_means_of_many_large_numbers_are_not_lost():

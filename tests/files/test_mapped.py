@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from sop_keras.features.array_files import map_npy
-from sop_keras.files.mapped import let_go
+from sop_keras.files import mapped
+from sop_keras.files.mapped import let_go, take_rows
 
 NUM_BYTES = 32 * 2**20
 
@@ -28,9 +29,9 @@ def bytes_of_files():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("mapped", [map_npy, lambda one: np.load(one, mmap_mode="r")])
-def test_what_was_read_goes_and_comes_again(path, mapped):
-    array = mapped(path)
+@pytest.mark.parametrize("opened", [map_npy, lambda one: np.load(one, mmap_mode="r")])
+def test_what_was_read_goes_and_comes_again(path, opened):
+    array = opened(path)
     view = array[::-1][:4]
     before = bytes_of_files()
     assert array.sum() == NUM_BYTES / 8
@@ -38,6 +39,22 @@ def test_what_was_read_goes_and_comes_again(path, mapped):
     let_go(view)
     assert bytes_of_files() - before < 0.1 * NUM_BYTES
     assert array.sum() == NUM_BYTES / 8
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 24, 10**9])
+def test_rows_in_pieces(tmp_path, monkeypatch, piece_bytes):
+    # Rows of 12 bytes: one, two or all at a time.
+    monkeypatch.setattr(mapped, "_PIECE_BYTES", piece_bytes)
+    array = np.arange(15, dtype=np.float32).reshape(5, 3)
+    np.save(tmp_path / "rows.npy", array)
+    rows = np.array([4, 0, 0, 3, -1])
+    for one in (array, map_npy(tmp_path / "rows.npy")):
+        taken = take_rows(one, rows)
+        assert taken.dtype == np.float32
+        assert taken.tolist() == array[[4, 0, 0, 3, 4]].tolist()
+        assert take_rows(one, rows[:0]).shape == (0, 3)
+    with pytest.raises(IndexError):
+        take_rows(array, np.array([0, 1, 5]))
 
 
 @pytest.mark.parametrize("mode", ["c", "r+"])
