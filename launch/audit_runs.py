@@ -92,6 +92,7 @@ def audit_images(
         num_examples=values.num_examples,
         picture_folder=values.picture_folder or files.data_dir,
         similar=_similar(audited, values.num_examples),
+        data=audited.data,
     )
     again = _again(words, values.decisions)
     decided = _to_correct(folder, values.decisions)

@@ -26,6 +26,7 @@ from sop_keras.report.parts import ReportExamples, num_outside
 from sop_keras.report.run_labels import labels_of
 from sop_keras.report.sections import ids_of, sections_of
 from sop_keras.report.subject import Subject
+from sop_keras.training.experiment_data import ExperimentData
 from sop_keras.training.picture_folder import default_folder
 from sop_keras.training.saved_run import (
     load_run,
@@ -46,6 +47,7 @@ def write_report(
     num_examples: int = 200,
     picture_folder: str | os.PathLike[str] | None = None,
     similar: Mapping[int, Sequence[int] | np.ndarray] | None = None,
+    data: ExperimentData | None = None,
 ) -> Path:
     """Write the report of a complete run whose method finds wrong labels.
 
@@ -70,6 +72,8 @@ def write_report(
             row of an array `(n, m)`; the review shows these beside it. Defaults to
             `None`: it shows some of the given and of the suggested class that are most
             surely right.
+        data: of the run, where they are loaded already. Defaults to `None`: they are
+            loaded.
 
     Returns:
         The page's path.
@@ -85,7 +89,7 @@ def write_report(
     path = Path(output) if output is not None else folder / "report.html"
     check_page(path, num_examples)
     _check_method(folder)
-    run = load_run(folder, files)
+    run = load_run(folder, files, data)
     check_figures(run)
     labels, name = labels_of(run), run.data.dataset.name
     train = run.data.train

@@ -99,7 +99,9 @@ class SavedRun:
 
 
 def load_run(
-    folder: str | os.PathLike[str], files: DataFiles | None = None
+    folder: str | os.PathLike[str],
+    files: DataFiles | None = None,
+    data: ExperimentData | None = None,
 ) -> SavedRun:
     """Read a complete run, and load the data it was trained on.
 
@@ -107,6 +109,8 @@ def load_run(
         folder: the run's folder.
         files: where the data set is. Defaults to `None`: where it was when the run was
             trained (`recorded_files`).
+        data: of the run, where they are loaded already. Defaults to `None`: they are
+            loaded.
 
     Raises:
         FileNotFoundError: if the folder is not that of a run, or the data set is not to
@@ -131,15 +135,8 @@ def load_run(
         experiment = Experiment.from_settings({**settings, **suggested})
     except ValueError as error:
         raise RunFolderError(f"{folder / 'config.json'}: {error}") from None
-    files = files or recorded_files(folder)
-    check_not_fetched(experiment.dataset, folder, files)
-    try:
-        data = load_data(experiment, files)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"The data of the run {folder} are not where they are looked for. {error} "
-            f"{_SAY_WHERE}"
-        ) from None
+    if data is None:
+        data = _load(folder, experiment, files or recorded_files(folder))
     there = read_json(folder / "data.json")
     changed = [] if there is None else data_differences(there, data)
     if changed:
@@ -148,6 +145,17 @@ def load_run(
             f"({'; '.join(changed)}). {_SAY_WHERE}"
         )
     return SavedRun(folder, experiment, data, history, result)
+
+
+def _load(folder: Path, experiment: Experiment, files: DataFiles) -> ExperimentData:
+    check_not_fetched(experiment.dataset, folder, files)
+    try:
+        return load_data(experiment, files)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"The data of the run {folder} are not where they are looked for. {error} "
+            f"{_SAY_WHERE}"
+        ) from None
 
 
 def run_settings(folder: Path) -> dict[str, Any]:

@@ -81,6 +81,7 @@ def test_a_folder(photos, network, tmp_path, capsys):
     ]
     audit.main(flags)
     said = capsys.readouterr().out
+    assert said.count("image_folder: 185") == 1
     assert "features: 185 embedded" in said
     assert "5 of 185 labels look wrong (2.7 %)" in said
     assert "5  blue -> red" in said
