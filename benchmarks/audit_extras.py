@@ -30,7 +30,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 from PIL import Image
 
-from sop_keras.auditing.alike_classes import alike_classes
+from sop_keras.auditing.alike_classes import AlikeClasses, alike_classes
+from sop_keras.auditing.class_pairs import cross_validated
 from sop_keras.auditing.feature_rows import FeatureRows, sample, scale_of, unit
 from sop_keras.auditing.near_duplicates import contradictory_groups, duplicate_groups
 from sop_keras.auditing.neighbours import nearest
@@ -160,21 +161,11 @@ def duplicates(
         print(f"  {name}: {is_found.mean():.1%} found")
 
 
-def probabilities_of(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Of a linear regression, cross-validated in three parts, through softmax."""
-    scale = scale_of(features[sample(Rows(features))])
-    columns = scale.standardised(features)
-    outputs = np.empty((len(labels), labels.max() + 1), np.float32)
-    part = np.random.default_rng(0).integers(0, 3, len(labels))
-    for one in range(3):
-        rest = columns[part != one]
-        indicators = np.eye(outputs.shape[1], dtype=np.float32)[labels[part != one]]
-        mean = indicators.mean(axis=0)
-        ridge = 0.1 * len(rest) * np.eye(columns.shape[1])
-        weights = np.linalg.solve(rest.T @ rest + ridge, rest.T @ (indicators - mean))
-        outputs[part == one] = columns[part == one] @ weights + mean
-    exponentials = np.exp(10 * outputs)
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+def compared(features: np.ndarray, labels: np.ndarray) -> AlikeClasses:
+    """All classes of some labels, as an audit compares them."""
+    num_classes = int(labels.max()) + 1
+    probabilities = cross_validated(Rows(features), labels, num_classes)
+    return alike_classes(probabilities, labels)
 
 
 def alike(features: np.ndarray, labels: np.ndarray) -> None:
@@ -183,16 +174,15 @@ def alike(features: np.ndarray, labels: np.ndarray) -> None:
     largest = 0.0
     for noise in (0.0, NOISE):
         given = with_noise(labels, noise, draw)
-        probabilities = probabilities_of(features, given)
         with timed("alike classes"):
-            found = alike_classes(probabilities, given)
+            found = compared(features, given)
         print(f"  noise {noise}: most alike {found.pairs[0]}, {found.shares[0]:.3f}")
         smallest = 1.0
         for one in range(0, labels.max() + 1, 3):
             split = given.copy()
             is_half = (given == one) & (draw.random(len(given)) < 0.5)
             split[is_half] = labels.max() + 1
-            found = alike_classes(probabilities_of(features, split), split)
+            found = compared(features, split)
             is_split = (found.pairs == [one, labels.max() + 1]).all(axis=1)
             smallest = min(smallest, float(found.shares[is_split][0]))
             largest = max(largest, float(found.shares[~is_split].max()))
