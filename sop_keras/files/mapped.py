@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def let_go(array: np.ndarray) -> None:
     Args:
         array: any, or a view of one.
     """
-    base = array
+    base: Any = array
     while isinstance(base, np.ndarray):
         base = base.base
     if isinstance(base, memoryview):  # between an array and what it was made of
