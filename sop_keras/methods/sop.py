@@ -333,7 +333,7 @@ class SOP(Method):
         return [name for name in self.row_rates if name not in batch.rates]
 
     def _gate_state(self, batch: Batch) -> dict[str, Tensor]:
-        names = ("gate_classes", "gate_totals")
+        names = ("gate_classes", "gate_totals", "gate_widest")
         return {name: ops.convert_to_tensor(batch.state[name]) for name in names}
 
     def _gated_steps(

@@ -31,6 +31,16 @@ of up to 60% and where 80% is coped with, 0.4 in between there; 0.2 to 1 where a
 or more of the right labels count as wrong, 0.7 to 1 in between.
 """
 
+GATE_WIDEST = "rates/gate_widest"
+"""The name of the figure of how far labels at random have opened the gate of rates."""
+
+WIDE = 0.15
+"""How far that must have been for wrong labels to be known of."""
+
+BY_HEART, FOUND = 0.95, 0.02
+"""The share of labels that the network predicts, at the end, from which on it has all
+by heart; and of labels that count as wrong, up to which hardly any was found."""
+
 # Examples, and predicted labels among them, that are enough to speak of a share.
 _LEAST_OF_ALL, _LEAST_PREDICTED = 50, 20
 
@@ -43,8 +53,8 @@ def sop_doubts(evidence: Evidence, sets_rates: bool) -> tuple[Doubt, ...]:
         sets_rates: whether the rates of u and v set themselves. Rows then begin where
             labels contradict what the network knows: that none did is no doubt.
     """
-    begun = None if sets_rates else not_begun(evidence)
-    return (*general_doubts(evidence), *found(begun, too_early(evidence)))
+    too_late = learnt_by_heart(evidence) if sets_rates else not_begun(evidence)
+    return (*general_doubts(evidence), *found(too_late, too_early(evidence)))
 
 
 def not_begun(evidence: Evidence) -> Doubt | None:
@@ -60,6 +70,28 @@ def not_begun(evidence: Evidence) -> Doubt | None:
         "still be used (num_issues, issue_rate). Train longer, or raise init_std or "
         "the rates of u and v (--init_std, --u_lr, --v_lr): suggest_uv_rates proposes "
         "them.",
+    )
+
+
+def learnt_by_heart(evidence: Evidence) -> Doubt | None:
+    """Labels that contradicted the network until it gave in, and no row had grown."""
+    widest = evidence.figures.get(GATE_WIDEST, 0.0)
+    if not evidence.is_over or widest < WIDE:
+        return None
+    if evidence.quality is None or evidence.predictions is None:
+        return None
+    agreed = float((evidence.predictions == evidence.labels).mean())
+    marked = float((evidence.quality < 0.5).mean())
+    if len(evidence.quality) < _LEAST_OF_ALL or agreed < BY_HEART or marked > FOUND:
+        return None
+    return Doubt(
+        "learnt_by_heart",
+        "Labels contradicted what the network had learnt, but it went on to learn "
+        f"{100 * agreed:.0f}% of them by heart before u and v could take them up: "
+        f"{100 * marked:.1f}% of the labels count as issues, and too few. Lower the "
+        "learning rate (--lr), weaken the network or augment its inputs (--augment), "
+        "train for fewer epochs (`epochs`, --epochs), or give u and v numbers "
+        "(--u_lr=10 --v_lr=10 --init_std=1e-8).",
     )
 
 

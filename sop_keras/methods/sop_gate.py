@@ -17,6 +17,8 @@ at each visit, and grows by the factor 1 + x (docs/theory.md, "Adaptive rates").
 - G in [0, 1] opens once the network has learnt what it can for now, and labels
   contradict it where it is surest. With right labels it stays shut: examples that are
   merely hard are contradicted where the network is unsure, or by its second choice.
+  What labels at random have contradicted for long counts from then on: a network that
+  learns wrong labels by heart agrees with them.
 - G_c is 0 for classes that the network has not learnt as it has the others, else 1.
 
 All is made of running means over the last visits: O(num_classes) numbers.
@@ -31,6 +33,8 @@ from typing import Any
 
 import numpy as np
 from keras import ops
+
+from sop_keras.methods.sop_doubts import GATE_WIDEST
 
 Tensor = Any
 
@@ -47,9 +51,10 @@ _MEANS_OVER, _AGREEMENT_OVER, _SLOW_OVER = 1 / 3, 1 / 6, 1 / 2  # of the visits 
 _SHARPNESS = (0.4, 0.7), (1.15, 1.4)
 _PROGRESS, _PROGRESS_AGAINST = (1.02, 1.12), (1.08, 1.16)
 _BY_CHANCE, _BY_CHANCE_MUCH = (0.08, 0.14), (0.16, 0.24)
-_BY_FAR, _BY_FAR_OF_TWO, _BY_FAR_FROM = (0.3, 0.45), (0.34, 0.44), 3.0
+_BY_FAR, _BY_FAR_OF_TWO = (0.3, 0.45), (0.34, 0.44)
+_HAS_BEEN_WIDE, _SHARP_ENOUGH = (0.15, 0.35), (0.6, 0.8)
 _CLASS_SHARE = 0.3
-_LEAST_VISITS, _LEAST_STEPS, _LEAST_SURE = 1.0, 20, 5
+_LEAST_VISITS, _LEAST_STEPS, _LEAST_SURE, _LONG_ENOUGH = 1.0, 20, 5, 3.0
 _STEP = (-0.5, 8.0)
 _LARGEST_LOG_ODDS = 15.0  # float32 knows 1 - p up to 6e-8
 _TINY = 1e-9
@@ -61,7 +66,8 @@ _SMALLEST = 1e-37  # that float32 knows well
 _AGREEING, _PREDICTED, _LABELS, _PROBS = slice(0, 3), slice(3, 6), 6, 7
 _CLASS_COLUMNS = 8
 
-# The totals: sums over the window, then single numbers.
+# The totals: sums over the window, then single numbers; the last is 1 once the gate has
+# been open by half.
 _COUNT, _GIVEN, _SQUARES, _SURELY, _CONTRADICTED, _FAR = range(6)
 _RECENT_AGREEING, _RECENT, _SLOW, VISITS, _STEPS, _OPENED = range(6, 12)
 _NUM_TOTALS = 12
@@ -76,6 +82,8 @@ class Gate:
         classes: G_c, float32 `(num_classes,)`, each 0 or 1.
         believed: log(q_c / (1 - q_c)), `(num_classes,)`.
         visits: t, a scalar.
+        at_random: how far labels that contradict at random would open it by themselves;
+            0 in the first visits, when hard right labels still look like them.
         contradicted: the share of its surest predictions that the label contradicts, a
             cautious estimate (one standard error low): about the share of wrong labels.
     """
@@ -84,6 +92,7 @@ class Gate:
     classes: Tensor
     believed: Tensor
     visits: Tensor
+    at_random: Tensor
     contradicted: Tensor
 
 
@@ -92,6 +101,7 @@ def first_state(num_classes: int) -> dict[str, np.ndarray]:
     return {
         "gate_classes": np.zeros((num_classes, _CLASS_COLUMNS), np.float32),
         "gate_totals": np.zeros(_NUM_TOTALS, np.float32),
+        "gate_widest": np.zeros((), np.float32),  # that `at_random` has been
     }
 
 
@@ -202,10 +212,16 @@ def updated_state(
     new = {
         "gate_classes": classes * keep + brought,
         "gate_totals": ops.stack(new_totals),
+        "gate_widest": state["gate_widest"],
     }
-    opens = ops.cast(gate_of(new).opening > 0.5, "float32")
+    gate = gate_of(new)
+    opens = ops.cast(gate.opening > 0.5, "float32")
     new_totals[_OPENED] = ops.maximum(totals[_OPENED], opens)
-    return {**new, "gate_totals": ops.stack(new_totals)}
+    return {
+        **new,
+        "gate_totals": ops.stack(new_totals),
+        "gate_widest": ops.maximum(state["gate_widest"], gate.at_random),
+    }
 
 
 def gate_of(state: dict[str, Tensor]) -> Gate:
@@ -236,28 +252,33 @@ def gate_of(state: dict[str, Tensor]) -> Gate:
     # that were given up contradict it for ever.
     begun = ops.maximum(_ramp(sharpness, *_SHARPNESS[0]), totals[_OPENED])
     has_learnt = begun * (1.0 - _ramp(sharpness, *_SHARPNESS[1]))
-    evidence = _ramp(share * by_chance, *_BY_CHANCE_MUCH)
+    # Nor do they say that none is wrong: those learnt by heart no longer contradict it.
+    known = _ramp(state["gate_widest"], *_HAS_BEEN_WIDE)
+    evidence = ops.maximum(_ramp(share * by_chance, *_BY_CHANCE_MUCH), known)
     low, high = (
         one + evidence * (other - one)
         for one, other in zip(_PROGRESS, _PROGRESS_AGAINST, strict=True)
     )
     has_learnt = has_learnt * (1.0 - _ramp(progress, low, high))
-    long_enough = ops.cast(totals[VISITS] >= _BY_FAR_FROM, "float32")
+    long_enough = ops.cast(totals[VISITS] >= _LONG_ENOUGH, "float32")
     by_far = _BY_FAR if num_classes > 2 else _BY_FAR_OF_TWO
-    is_contradicted = ops.maximum(
-        _ramp(share * by_chance, *_BY_CHANCE), _ramp(share, *by_far) * long_enough
-    )
+    at_random = _ramp(share * by_chance, *_BY_CHANCE)
+    is_contradicted = ops.maximum(at_random, _ramp(share, *by_far) * long_enough)
+    is_contradicted = ops.maximum(is_contradicted, known)
+    sharp_enough = _ramp(sharpness, *_SHARP_ENOUGH)
     in_time = (totals[VISITS] >= _LEAST_VISITS) & (totals[_STEPS] >= _LEAST_STEPS)
+    has_learnt = has_learnt * ops.cast(in_time, "float32")
 
     number, mean, deviation = _moments(classes[:, _AGREEING])
     believed_share = number / ops.maximum(classes[:, _LABELS], _TINY)
     is_learnt = (number >= 1.0) & (believed_share >= _CLASS_SHARE * agreement)
     below = _BELIEVED + _BELIEVED_YET * _ramp(progress, *_PROGRESS)
     return Gate(
-        opening=has_learnt * is_contradicted * ops.cast(in_time, "float32"),
+        opening=has_learnt * is_contradicted,
         classes=ops.cast(is_learnt, "float32"),
         believed=mean - below * deviation,
         visits=totals[VISITS],
+        at_random=has_learnt * at_random * long_enough * sharp_enough,
         contradicted=share,
     )
 
@@ -321,6 +342,7 @@ def figures(state: Mapping[str, np.ndarray]) -> dict[str, float]:
     gate = gate_of(dict(state))
     return {
         "rates/gate": float(gate.opening),
+        GATE_WIDEST: float(state["gate_widest"]),
         "rates/contradicted": float(gate.contradicted),
         "rates/classes_learnt": float(ops.mean(gate.classes)),
     }

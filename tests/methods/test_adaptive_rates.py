@@ -215,6 +215,7 @@ def test_examples_of_weight_0_neither_count_nor_move():
     # 40 of 60 examples, six times.
     assert model.method.figures(model.shared_values()).keys() == {
         "rates/gate",
+        "rates/gate_widest",
         "rates/contradicted",
         "rates/classes_learnt",
     }

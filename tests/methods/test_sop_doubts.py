@@ -9,7 +9,13 @@ import pytest
 
 from sop_keras import SOPModel, suggest_uv_rates
 from sop_keras.label_issues.doubts import Evidence
-from sop_keras.methods.sop_doubts import not_begun, too_early
+from sop_keras.methods.sop_doubts import (
+    GATE_WIDEST,
+    learnt_by_heart,
+    not_begun,
+    sop_doubts,
+    too_early,
+)
 
 
 def test_u_and_v_that_have_not_grown_are_told_of():
@@ -70,6 +76,42 @@ def test_trusted_labels_do_not_hide_it():
 )
 def test_what_is_no_reason(evidence):
     assert too_early(evidence) is None
+
+
+def by_heart(widest=0.5, agreed=58, marked=1, **kwargs):
+    """60 examples, of which the network predicts the labels of some."""
+    places = np.arange(60)
+    return Evidence(
+        largest_score=-8.0,
+        quality=np.where(places < marked, 0.4, 0.9),
+        labels=np.zeros(60, int),
+        predictions=np.where(places < agreed, 0, 1),
+        figures={GATE_WIDEST: widest},
+        **kwargs,
+    )
+
+
+def test_wrong_labels_that_were_learnt_by_heart_before_rows_had_grown():
+    text = learnt_by_heart(by_heart()).text
+    assert "97% of them by heart" in text
+    assert "1.7% of the labels count as issues" in text
+    assert [one.name for one in sop_doubts(by_heart(), True)] == ["learnt_by_heart"]
+    # Constant rates ask nothing of a gate: their rows have not begun.
+    assert [one.name for one in sop_doubts(by_heart(), False)] == ["not_begun"]
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        by_heart(widest=0.1),  # nothing ever contradicted it much
+        by_heart(agreed=56),  # 93%: it has not learnt all
+        by_heart(marked=2),  # 3%: they were found
+        by_heart(is_over=False),
+        Evidence(largest_score=-8.0),
+    ],
+)
+def test_what_is_no_learning_by_heart(evidence):
+    assert learnt_by_heart(evidence) is None
 
 
 def digits(noise=0.0, rare=None):

@@ -7,6 +7,7 @@ from keras import ops
 from scipy.special import expit, logit
 
 from sop_keras.methods import sop_gate
+from sop_keras.methods.sop_doubts import GATE_WIDEST
 
 K, N = 6, 40
 
@@ -22,6 +23,7 @@ class SlowGate:
         self.past, self.recent = [], []  # [weight, (label, predicted, p)]
         self.slow = self.visits = 0.0
         self.steps = 0
+        self.widest = 0.0
         self.opened = False
 
     def see(self, probs, labels, counts):
@@ -50,7 +52,9 @@ class SlowGate:
         ]
         agreement = np.mean([label == predicted for _, (label, predicted, *_) in batch])
         self.slow += share_slow * (agreement - self.slow)
-        self.opened = self.opened or self.opening() > 0.5
+        opening, at_random = self.openings()
+        self.opened = self.opened or opening > 0.5
+        self.widest = max(self.widest, at_random)
 
     def moments(self, of):
         number, mean, deviation = np.zeros((3, self.num_classes))
@@ -101,6 +105,9 @@ class SlowGate:
         return share, min(far / max(weight, 1e-9) / by_chance, 1.0)
 
     def opening(self):
+        return self.openings()[0]
+
+    def openings(self):
         mean_p = self.mean(lambda label, predicted, p, sure: p)
         mean_y = self.mean(lambda label, *_: np.eye(self.num_classes)[label])
         covariance = self.mean(lambda label, predicted, p, sure: p[label])
@@ -110,14 +117,15 @@ class SlowGate:
         share, by_chance = self.contradicted()
         begun = 1.0 if self.opened else ramp(sharpness, 0.4, 0.7)
         learnt = begun * (1 - ramp(sharpness, 1.15, 1.4))
-        much = ramp(share * by_chance, 0.16, 0.24)
+        known = ramp(self.widest, 0.15, 0.35)
+        much = max(known, ramp(share * by_chance, 0.16, 0.24))
         learnt *= 1 - ramp(self.progress(), 1.02 + 0.06 * much, 1.12 + 0.04 * much)
         by_far = (0.3, 0.45) if self.num_classes > 2 else (0.34, 0.44)
-        against = max(
-            ramp(share * by_chance, 0.08, 0.14),
-            ramp(share, *by_far) * (self.visits >= 3),
-        )
-        return learnt * against * (self.visits >= 1) * (self.steps >= 20)
+        learnt *= (self.visits >= 1) * (self.steps >= 20)
+        random = ramp(share * by_chance, 0.08, 0.14)
+        against = max(random, ramp(share, *by_far) * (self.visits >= 3), known)
+        sharp = ramp(sharpness, 0.6, 0.8)
+        return learnt * against, learnt * random * (self.visits >= 3) * sharp
 
 
 def ramp(value, low, high):
@@ -212,6 +220,24 @@ def test_hard_right_labels_do_not_open_it():
     assert float(sop_gate.gate_of(seen_by(batches[:14])).opening) == 0.0
 
 
+def test_wrong_labels_learnt_by_heart_do_not_shut_it():
+    # 40 steps of a network that half of the labels contradict, then 40 in which it
+    # agrees with all: none contradicts it any more, and all are past progress.
+    rng = np.random.default_rng(4)
+    batches = list(batches_of(rng, 40, lambda step: min(step / 4, 3), 0.5))
+    for _ in range(40):
+        labels = rng.integers(0, K, 8)
+        logits = rng.standard_normal((8, K)) + 12.0 * np.eye(K)[labels]
+        probs = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+        batches.append((probs, labels, np.ones(8)))
+    gate = sop_gate.gate_of(seen_by(batches))
+    assert float(gate.contradicted) < 0.01
+    assert float(gate.opening) > 0.5
+    assert sop_gate.figures(seen_by(batches))[GATE_WIDEST] > 0.35
+    # Of the same labels alone, it never opens.
+    assert sop_gate.figures(seen_by(batches[40:]))[GATE_WIDEST] == 0
+
+
 def test_two_classes_have_no_less_likely_half():
     # Of two classes, a contradicting label is the one other: only by a share of 0.34
     # and more, and after 3 visits, does it open. 45 of 100 labels are wrong at random.
@@ -256,6 +282,7 @@ def test_steps_by_hand():
         classes=np.float32([1, 0, 1]),
         believed=np.float32(logit([0.5, 0.5, 0.8])),
         visits=4.0,
+        at_random=0.0,
         contradicted=0.0,
     )
     labels = np.eye(3, dtype=np.float32)
