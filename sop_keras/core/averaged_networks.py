@@ -205,7 +205,8 @@ def _copy_of(network: keras.layers.Layer) -> keras.layers.Layer:
     except (NotImplementedError, TypeError, ValueError) as error:
         raise ValueError(
             f"What is deployed is a copy of the {type(network).__name__} with averaged "
-            "weights, and Keras cannot copy it: give its class a get_config(). "
-            f"Keras says: {error}"
+            "weights, and Keras cannot make one: get_config() of its class must have "
+            "all that the constructor takes, and the constructor take all of that, "
+            "**kwargs too."
         ) from error
     return copy
