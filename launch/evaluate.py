@@ -15,8 +15,10 @@ SPLIT_confusion.csv and .png (rows are labels, columns predictions) and
 SPLIT_reliability.png; and bad_images.csv with the images that could not be used.
 
 Of the flags of launch/train.py it has those that say what and where the data set is;
-they win over the run's settings. --image_size is that of the model's input if unset. A
-flagfile may have all others as well, which are about training: they change nothing.
+they win over the run's settings. --image_size is that of the model's input if unset.
+With --test_views, SPLIT.json and the table have figures of these views beside the plain
+ones; of a run that has them, without the flag. A flagfile may have all other flags as
+well, which are about training: they change nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ from sop_keras.training.saved_run import run_settings
 def define_flags() -> flags.FlagValues:
     """New flags of this command."""
     values = command.new_flags()
-    flags_of.define(values, Experiment, only=("dataset", *DATASET_OPTIONS))
+    flags_of.define(
+        values, Experiment, only=("dataset", *DATASET_OPTIONS, "test_views")
+    )
     flags_of.define(values, DataFiles)
     train_flags.define_deterministic(values)
     train_flags.check_sizes(values)

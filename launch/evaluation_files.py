@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,40 @@ def forget(path: Path, splits: Collection[str]) -> None:
         write_csv(path, rows)
 
 
+def figures_of_views(evaluation: Evaluation, views: str) -> dict[str, float]:
+    """Figures of several views of each image, under the names of the plain ones.
+
+    Args:
+        evaluation: of the views.
+        views: which: what their names end with, such as `accuracy_flip`.
+    """
+    return {
+        f"accuracy_{views}": evaluation.accuracy,
+        f"top_k_accuracy_{views}": evaluation.top_k_accuracy,
+        f"cross_entropy_{views}": evaluation.cross_entropy,
+        f"expected_calibration_error_{views}": evaluation.calibration_error,
+    }
+
+
 def write(
-    folder: Path, split: str, evaluation: Evaluation, dataset: Dataset, model: Path
+    folder: Path,
+    split: str,
+    evaluation: Evaluation,
+    dataset: Dataset,
+    model: Path,
+    of_views: Mapping[str, float] | None = None,
 ) -> None:
-    """Write the figures of a split, as JSON, CSV and pictures."""
+    """Write the figures of a split, as JSON, CSV and pictures.
+
+    Args:
+        folder: where to.
+        split: what was evaluated on.
+        evaluation: of it.
+        dataset: what it is a part of.
+        model: the file.
+        of_views: figures of several views of each image, beside those. Defaults to
+            `None`: there are none.
+    """
     figures = {
         "model": str(model),
         "dataset": dataset.name,
@@ -60,6 +90,7 @@ def write(
         "num_left_out": len(choose_splits(dataset, [split])[split])
         - evaluation.num_images,
         **evaluation.figures(),
+        **(of_views or {}),
         "mean": dataset.mean,
         "std": dataset.std,
         "versions": versions(),

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 import train_flags
 from absl import flags
-from evaluation_files import forget, write
+from evaluation_files import figures_of_views, forget, write
 from terminal import say
 
 from sop_keras.data.datasets.by_name import (
@@ -26,6 +26,7 @@ from sop_keras.drawing.cells import shown_name
 from sop_keras.files.folders import make_folder
 from sop_keras.training.evaluation import Evaluation, choose_splits, evaluate_split
 from sop_keras.training.experiment import DATASET_OPTIONS
+from sop_keras.training.image_views import check_image_views
 from sop_keras.training.run_folder import RunFolderError, read_json
 from sop_keras.training.saved_classifier import input_shape, load_classifier
 
@@ -55,12 +56,19 @@ def evaluate_splits(
     make_folder(folder, inside=folder if values.output_dir else beside)
     forget(folder / "bad_images.csv", splits)
     bad_images = BadImages(folder / "bad_images.csv", values.max_bad_fraction)
-    evaluations = {}
+    views = views_asked_for(values, settings)
+    check_image_views(dataset.train.image_shape, views)
+    evaluations, of_views = {}, {}
     for split, examples in splits.items():
         say(f"{dataset.name}, {split}: {len(examples)} images")
         evaluations[split] = evaluate_split(model, dataset, split, bad_images)
-        write(folder, split, evaluations[split], dataset, path)
-    say(table(evaluations, dataset))
+        figures = {}
+        if views != "none":
+            one = evaluate_split(model, dataset, split, bad_images, views)
+            of_views[split] = one
+            figures = figures_of_views(one, views)
+        write(folder, split, evaluations[split], dataset, path, figures)
+    say(table(evaluations, dataset, of_views, views))
     say(f"\nfigures: {folder}")
 
 
@@ -92,6 +100,13 @@ def load(
         options["image_size"] = side(model)
     dataset = load_dataset(name, **files, **options)
     return standardised(values, dataset, settings)
+
+
+def views_asked_for(values: flags.FlagValues, settings: dict[str, Any]) -> str:
+    """The views that the flag says, then the run's settings."""
+    if flags_of.is_given(values, "test_views"):
+        return values.test_views
+    return settings.get("test_views", values.test_views)
 
 
 def compare_classes(run: str | None, dataset: Dataset) -> None:
@@ -171,15 +186,30 @@ def standardised(
     return dataclasses.replace(dataset, **changes)
 
 
-def table(evaluations: dict[str, Evaluation], dataset: Dataset) -> str:
-    """The figures as text, a row a split, and below it the worst classes of each."""
+def table(
+    evaluations: dict[str, Evaluation],
+    dataset: Dataset,
+    of_views: dict[str, Evaluation] | None = None,
+    views: str = "none",
+) -> str:
+    """The figures as text, a row a split, and below it the worst classes of each.
+
+    Args:
+        evaluations: by split.
+        dataset: what they are of.
+        of_views: the same of several views. Defaults to `None`: there are none.
+        views: which. Defaults to `"none"`.
+    """
     splits = choose_splits(dataset, list(evaluations))
     k = next(iter(evaluations.values())).k
     top_k = [f"top-{k}"] if k > 1 else []
-    rows = [("", "images", "left out", "top-1", *top_k, "ECE", "cross entropy")]
+    more = [f"top-1 {views}"] if of_views else []
+    rows = [("", "images", "left out", "top-1", *more, *top_k, "ECE", "cross entropy")]
     lines = ["", "accuracies and expected calibration error (ECE) in %", ""]
     for split, one in evaluations.items():
         shares = [one.accuracy, *([one.top_k_accuracy] if top_k else [])]
+        if of_views:
+            shares.insert(1, of_views[split].accuracy)
         rows.append(
             (
                 split,
@@ -189,7 +219,8 @@ def table(evaluations: dict[str, Evaluation], dataset: Dataset) -> str:
                 f"{one.cross_entropy:.4f}",
             )
         )
-    lines += ["".join(f"{cell:>15}" for cell in row) for row in rows]
+    width = max(15, *(len(cell) + 2 for cell in rows[0]))
+    lines += ["".join(f"{cell:>{width}}" for cell in row) for row in rows]
     lines.append("")
     for split, one in evaluations.items():
         accuracies = one.class_accuracies

@@ -85,8 +85,11 @@ def prepare(values: flags.FlagValues) -> tf.distribute.Strategy:
 
 def table(results: dict[str, dict[str, Any]]) -> str:
     """The results as text, a row a method; accuracies in percent."""
+    first = next(iter(results.values()))  # all have the settings of one command
+    views = first.get("settings", {}).get("test_views")
     keys = {
         "test": "final_test_accuracy",
+        "test views": f"final_test_accuracy_{views}",
         "best test": "best_test_accuracy",
         "ilsvrc12": "final_ilsvrc12_accuracy",
         "validation": "final_validation_accuracy",

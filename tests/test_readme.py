@@ -101,7 +101,7 @@ def test_the_python_blocks_in_one_go(tmp_path):
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     out = run([sys.executable, "-c", code], cwd=tmp_path, env=env)
     written = {path.name for path in tmp_path.iterdir()}
-    networks = {"both.keras", "clean.keras", "m.keras"}
+    networks = {"average.keras", "both.keras", "clean.keras", "m.keras"}
     assert written == {*networks, "label_issues.csv", "logs", "run"}
     assert (tmp_path / "run" / "report.html").is_file()
     of_readme, of_keras, _ = out.split("= next page =")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from keras import ops
@@ -159,6 +160,24 @@ class MethodBatches(SharedState, Networks):
             return first
         # And trains on more examples, it may be.
         return self._as_outputs((first.views[0][: ops.shape(given.labels)[0]],))
+
+    def _track(self, loss: Any, parts: Mapping[str, Any], batch: Batch) -> None:
+        batch_size = ops.shape(batch.labels)[0]
+        self._track_loss(loss, batch_size)
+        for name, value in parts.items():
+            self._parts[name].update_state(value, sample_weight=batch_size)
+
+    def _logs(
+        self, data: Any, outputs: Any, whole: GlobalBatch, batch: Batch, given: Batch
+    ) -> dict[str, Any]:
+        """The metrics so far, those of compile() on the first network's first view."""
+        _, given_labels, _, sample_weight = unpack(data)
+        said = self._said(outputs, batch, given).views[0]
+        view = given.views[0]
+        logs = self.compute_metrics(view, given_labels, said, sample_weight)
+        if whole.num_replicas > 1:
+            logs.pop("gradient_norm", None)
+        return logs
 
     def _check_inputs(self, x: Any, training: bool) -> Any:
         if not training:

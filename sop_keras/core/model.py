@@ -13,6 +13,8 @@ from keras import ops
 
 from sop_keras.core import arguments
 from sop_keras.core.after_data import after_data
+from sop_keras.core.averaged_networks import AveragedNetworks
+from sop_keras.core.averaging import averaging_of
 from sop_keras.core.batch import Batch, mean_loss
 from sop_keras.core.doubt_watch import DoubtWatch
 from sop_keras.core.epoch_hooks import EpochHooks
@@ -68,6 +70,10 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn):
             larger than the GPU's. Defaults to `None`: beside the network.
         gradient_norms: whether the norms of gradients are metrics of `fit`. Defaults to
             `False`.
+        weight_average: of which steps' weights the mean, BatchNormalization's moving
+            ones too, predicts in the networks' place. `"ema:DECAY"`: of all, each by
+            DECAY times the next one; `"last:EPOCHS"`: of the last epochs of `fit`,
+            alike. Training is the same. Defaults to `"none"`: as they are now.
 
     Example:
     ```python
@@ -104,6 +110,7 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn):
         seed: int | None = None,
         table_device: str | None = None,
         gradient_norms: bool = False,
+        weight_average: str = "none",
         **kwargs: Any,
     ):
         num_examples = check_integer("num_examples", num_examples, least=1)
@@ -111,6 +118,7 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn):
         arguments.check_backbone(backbone, num_classes, from_logits)
         arguments.check_method(method, Method)
         method.check(num_classes)
+        averaging = averaging_of(weight_average)
         self.table_device = arguments.check_table_device(table_device)
         # The loss is scaled where the backbone, not this model, computes in float16.
         kwargs.setdefault("dtype", backbone.dtype_policy)
@@ -143,17 +151,23 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn):
             self.averages = WeightAverages(self, name="averages")
         if method.fresh_start(epochs=2) is not None:  # of the fewest, where it ever is
             self.fresh_start = FreshStart(self, name="fresh_start")
+        self.weight_average = weight_average
+        if averaging is not None:
+            self.averaged = AveragedNetworks(self, averaging, name="averaged")
         self.doubt_watch = DoubtWatch(self)
         self.built = all(network.built for network in self.networks())
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """What predicts, as `predictor` has it: `(batch_size, num_classes)`."""
+        """What predicts, as `predictor` has it: `(batch_size, num_classes)`.
+
+        With `training=True`, the networks that are trained, never their averages.
+        """
         # Nothing else sees what is predicted on, and a Sequential takes the weak view
         # of two without a word.
         self._check_view(inputs)
         # Keras hands `training` on to the backbone by itself, if that takes it.
         with explain_views(inputs, self.method.views_help):
-            outputs = [network(inputs) for network in self._predicting()]
+            outputs = self._predicted(inputs, training)
         for one in outputs:
             arguments.check_outputs(one, self.num_classes)
         return outputs[0] if len(outputs) == 1 else mean_outputs(outputs)
@@ -304,6 +318,7 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn):
             "seed": self.seed,
             "table_device": self.table_device,
             "gradient_norms": self.gradient_norms,
+            "weight_average": self.weight_average,
         }
 
     @classmethod
@@ -359,24 +374,6 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn):
             return rows
         return self.tables.rows(given.ids)
 
-    def _track(self, loss: Any, parts: Mapping[str, Any], batch: Batch) -> None:
-        batch_size = ops.shape(batch.labels)[0]
-        self._track_loss(loss, batch_size)
-        for name, value in parts.items():
-            self._parts[name].update_state(value, sample_weight=batch_size)
-
-    def _logs(
-        self, data: Any, outputs: Any, whole: GlobalBatch, batch: Batch, given: Batch
-    ) -> dict[str, Any]:
-        """The metrics so far, those of compile() on the first network's first view."""
-        _, given_labels, _, sample_weight = unpack(data)
-        said = self._said(outputs, batch, given).views[0]
-        view = given.views[0]
-        logs = self.compute_metrics(view, given_labels, said, sample_weight)
-        if whole.num_replicas > 1:
-            logs.pop("gradient_norm", None)
-        return logs
-
     def _epoch_callbacks(
         self, scan_data: Any, x: Any, y: Any, epochs: int
     ) -> list[keras.callbacks.Callback]:
@@ -389,6 +386,9 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn):
             self.averages.check(self)
             if self.training_record.is_empty():
                 self.averages.start(self)
+        if self.averaged is not None:
+            first = self.method.fresh_start(epochs) or 0
+            hooks.append(self.averaged.callback(epochs, first))
         if self._auto_rates:
             self._level_rows()
             logger.info(

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from sop_keras.core import arguments
+from sop_keras.core.averaged_networks import AveragedNetworks
 from sop_keras.core.data_errors import DataError
 from sop_keras.core.global_batch import GlobalBatch
 from sop_keras.core.gradient_norms import global_norm, unscaled
@@ -28,12 +29,14 @@ class Networks(IndexedModel):
     Attributes:
         backbone: the network that predicts.
         peer: the second one; None where there is one alone.
+        averaged: the averages that predict in their place; None where there are none.
     """
 
     from_logits: bool
     training_record: Any
     peer: keras.layers.Layer | None = None
     peer_optimizer: Any = None
+    averaged: AveragedNetworks | None = None
     # Where networks learn in turn, the place of the one that does.
     _learner: int | None = None
 
@@ -48,8 +51,24 @@ class Networks(IndexedModel):
         return (self.optimizer, self.peer_optimizer)[: len(self.networks())]
 
     def predictor(self) -> keras.layers.Layer:
-        """What predicts, to be deployed: the backbone, or the mean of both networks."""
-        return predicting_network(self._predicting())
+        """What predicts, to be deployed: the backbone, or the mean of both networks.
+
+        With `weight_average`, a copy with the averaged weights as they are now.
+        """
+        networks = self._predicting()
+        if self.averaged is not None:
+            networks = tuple(self.averaged.networks(networks))
+        return predicting_network(networks)
+
+    def _predicted(self, inputs: Any, training: bool | None) -> list[Any]:
+        """What each network says that predicts; in training, none is averaged."""
+        networks = self._predicting()
+        if self.averaged is None or training:
+            return [network(inputs) for network in networks]
+        return [
+            self.averaged.outputs(network, place, inputs)
+            for place, network in enumerate(networks)
+        ]
 
     def _predicting(self) -> tuple[keras.layers.Layer, ...]:
         """The networks whose outputs are averaged in predictions."""
@@ -210,6 +229,7 @@ class Networks(IndexedModel):
         they are; None is true.
         """
         step = None if is_wanted is None else SkippableStep(self._stepped_variables())
+        before = [self._num_steps(place) for place in self._learning()]
         for place, loss in zip(self._learning(), losses, strict=True):
             network = self.networks()[place]
             optimizer = self.network_optimizers()[place]
@@ -225,6 +245,17 @@ class Networks(IndexedModel):
             self._apply_gradients(optimizer, gradients, weights, whole)
         if step is not None:
             step.keep_if(is_wanted)
+        if self.averaged is not None:
+            for place, count in zip(self._learning(), before, strict=True):
+                is_step = self._num_steps(place) > count
+                self.averaged.update(self.networks()[place], place, is_step)
+
+    def _num_steps(self, place: int) -> Any:
+        """How many steps a network has made; batches that accumulate are one."""
+        optimizer: Any = self.network_optimizers()[place]
+        return ops.cast(
+            getattr(optimizer, "inner_optimizer", optimizer).iterations, "int64"
+        )
 
     def _stepped_variables(self) -> list[keras.Variable]:
         """All that a step moves: weights, and what optimizers keep."""

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 
 def batch_predictor(model: keras.Model) -> Callable[[Any], np.ndarray]:
-    """A function from a batch of inputs to the outputs of the model's backbone."""
+    """A function from a batch of inputs to what the model predicts."""
     if model.distribute_strategy.num_replicas_in_sync == 1:
         return model.predict_on_batch
     # Keras would have every replica predict the whole batch, and give all they say.
@@ -19,9 +19,9 @@ def batch_predictor(model: keras.Model) -> Callable[[Any], np.ndarray]:
 
 
 def network_predictors(model: keras.Model) -> list[Callable[[Any], np.ndarray]]:
-    """As `batch_predictor`, for each of the model's networks."""
+    """As `batch_predictor`, for each of the model's networks, as it is trained."""
     networks = model.networks()
-    if len(networks) == 1:
+    if len(networks) == 1 and model.averaged is None:
         return [batch_predictor(model)]
     return [network_predictor(network) for network in networks]
 

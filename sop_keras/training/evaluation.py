@@ -13,6 +13,7 @@ from sop_keras.data.batches.pipelines import evaluation_batches
 from sop_keras.data.datasets.dataset import Dataset, Examples
 from sop_keras.data.images.bad_images import BadImages
 from sop_keras.log_softmax import log_softmax
+from sop_keras.training.image_views import image_views, mean_of_views
 from sop_keras.training.saved_classifier import check_image_shape
 
 NUM_BINS = 15
@@ -238,6 +239,7 @@ def evaluate_split(
     dataset: Dataset,
     split: str,
     bad_images: BadImages | None = None,
+    test_views: str = "none",
 ) -> Evaluation:
     """Evaluate a model on one split of a data set, under the labels it has there.
 
@@ -250,24 +252,31 @@ def evaluate_split(
         split: a name as for `choose_splits`.
         bad_images: what images that cannot be read are reported to, and left out.
             Defaults to `None`: they are an error.
+        test_views: of which views of each image the mean is evaluated, one of
+            `TEST_VIEWS`: of logits, or of logarithms of probabilities. Defaults to
+            `"none"`: of the image alone.
 
     Raises:
         ValueError: if there is no such split, the images or the outputs are of another
-            size, or an output is not finite.
+            size, an output is not finite, or there are no such views of the images.
         TooManyBadImagesError: if too many images cannot be used.
     """
     examples = choose_splits(dataset, [split])[split]
     check_image_shape(model, dataset)
     batches = evaluation_batches(examples, dataset, split=split, bad_images=bad_images)
-    evaluation = None
+    evaluation, are_logits = None, True
     try:
         for images, labels in batches.as_numpy_iterator():
-            outputs = _outputs(model, images, dataset)
+            views = image_views(images, test_views)
+            outputs = [_outputs(model, view, dataset) for view in views]
             if evaluation is None:
+                are_logits = not are_probabilities(outputs[0])
                 evaluation = Evaluation(
-                    dataset.num_classes, from_logits=not are_probabilities(outputs)
+                    dataset.num_classes, from_logits=are_logits or len(outputs) > 1
                 )
-            evaluation.add(outputs, labels)
+            if len(outputs) > 1 and not are_logits:
+                outputs = [log_probabilities(one, False) for one in outputs]
+            evaluation.add(mean_of_views(outputs, test_views), labels)
     except tf.errors.OpError:
         if bad_images is not None and bad_images.error is not None:
             raise bad_images.error from None  # what TensorFlow says is a long trace

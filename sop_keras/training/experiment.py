@@ -11,11 +11,14 @@ from sop_keras.backbones.names import BACKBONES, check_backbone_name
 from sop_keras.data.datasets.by_name import DATASETS, TFDS_PREFIX, check_dataset_name
 from sop_keras.methods.record import MethodSettings
 from sop_keras.settings import check_settings, setting
+from sop_keras.training.image_views import TEST_VIEWS
 from sop_keras.training.step_checks import (
+    check_average,
     check_decay_factor,
     check_late_beta1,
     check_momentum,
     check_steps,
+    check_weight_average,
 )
 
 NOISES = ("none", "symmetric", "asymmetric")
@@ -240,6 +243,23 @@ class Experiment:
         check=check_late_beta1,
         came_later=True,
     )
+    weight_average: str = setting(
+        "none",
+        "The mean of which steps' weights is evaluated, judges labels and is deployed: "
+        "ema:DECAY, such as ema:0.999, counts each step DECAY times what the next one "
+        "does; last:EPOCHS, those of the last epochs alike; none: the last step's. "
+        "Training is the same.",
+        check=check_weight_average,
+        came_later=True,
+    )
+    test_views: str = setting(
+        "none",
+        "Whether accuracies at the end are also those of several views of each image, "
+        "under names of their own; flip: it and its mirror image; flip_translate: "
+        "both, and both shifted by a pixel to either corner.",
+        choices=TEST_VIEWS,
+        came_later=True,
+    )
     method: Any = field(default=methods.DEFAULT)
 
     def __post_init__(self) -> None:
@@ -267,6 +287,7 @@ class Experiment:
     def _check_together(self) -> None:
         """Check what two settings may not say together; the texts name flags, too."""
         check_steps(self)
+        check_average(self)
         side, shorter = self.image_size, self.resize
         if side is not None and shorter is not None and side > shorter:
             raise ValueError(

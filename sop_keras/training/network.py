@@ -93,6 +93,7 @@ def compile_model(
         seed=experiment.seed,
         table_device=execution.table_device,
         gradient_norms=bool(method.row_rates),
+        weight_average=experiment.weight_average,
     )
     jit_compile = execution.jit_compile
     model.compile(

@@ -33,6 +33,7 @@ from sop_keras.training.execution import Execution
 from sop_keras.training.experiment import Experiment
 from sop_keras.training.experiment_data import ExperimentData, load_data
 from sop_keras.training.fit_calls import fit_calls
+from sop_keras.training.image_views import check_image_views
 from sop_keras.training.inputs import evaluation_input
 from sop_keras.training.model_size import file_size
 from sop_keras.training.monitor import monitor_of_run
@@ -175,7 +176,9 @@ class Run:
         if changes is None:
             return None
         own = (self.files, self.execution, self.strategy)
-        run = Run(replace(self.experiment, **changes), self.folder / FIRST_RUN, *own)
+        # Of that one, nothing is asked but what it finds out as it trains.
+        plain = replace(self.experiment, weight_average="none", test_views="none")
+        run = Run(replace(plain, **changes), self.folder / FIRST_RUN, *own)
         if run.result is None:
             logger.info("First, the run that this one needs: %s.", shown(run.folder))
         self._seconds_before = run.train(verbose, flags)["seconds"]
@@ -228,6 +231,7 @@ class Run:
         if model.method.in_turn:
             steps = model.method.most_batches(num_examples, experiment.batch_size)
         self._own.check_data(data)
+        check_image_views(data.train.image_shape, experiment.test_views)
         self.picture_folder = needed_folder(data.train, self.files)
         self._check_machines(data)
         progress = restored(
@@ -329,6 +333,7 @@ class Run:
             recorder.progress.history[-self.experiment.epochs :],  # of the last one
             self.experiment.record.noise_score,
             recorder.bad_images,
+            self.experiment.test_views,
         )
         result = {
             **figures,

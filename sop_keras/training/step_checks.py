@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sop_keras.core.averaging import averaging_of
+
 
 def check_momentum(momentum: float) -> None:
     """Check a momentum.
@@ -92,4 +94,29 @@ def check_steps(experiment: Any) -> None:
             "`late_beta1` is for --optimizer=adam with --schedule=linear. Received: "
             f"late_beta1={experiment.late_beta1}, optimizer={experiment.optimizer!r}, "
             f"schedule={experiment.schedule!r}."
+        )
+
+
+def check_weight_average(weight_average: str) -> None:
+    """Check what an average of weights is of.
+
+    Raises:
+        ValueError: if it is not known.
+    """
+    averaging_of(weight_average)
+
+
+def check_average(experiment: Any) -> None:
+    """Check the average of an `Experiment`; the text names the flag, too.
+
+    Raises:
+        ValueError: if it is of more epochs than there are.
+    """
+    averaging = averaging_of(experiment.weight_average)
+    if averaging is not None and (averaging.epochs or 0) > experiment.epochs:
+        raise ValueError(
+            "`weight_average` is of more epochs than there are: "
+            f"--weight_average=last:{experiment.epochs} at most. Received: "
+            f"weight_average={experiment.weight_average!r}, "
+            f"epochs={experiment.epochs}."
         )

@@ -18,6 +18,7 @@ from sop_keras.label_issues.export import write_label_issues
 from sop_keras.label_issues.find import LabelScores
 from sop_keras.log_softmax import log_softmax
 from sop_keras.training.experiment_data import ExperimentData
+from sop_keras.training.image_views import image_views, mean_of_views
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +30,7 @@ def summarize(
     history: list[dict[str, Any]],
     noise_score: str,
     bad_images: BadImages | None = None,
+    test_views: str = "none",
 ) -> tuple[dict[str, Any], pd.DataFrame | None]:
     """The figures of a complete run, and its label issues.
 
@@ -47,6 +49,9 @@ def summarize(
         noise_score: what the method ranks wrong labels by, as text.
         bad_images: what training images that cannot be read are reported to. Defaults
             to `None`: they are an error.
+        test_views: of which views of each image there are accuracies beside the plain
+            ones, `final_test_accuracy_flip` and so on, one of `TEST_VIEWS`. Defaults to
+            `"none"`.
 
     Returns:
         The figures, and the table that `NoisyLabelModel.label_issues` gives; None for a
@@ -58,6 +63,7 @@ def summarize(
     figures = {
         **_test_figures(data, history),
         "final_validation_accuracy": history[-1].get("val_accuracy"),
+        **_figures_of_views(model, data, test_views, bad_images),
         "train_accuracy_given_labels": float((predictions == given).mean()),
         "train_accuracy_clean_labels": None,
         "noise_rate": None,
@@ -131,6 +137,33 @@ def _test_figures(
     if "test" in data.tests:
         best = int(np.argmax([row["test_accuracy"] for row in history]))
         figures["best_epoch"] = history[best]["epoch"]
+    return figures
+
+
+def _figures_of_views(
+    model: NoisyLabelModel,
+    data: ExperimentData,
+    test_views: str,
+    bad_images: BadImages | None,
+) -> dict[str, Any]:
+    """The accuracies of the means of views, of what is not trained on."""
+    figures: dict[str, Any] = {}
+    if test_views == "none":
+        return figures
+    predict = batch_predictor(model)
+    for name, examples in {**data.tests, "validation": data.validation}.items():
+        if not len(examples):
+            continue
+        batches = evaluation_batches(
+            examples, data.dataset, split=name, bad_images=bad_images
+        )
+        are_right = []
+        for images, labels in batches.as_numpy_iterator():
+            outputs = [predict(view) for view in image_views(images, test_views)]
+            predictions = mean_of_views(outputs, test_views).argmax(axis=-1)
+            are_right.append(predictions == labels)
+        accuracy = float(np.concatenate(are_right).mean())
+        figures[f"final_{name}_accuracy_{test_views}"] = accuracy
     return figures
 
 

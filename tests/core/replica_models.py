@@ -54,6 +54,7 @@ class Replicas:
             **{name: [one] for name, one in model.tables.by_name().items()},
             **{name: [one] for name, one in model.shared.items()},
             "record": [model.training_record.table, model.training_record.trusted],
+            "averaged": model.averaged.variables if model.averaged else [],
         }
         for group, variables in groups.items():
             for place, variable in enumerate(variables):
@@ -186,3 +187,17 @@ def stream(num_examples: int, pairs: bool) -> tf.data.Dataset:
 def weighted_test_batches() -> tf.data.Dataset:
     weak, _, _, labels, weights = examples(19)
     return tf.data.Dataset.from_tensor_slices((weak, labels, weights)).batch(8)
+
+
+def averaged(replicas: Replicas) -> None:
+    """Averages of weights, which evaluate, judge labels and are deployed."""
+    weak, _, _, _, _ = examples(NUM_EXAMPLES)
+    labels = labels_of(np.arange(NUM_EXAMPLES))
+    for name in ("ema:0.8", "last:2"):
+        model = replicas.model(synchronized=True, weight_average=name)
+        options = {"validation_data": (weak, labels), "batch_size": BATCH_SIZE}
+        replicas.train(name, model, weak, labels, **options)
+        issues = model.label_issues(weak, labels)
+        replicas.add(f"{name}/issues", issues.drop(columns="is_label_issue"))
+        deployed = model.predictor().predict(weak, verbose=0)
+        replicas.add(f"{name}/deployed", {"outputs": deployed})

@@ -100,6 +100,21 @@ def test_watched_alike(results):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("case", ["ema:0.8", "last:2"])
+def test_averages_of_weights_on_two_as_on_one(results, case):
+    assert_like_one_device(results, 2, case)
+    found = results[2]
+    # 7 weights of the network; how much they are averages of, and since which epoch.
+    names = [name for name in found if name.startswith(f"{case}/state/averaged ")]
+    assert len(names) == 9
+    # 3 epochs of 3 batches: 1 + 0.8 + ... + 0.8^8, or the 6 of the last two.
+    total = {"ema:0.8": (1 - 0.8**9) / 0.2, "last:2": 6.0}[case]
+    np.testing.assert_allclose(found[f"{case}/state/averaged 7"], [total] * 2, 1e-6)
+    kernels = (found[f"{case}/state/{group} 0"][0] for group in ("network", "averaged"))
+    assert np.abs(np.subtract(*kernels)).max() > 1e-3
+
+
+@pytest.mark.slow
 def test_what_is_compared(results):
     one, two = results[1], results[2]
     state = {name for name in two if name.startswith("paper sop+ normalized/state/")}

@@ -26,6 +26,7 @@ from replica_models import (
     NUM_EXAMPLES,
     PLUS,
     Replicas,
+    averaged,
     compile_model,
     examples,
     labels_of,
@@ -374,6 +375,7 @@ def main(number: int, folder: Path) -> None:
         host_table(replicas)
         digits(replicas)
         inputs(replicas)
+        averaged(replicas)
         every_method(replicas)
         first_pass(replicas)
         owners(replicas)

@@ -99,3 +99,18 @@ def test_threads_may_report_at_the_same_time(tmp_path):
 def test_a_limit_that_is_no_share(fraction):
     with pytest.raises(ValueError, match=r"max_bad_fraction.*in \[0, 1\]"):
         BadImages(max_fraction=fraction)
+
+
+def test_an_error_keeps_what_it_was_raised_for_when_threads_meet_it_again():
+    # What it lets go of, in a thread of an iterator, may be that iterator.
+    bad_images = BadImages()
+    with pytest.raises(TooManyBadImagesError):
+        bad_images.report("test", 0, "a.png", "no image", 2)
+    before = bad_images.error.__context__ = ValueError("of TensorFlow")
+    try:
+        raise OSError("no image either")
+    except OSError:
+        with pytest.raises(TooManyBadImagesError, match="1 of the 2 images") as again:
+            bad_images.report("test", 1, "b.png", "no image", 2)
+    assert again.value is not bad_images.error
+    assert bad_images.error.__context__ is before

@@ -233,7 +233,8 @@ def test_errors_are_one_line(arguments, text, in_process):
 @pytest.mark.slow
 def test_the_command_line(tmp_path, monkeypatch, in_process):
     run = tmp_path / "run"
-    experiment = Experiment(augment="none", epochs=1, method="ce")
+    options = {"method": "ce", "test_views": "flip"}
+    experiment = Experiment(augment="none", epochs=1, **options)
     result = Run(experiment, run).train(verbose=0)
 
     script = str(ROOT / "launch" / "evaluate.py")
@@ -248,6 +249,11 @@ def test_the_command_line(tmp_path, monkeypatch, in_process):
     assert "worst classes of train" in done.stdout
     figures = json.loads((run / "evaluation" / "test.json").read_text("utf-8"))
     assert figures["accuracy"] == pytest.approx(result["final_test_accuracy"])
+    # The run has them, so that they are here, too.
+    views = result["final_test_accuracy_flip"]
+    assert figures["accuracy_flip"] == pytest.approx(views) != figures["accuracy"]
+    assert " top-1 flip " in done.stdout
+    assert f" {100 * views:.2f} " in done.stdout
     # The labels are those of the data set, not those with noise drawn.
     figures = json.loads((run / "evaluation" / "train.json").read_text("utf-8"))
     clean = result["train_accuracy_clean_labels"]
@@ -257,10 +263,12 @@ def test_the_command_line(tmp_path, monkeypatch, in_process):
     # A model without its run, and the flagfile that names its data set.
     model = f"--model={run / 'model.keras'}"
     monkeypatch.chdir(tmp_path)
-    done = in_process(evaluate, "--flagfile=digits", model, "--output_dir=out")
+    words = ["--output_dir=out", "--test_views=flip_translate"]
+    done = in_process(evaluate, "--flagfile=digits", model, *words)
     assert done.returncode == 0, done.stderr
     again = json.loads((tmp_path / "out" / "test.json").read_text("utf-8"))
     assert again["accuracy"] == pytest.approx(result["final_test_accuracy"])
+    assert again["accuracy_flip_translate"] not in (again["accuracy"], views)
     assert (tmp_path / "out" / "test_reliability.png").is_file()
 
     failed = in_process(evaluate, model)

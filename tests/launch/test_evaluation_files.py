@@ -36,6 +36,33 @@ def read(path):
         return list(csv.reader(file))
 
 
+def test_figures_of_views_have_names_of_their_own(evaluation, dataset, tmp_path):
+    # All outputs are 9 for class 0: 1 of the 28 labels, and 5 among 0 to 4 of 15.
+    other = Evaluation(8)
+    labels = np.repeat(np.arange(7), np.arange(1, 8))
+    other.add(9 * np.eye(8)[np.zeros(28, int)], labels)
+    figures = evaluation_files.figures_of_views(other, "flip")
+    evaluation_files.write(
+        tmp_path, "test", evaluation, dataset, Path("m.keras"), figures
+    )
+    written = json.loads((tmp_path / "test.json").read_text("utf-8"))
+    assert written["accuracy"] == pytest.approx(27 / 28)
+    assert written["accuracy_flip"] == pytest.approx(1 / 28)
+    assert written["top_k_accuracy_flip"] == pytest.approx(15 / 28)
+    confidence = 1 / (1 + 7 * np.exp(-9))
+    assert written["expected_calibration_error_flip"] == pytest.approx(
+        confidence - 1 / 28
+    )
+    expected = -np.log(confidence) + 9 * 27 / 28
+    assert written["cross_entropy_flip"] == pytest.approx(expected)
+    lines = evaluation_splits.table(
+        {"test": evaluation}, dataset, {"test": other}, "flip"
+    ).splitlines()
+    (header, row) = (line for line in lines if line.startswith("  "))
+    assert header.split()[3:6] == ["top-1", "top-1", "flip"]
+    assert row.split()[3:5] == ["96.43", f"{100 / 28:.2f}"]
+
+
 def test_the_files_by_hand(evaluation, dataset, tmp_path):
     evaluation_files.write(tmp_path, "test", evaluation, dataset, Path("m.keras"))
     figures = json.loads((tmp_path / "test.json").read_text("utf-8"))

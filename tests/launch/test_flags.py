@@ -150,6 +150,8 @@ COMMON = {
     "warmup_learning_rate": 0.0,
     "optimizer": "sgd",
     "late_beta1": None,
+    "weight_average": "none",
+    "test_views": "none",
 }
 # The columns of SOP+, but for the data and alpha.
 PLUS = {

@@ -187,6 +187,14 @@ def test_other_errors_are_one_line(command, runs, capsys):
         command()
 
 
+def test_views_have_a_column_of_their_own():
+    result = {"seconds": 1.0, "final_test_accuracy": 0.5}
+    result |= {"settings": {"test_views": "flip"}, "final_test_accuracy_flip": 0.75}
+    header, row = train_runs.table({"one": result}).splitlines()[-2:]
+    assert header.split()[:4] == ["method", "test", "test", "views"]
+    assert row.split()[:3] == ["one", "50.00", "75.00"]
+
+
 def test_what_is_not_to_be_trusted_is_said_below_the_results():
     result = {"noise_auroc": None, "seconds": 1.0, "final_test_accuracy": 0.5}
     results = {"one": {**result, "doubts": ["No label is judged."]}, "other": result}

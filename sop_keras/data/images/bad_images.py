@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import logging
 import threading
@@ -80,7 +81,10 @@ class BadImages:
         image, reason = shown(image), shown(reason)
         with self._lock:
             if self.error is not None:
-                raise self.error
+                # A copy: raised here, the error would let go of the one that it was
+                # raised for elsewhere, whose frames have an iterator. That waits for
+                # this thread before it goes.
+                raise copy.copy(self.error)
             met = self._met.setdefault(split, set())
             if identity in met:
                 return
