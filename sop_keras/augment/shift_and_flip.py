@@ -29,7 +29,7 @@ def shift_alternate_flip(
     first and last pixels, which are not repeated.
 
     K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (2024, arXiv
-    2404.00498), Section 3.6 for the flip, with 2 pixels at 32.
+    2404.00498), which proposes that flip, and shifts by 2 pixels at 32.
 
     Args:
         images: uint8, shape `(batch_size, height, width, channels)`; height, width and
