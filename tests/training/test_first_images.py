@@ -3,10 +3,12 @@
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 from runs import OFTEN, InterruptionError, assert_same_end, interrupt_at
 from settings import digits
 
 from sop_keras.backbones.whitening import whitening_filters
+from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.data.datasets.dataset import Dataset, Examples
 from sop_keras.training import first_images as module
 from sop_keras.training.experiment_data import ExperimentData, load_data
@@ -51,6 +53,29 @@ def test_as_many_as_have_so_many_pixels_and_the_same_in_any_order(monkeypatch):
     np.testing.assert_array_equal(again[::-1], found)
     monkeypatch.setattr(module, "_PIXELS", 1)
     assert len(first_images(data, 0)) == 1
+
+
+def test_of_images_in_files_those_that_can_be_read(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 12, 12, 3), np.uint8)
+    lines = ["path,label"]
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{number % 2}")
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    experiment = digits(
+        dataset="manifest",
+        noise="none",
+        num_validation=0,
+        max_train_examples=0,
+        resize=12,
+        image_size=8,
+    )
+    files = DataFiles(manifest=str(tmp_path / "table.csv"), max_bad_fraction=0.5)
+    data = load_data(experiment, files)
+    (tmp_path / "3.png").write_text("no image")
+    mean, std = data.dataset.mean, data.dataset.std
+    expected = (pixels[[0, 1, 2, 4], 2:10, 2:10] / 255 - mean) / std  # the middle
+    np.testing.assert_allclose(first_images(data, 0), expected, atol=1e-6)
 
 
 def test_both_networks_of_a_run_whiten_its_images():
