@@ -8,7 +8,10 @@ from collections.abc import Callable
 
 
 def take_turns(
-    steps: dict[str, Callable[[], object]], rounds: int, repeats: int
+    steps: dict[str, Callable[[], object]],
+    rounds: int,
+    repeats: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Seconds of a step, for each of several programs, in alternation.
 
@@ -17,6 +20,9 @@ def take_turns(
         rounds: how often each has its turn, after one that is not counted. The order
             turns round every time, so that drift favours nobody.
         repeats: calls in a turn.
+        clock: what tells the seconds: `time.process_time` has those of the processors,
+            all threads together, where others use them as well. Defaults to
+            `time.perf_counter`.
 
     Returns:
         Seconds a call in each turn, by name.
@@ -25,11 +31,11 @@ def take_turns(
     for turn in range(rounds + 1):
         names = list(steps) if turn % 2 else list(reversed(steps))
         for name in names:
-            started = time.perf_counter()
+            started = clock()
             for _ in range(repeats):
                 steps[name]()
             if turn:
-                seconds[name].append((time.perf_counter() - started) / repeats)
+                seconds[name].append((clock() - started) / repeats)
     return seconds
 
 

@@ -150,24 +150,25 @@ def check_sizes(values: flags.FlagValues) -> None:
 
 
 def _check_together(values: flags.FlagValues) -> None:
-    def is_for(schedule: str, name: str) -> Callable[[dict[str, Any]], bool]:
-        default = values[name].default
-        return lambda given: given["schedule"] == schedule or given[name] == default
+    def is_for(schedules: str, name: str) -> Callable[[dict[str, Any]], bool]:
+        default, known = values[name].default, schedules.split(" or ")
+        return lambda given: given["schedule"] in known or given[name] == default
 
-    def of_one(schedule: str, name: str) -> str:
+    def of_some(schedules: str, name: str) -> str:
         unset = f"--{name}={flags_of.text_of(values[name].default)}"
         return (
-            f"--{name} is for --schedule={schedule}; no other schedule takes it "
+            f"--{name} is for --schedule={schedules}; no other schedule takes it "
             f"({unset} unsets a flagfile's)"
         )
 
     for together, fits, message in (
         *(
-            (["schedule", name], is_for(schedule, name), of_one(schedule, name))
-            for schedule, name in (
-                ("cosine", "final_lr"),
+            (["schedule", name], is_for(schedules, name), of_some(schedules, name))
+            for schedules, name in (
+                ("cosine or triangle", "final_lr"),
                 ("cosine", "warmup_epochs"),
-                ("cosine", "warmup_lr"),
+                ("cosine or triangle", "warmup_lr"),
+                ("triangle", "warmup_share"),
                 ("step", "decay_factor"),
             )
         ),

@@ -13,6 +13,7 @@ from sop_keras.augment.autoaugment import autoaugment
 from sop_keras.augment.crop_and_flip import pad_crop_flip
 from sop_keras.augment.keras_layer import keras_cv_randaugment, keras_randaugment
 from sop_keras.augment.names import AUGMENTATIONS, check_augmentation_name
+from sop_keras.augment.shift_and_flip import shift_alternate_flip
 from sop_keras.augment.uda import uda
 
 Augmentation = Callable[..., tf.Tensor]
@@ -51,6 +52,11 @@ def unchanged(images: Any, ids: Any, epoch: Any, seed: SupportsIndex) -> tf.Tens
 def cropped_and_flipped(fill: Sequence[int]) -> Augmentation:
     """`pad_crop_flip`, which has no use for a colour."""
     return pad_crop_flip
+
+
+def shifted_and_flipped(fill: Sequence[int]) -> Augmentation:
+    """`shift_alternate_flip`, likewise."""
+    return shift_alternate_flip
 
 
 def flipped(fill: Sequence[int]) -> Augmentation:

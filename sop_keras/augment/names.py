@@ -5,6 +5,7 @@ from __future__ import annotations
 # Where each is made: a function of the colour that Cutout paints with.
 AUGMENTATIONS = {
     "weak": "sop_keras.augment.named:cropped_and_flipped",
+    "shift_flip": "sop_keras.augment.named:shifted_and_flipped",
     "flip": "sop_keras.augment.named:flipped",
     "none": "sop_keras.augment.named:left_alone",
     "uda": "sop_keras.augment.named:by_uda",

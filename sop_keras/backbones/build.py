@@ -14,6 +14,7 @@ from sop_keras.backbones.keras_hub import keras_hub_backbone
 from sop_keras.backbones.names import (
     APPLICATIONS,
     BACKBONES,
+    OF_IMAGES,
     PREFIX,
     WITH_WEIGHTS,
     check_backbone_name,
@@ -31,6 +32,7 @@ def build_backbone(
     pretrained: str | os.PathLike[str] = FROM_SCRATCH,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    images: Any = None,
 ) -> keras.Model:
     """Build the network that `name` stands for.
 
@@ -39,7 +41,8 @@ def build_backbone(
             `"resnet50"` (Clothing1M) or `"inception_resnet_v2"` (WebVision), the
             paper's for large images; `"efficientnet_lite0"`, small, whose weights come
             as a Python package; `"cnn"` (images from 8x8 pixels) or `"mlp"`
-            (digits), small ones for CPUs; any other network of keras.applications, as
+            (digits), small ones for CPUs; `"fast_cnn"` or `"fast_cnn_wide"`, which
+            learn CIFAR-10 in a few passes; any other network of keras.applications, as
             Keras writes it or in snake case (`"EfficientNetB0"`, `"efficientnet_b0"`);
             or `"keras_hub:PRESET"`, the backbone of a preset of KerasHub.
         input_shape: `(height, width, channels)`.
@@ -54,6 +57,9 @@ def build_backbone(
         mean: per-channel means, of pixel values scaled to [0, 1], that the images were
             standardised with. Needed with weights, ignored without. Defaults to `None`.
         std: per-channel standard deviations, likewise.
+        images: standardised training images, shape `(n, *input_shape)`, which
+            `"fast_cnn"` and `"fast_cnn_wide"` need to see; others ignore them. Defaults
+            to `None`.
 
     Returns:
         A functional model from images, shape `(batch_size, *input_shape)`, standardised
@@ -90,4 +96,6 @@ def build_backbone(
             f"{', '.join(WITH_WEIGHTS)} and the others of keras.applications: "
             f"{', '.join(APPLICATIONS)}."
         )
+    if name in OF_IMAGES:
+        return build(input_shape, num_classes, seed, images=images)
     return build(input_shape, num_classes, seed)

@@ -8,6 +8,8 @@ import re
 BACKBONES = {
     "cnn": "sop_keras.backbones.cnn:cnn",
     "efficientnet_lite0": "sop_keras.backbones.efficientnet_lite:efficientnet_lite0",
+    "fast_cnn": "sop_keras.backbones.fast_cnn:fast_cnn",
+    "fast_cnn_wide": "sop_keras.backbones.fast_cnn:fast_cnn_wide",
     "inception_resnet_v2": "sop_keras.backbones.applications:inception_resnet_v2",
     "mlp": "sop_keras.backbones.mlp:mlp",
     "preact_resnet18": "sop_keras.backbones.preact_resnet:preact_resnet18",
@@ -17,6 +19,9 @@ BACKBONES = {
 
 # Of these, those with weights of their own.
 WITH_WEIGHTS = ("efficientnet_lite0", "inception_resnet_v2", "resnet50")
+
+# And those that must see training images before they are made.
+OF_IMAGES = ("fast_cnn", "fast_cnn_wide")
 
 # The networks of keras.applications; a test compares them with Keras' own list.
 KERAS_NAMES = (

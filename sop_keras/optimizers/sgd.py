@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from sop_keras.validation import check_number
+from sop_keras.validation import check_number, check_positive
 
 
 @keras.saving.register_keras_serializable(package="sop_keras")
@@ -30,6 +30,11 @@ class SGD(keras.optimizers.SGD):
     whole step shrinks at once. At a constant learning rate and without L2 both rules
     agree.
 
+    BatchNormalization's offsets (its weights named `beta`) may move at a rate of their
+    own: `offset_rate_factor` times the others', and with the L2 term divided by it, so
+    that they shrink as fast as all else. K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on
+    a Single GPU" (2024, arXiv 2404.00498), takes 64, after hlb-CIFAR10.
+
     Every variable that the optimizer is given decays, BatchNorm's scales and offsets
     and all biases included, as in the authors' code. Gradient clipping acts before the
     L2 term is added, as `torch.nn.utils.clip_grad_norm_` does; under `tf.distribute`
@@ -43,6 +48,8 @@ class SGD(keras.optimizers.SGD):
             `False`.
         l2: The coefficient of the L2 term, a number >= 0 (PyTorch's `weight_decay`).
             Defaults to `0.0`.
+        offset_rate_factor: The learning rate of BatchNormalization's offsets over that
+            of all else, a positive number. Defaults to `1.0`.
         name: The optimizer's name. Defaults to one made from the class.
         **kwargs: Keras' other optimizer arguments (clipping, moving averages of the
             weights, gradient accumulation), except `weight_decay`.
@@ -63,6 +70,8 @@ class SGD(keras.optimizers.SGD):
         nesterov: bool = False,
         l2: float = 0.0,
         name: str | None = None,
+        *,
+        offset_rate_factor: float = 1.0,
         **kwargs: Any,
     ) -> None:
         weight_decay = kwargs.pop("weight_decay", None)
@@ -74,6 +83,7 @@ class SGD(keras.optimizers.SGD):
                 "keras.optimizers.SGD for the decoupled one."
             )
         check_number("l2", l2, meaning="such as 5e-4")
+        check_positive("offset_rate_factor", offset_rate_factor, meaning="such as 64")
         if nesterov and not momentum:
             raise ValueError(
                 "`nesterov=True` looks ahead along the momentum buffer and so needs a "
@@ -88,23 +98,34 @@ class SGD(keras.optimizers.SGD):
             **kwargs,
         )
         self.l2 = l2
+        self.offset_rate_factor = offset_rate_factor
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Move one variable, and its momentum buffer, by one step."""
         learning_rate = ops.cast(learning_rate, variable.dtype)
         step = ops.cast(gradient, variable.dtype)
+        index = self._get_variable_index(variable)
+        factor = self._rate_factor(index)
         if self.l2:
-            step = ops.add(step, ops.multiply(self.l2, variable))
+            step = ops.add(step, ops.multiply(self.l2 / factor, variable))
         if self.momentum:
-            buffer = self.momentums[self._get_variable_index(variable)]
+            buffer = self.momentums[index]
             updated = ops.add(ops.multiply(self.momentum, buffer), step)
             self.assign(buffer, updated)
             if self.nesterov:
                 step = ops.add(step, ops.multiply(self.momentum, updated))
             else:
                 step = updated
+        if factor != 1:
+            learning_rate = ops.multiply(learning_rate, factor)
         self.assign_sub(variable, ops.multiply(learning_rate, step))
+
+    def _rate_factor(self, index: int) -> float:
+        # Keras hands its backend's variables to update_step, which lost their names.
+        is_offset = self._trainable_variables[index].name == "beta"
+        return self.offset_rate_factor if is_offset else 1.0
 
     def get_config(self) -> dict[str, Any]:
         """The arguments, as Keras serializes them."""
-        return {**super().get_config(), "l2": self.l2}
+        own = {"l2": self.l2, "offset_rate_factor": self.offset_rate_factor}
+        return {**super().get_config(), **own}

@@ -17,12 +17,13 @@ from sop_keras.training.step_checks import (
     check_decay_factor,
     check_late_beta1,
     check_momentum,
+    check_offset_rate_factor,
     check_steps,
     check_weight_average,
 )
 
 NOISES = ("none", "symmetric", "asymmetric")
-SCHEDULES = ("constant", "step", "linear", "cosine")
+SCHEDULES = ("constant", "step", "linear", "cosine", "triangle")
 OPTIMIZERS = ("sgd", "adam")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -120,7 +121,8 @@ class Experiment:
     schedule: str = setting(
         "constant",
         "Of the network's learning rate; step: times decay_factor after decay_epochs; "
-        "linear: after decay_epochs in a line to 0, epoch by epoch.",
+        "linear: after decay_epochs in a line to 0, epoch by epoch; triangle: in a "
+        "line up, for warmup_share of the steps, and in one down.",
         title="Schedule",
         choices=SCHEDULES,
     )
@@ -128,7 +130,7 @@ class Experiment:
         (), "For schedule=step, like 40,80; for schedule=linear, one, like 80."
     )
     final_learning_rate: float = setting(
-        0.0, "For schedule=cosine.", flag="final_lr", least=0
+        0.0, "For schedule=cosine or triangle.", flag="final_lr", least=0
     )
     seed: int = setting(
         0,
@@ -223,9 +225,20 @@ class Experiment:
     )
     warmup_learning_rate: float = setting(
         0.0,
-        "The rate that these begin with.",
+        "The rate that these begin with, and that of schedule=triangle.",
         flag="warmup_lr",
         least=0,
+        came_later=True,
+    )
+    warmup_share: float = setting(
+        0.0, "For schedule=triangle, below 1.", least=0, most=1, came_later=True
+    )
+    offset_rate_factor: float = setting(
+        1.0,
+        "For optimizer=sgd: the learning rate of BatchNorm's offsets over the others'.",
+        flag="offset_lr_factor",
+        least=0,
+        check=check_offset_rate_factor,
         came_later=True,
     )
     optimizer: str = setting(

@@ -9,11 +9,13 @@ import keras
 import tensorflow as tf
 
 from sop_keras.backbones.build import build_backbone
+from sop_keras.backbones.names import OF_IMAGES
 from sop_keras.backbones.synchronized import synchronize_batch_norm
 from sop_keras.core.model import NoisyLabelModel
 from sop_keras.optimizers.adam import Adam
 from sop_keras.optimizers.schedules import (
     ScaledByEpoch,
+    Triangle,
     cosine_decay,
     linear_decay,
     step_decay,
@@ -23,6 +25,7 @@ from sop_keras.randomness.keyed import random_bits
 from sop_keras.training.execution import Execution
 from sop_keras.training.experiment import Experiment
 from sop_keras.training.experiment_data import ExperimentData
+from sop_keras.training.first_images import first_images
 from sop_keras.training.precision import precision
 
 
@@ -40,6 +43,9 @@ def make_backbone(
     dataset, seed = data.dataset, experiment.seed
     if use is not None:
         seed = int(random_bits(seed, use)) % 2**32
+    images = None
+    if experiment.backbone in OF_IMAGES:
+        images = first_images(data, experiment.seed)
     with precision(experiment.precision):
         backbone = build_backbone(
             experiment.backbone,
@@ -49,6 +55,7 @@ def make_backbone(
             pretrained=experiment.pretrained,
             mean=dataset.mean,
             std=dataset.std,
+            images=images,
         )
     if tf.distribute.get_strategy().num_replicas_in_sync > 1:
         synchronize_batch_norm(backbone)
@@ -137,6 +144,7 @@ def make_optimizer(
     }
     if experiment.optimizer == "sgd":
         momentum, nesterov = experiment.momentum, experiment.nesterov
+        options["offset_rate_factor"] = experiment.offset_rate_factor
         return SGD(rate, momentum=momentum, nesterov=nesterov, **options)
     if experiment.late_beta1 is not None:
         options["late_beta_1"] = experiment.late_beta1
@@ -161,6 +169,14 @@ def _scheduled_rate(experiment: Experiment, steps_per_epoch: int) -> Any:
     if experiment.schedule == "linear":
         (start,) = experiment.decay_epochs
         return linear_decay(rate, start, experiment.epochs, steps_per_epoch)
+    if experiment.schedule == "triangle":
+        return Triangle(
+            rate,
+            experiment.epochs * steps_per_epoch,
+            experiment.warmup_share,
+            experiment.warmup_learning_rate,
+            experiment.final_learning_rate,
+        )
     if experiment.schedule == "cosine":
         return cosine_decay(
             rate,

@@ -44,6 +44,19 @@ def check_decay_factor(factor: float) -> None:
         )
 
 
+def check_offset_rate_factor(factor: float) -> None:
+    """Check a factor of the learning rate.
+
+    Raises:
+        ValueError: if it is out of range.
+    """
+    if not factor > 0:
+        raise ValueError(
+            "`offset_rate_factor` must be above 0, such as 64. Received: "
+            f"offset_rate_factor={factor!r}."
+        )
+
+
 def check_steps(experiment: Any) -> None:
     """Check optimizer and schedule of an `Experiment`; the texts name flags, too.
 
@@ -62,7 +75,7 @@ def check_steps(experiment: Any) -> None:
             f"decay_epochs={experiment.decay_epochs}."
         )
     first, last = experiment.learning_rate, experiment.final_learning_rate
-    if experiment.schedule == "cosine" and last > first:
+    if experiment.schedule in ("cosine", "triangle") and last > first:
         raise ValueError(
             "`final_learning_rate` must not be above `learning_rate`: --final_lr "
             "must not be above --lr. Received: "
@@ -77,6 +90,7 @@ def check_steps(experiment: Any) -> None:
             f"{experiment.warmup_epochs}, schedule={experiment.schedule!r}, "
             f"epochs={experiment.epochs}."
         )
+    _check_triangle(experiment)
     if experiment.nesterov and not experiment.momentum:
         raise ValueError(
             "`nesterov` needs a momentum: --nonesterov unsets a flagfile's. "
@@ -86,6 +100,11 @@ def check_steps(experiment: Any) -> None:
         raise ValueError(
             "`nesterov` is for optimizer=sgd: --nonesterov unsets a flagfile's. "
             f"Received: optimizer={experiment.optimizer!r}."
+        )
+    if experiment.offset_rate_factor != 1 and experiment.optimizer != "sgd":
+        raise ValueError(
+            "`offset_rate_factor` is for optimizer=sgd: --offset_lr_factor=1 unsets a "
+            f"flagfile's. Received: optimizer={experiment.optimizer!r}."
         )
     if experiment.late_beta1 is not None and (
         (experiment.optimizer, experiment.schedule) != ("adam", "linear")
@@ -119,4 +138,27 @@ def check_average(experiment: Any) -> None:
             f"--weight_average=last:{experiment.epochs} at most. Received: "
             f"weight_average={experiment.weight_average!r}, "
             f"epochs={experiment.epochs}."
+        )
+
+
+def _check_triangle(experiment: Any) -> None:
+    share, start = experiment.warmup_share, experiment.warmup_learning_rate
+    if experiment.schedule != "triangle":
+        if share:
+            raise ValueError(
+                "`warmup_share` is for schedule=triangle: --warmup_share=0 unsets a "
+                f"flagfile's. Received: warmup_share={share}, "
+                f"schedule={experiment.schedule!r}."
+            )
+        return
+    if share == 1:
+        raise ValueError(
+            "`warmup_share` must be less than 1, as the rate falls after the warm-up. "
+            f"Received: warmup_share={share}."
+        )
+    if start > experiment.learning_rate:
+        raise ValueError(
+            "`warmup_learning_rate` must not be above `learning_rate`, which it rises "
+            "to: --warmup_lr must not be above --lr. Received: warmup_learning_rate="
+            f"{start}, learning_rate={experiment.learning_rate}."
         )

@@ -5,6 +5,7 @@ import pytest
 from sop_keras.backbones.build import build_backbone
 from sop_keras.backbones.names import (
     BACKBONES,
+    OF_IMAGES,
     WITH_WEIGHTS,
     backbone_names,
     check_backbone_name,
@@ -30,7 +31,8 @@ def random_images():
 
 def test_the_registry_has_these_names():
     with_weights = ["efficientnet_lite0", "inception_resnet_v2", "resnet50"]
-    assert sorted(BACKBONES) == sorted([*NAMES, *with_weights])
+    # tests/backbones/test_fast_cnn.py has those that must see images.
+    assert sorted(BACKBONES) == sorted([*NAMES, *with_weights, *OF_IMAGES])
     assert sorted(WITH_WEIGHTS) == with_weights
 
 
@@ -42,7 +44,14 @@ def test_the_list_of_names():
 
 @pytest.mark.parametrize(
     "known",
-    [*NAMES, "resnet50", "ResNet50", "EfficientNetB0", "keras_hub:resnet_50_imagenet"],
+    [
+        *NAMES,
+        *OF_IMAGES,
+        "resnet50",
+        "ResNet50",
+        "EfficientNetB0",
+        "keras_hub:resnet_50_imagenet",
+    ],
 )
 def test_known_names_pass_the_check(known):
     check_backbone_name(known)

@@ -28,14 +28,14 @@ def header(name):
 
 
 def test_every_flagfile_says_its_command_and_what_to_expect():
-    # 3 of this project's own, 3 of Figure 1, 10 of SOP on ResNet34, 8 of SOP+ in
+    # 6 of this project's own, 3 of Figure 1, 10 of SOP on ResNet34, 8 of SOP+ in
     # Table 2, 2 of SOP in Table 3, 8 of SOP+ in Table 4; of ELR and of Forward 8 in
     # Table 1 and 2 in Table 3 each, of GCE and of SL 8 in Table 1, of MixUp 6 in
     # Table 2, of CORES2 1 in Table 3, of CORES* 8 in Table 4; of DivideMix and of
     # ELR+ 8 in Table 2 and 2 on the data sets of Table 3, of ELR+ 8 in Table 4; of
     # Co-teaching 2 in Table 3, and 4 of the recipes of its and its successor's authors.
     rivals = 2 * (8 + 2) + 2 * 8 + 6 + 1 + 8 + 2 * (8 + 2) + 8 + 2 + 4
-    assert len(NAMES) == 3 + 3 + 10 + 8 + 2 + 8 + rivals
+    assert len(NAMES) == 6 + 3 + 10 + 8 + 2 + 8 + rivals
     for name in NAMES:
         experiment(name)
         text = header(name)
@@ -148,6 +148,8 @@ COMMON = {
     "clip_norm": 0.0,
     "warmup_epochs": 0,
     "warmup_learning_rate": 0.0,
+    "warmup_share": 0.0,
+    "offset_rate_factor": 1.0,
     "optimizer": "sgd",
     "late_beta1": None,
     "weight_average": "none",
@@ -322,6 +324,30 @@ def test_the_small_experiment_of_sop_plus_is_that_of_figure_1():
     base = experiment("fig1_cpu", "--noise_rate=0.5", "--method=sop_plus")
     assert settings == base
     assert (settings.record.title, settings.max_train_examples) == ("SOP+", 10_000)
+
+
+# Of K. Jordan's recipe (docs/full_size.md): 11.5 and 0.0153 for 1,024 examples, rates
+# in proportion to the batch, over 1 + 1 / (1 - 0.85); 0.2 and 0.07 of the peak.
+PEAK = 11.5 * 512 / 1024 / (1 + 1 / 0.15)
+
+
+def test_the_recipe_of_the_fast_network():
+    found = experiment("fast_clean")
+    assert found.learning_rate == pytest.approx(PEAK, rel=1e-3)
+    assert found.l2 == pytest.approx(0.0153 / 11.5, rel=1e-3)
+    assert found.warmup_learning_rate == pytest.approx(0.2 * found.learning_rate)
+    assert found.final_learning_rate == pytest.approx(0.07 * found.learning_rate)
+    wide = experiment(
+        "fast_clean", *re.findall(r"--[a-z_]+=[\w.]+\w", header("fast_clean"))[2:7]
+    )
+    assert (wide.backbone, wide.batch_size) == ("fast_cnn_wide", 1024)
+    assert wide.learning_rate == pytest.approx(2 * PEAK, rel=1e-3)
+    noisy, worst = experiment("fast_sym40"), experiment("fast_worst", "--method=sop")
+    same = {"dataset": "cifar10", "label_set": None, "noise": "symmetric"}
+    assert dataclasses.replace(worst, **same) == noisy
+    assert noisy.method.u_learning_rate is None
+    for rate in (noisy.warmup_learning_rate / 0.2, noisy.final_learning_rate / 0.07):
+        assert rate == pytest.approx(noisy.learning_rate)
 
 
 @pytest.mark.parametrize("rate", [0, 20, 40])

@@ -210,7 +210,11 @@ def test_what_changes_the_numbers_is_of_the_experiment(argument, changes):
         ("--decay_factor=1", "above 0 and below 1"),
         ("--decay_factor=0", "above 0 and below 1"),
         ("--decay_factor=0.2", "schedule=constant.*no other schedule takes it"),
-        ("--final_lr=1e-3", "is for --schedule=cosine; no other schedule takes it"),
+        ("--final_lr=1e-3", "--schedule=cosine or triangle; no other schedule takes"),
+        ("--warmup_share=0.2", "is for --schedule=triangle; no other schedule takes"),
+        ("--schedule=triangle --warmup_epochs=2", "is for --schedule=cosine; no"),
+        ("--warmup_share=1.5", r"not in range|\[0, 1\]|lower|upper"),
+        ("--offset_lr_factor=0", "must be above 0"),
         ("--schedule=step --decay_epochs=2 --final_lr=1e-3", "is for --schedule=cos"),
         ("--schedule=cosine --decay_factor=0.2", "is for --schedule=step"),
         (
@@ -253,6 +257,10 @@ def test_flag_values_are_checked_when_parsed(arguments, text):
         ("--schedule=step", "needs increasing --decay_epochs"),
         ("--decay_epochs=40,80", "no other schedule takes them"),
         ("--schedule=cosine --lr=0.1 --final_lr=1", "--final_lr must not be above"),
+        ("--schedule=triangle --lr=0.1 --final_lr=1", "--final_lr must not be above"),
+        ("--schedule=triangle --lr=0.1 --warmup_lr=1", "--warmup_lr must not be above"),
+        ("--schedule=triangle --warmup_share=1", "`warmup_share` must be less than 1"),
+        ("--optimizer=adam --offset_lr_factor=2", "--offset_lr_factor=1 unsets"),
         ("--image_size=9 --resize=8", "--image_size must not be above --resize"),
     ],
 )

@@ -4,7 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from sop_keras.optimizers.schedules import ScaledByEpoch, cosine_decay, step_decay
+from sop_keras.optimizers.schedules import (
+    ScaledByEpoch,
+    Triangle,
+    cosine_decay,
+    step_decay,
+)
 from sop_keras.optimizers.sgd import SGD
 
 
@@ -82,8 +87,12 @@ def test_integer_rates_are_not_rounded():
 
 @pytest.mark.parametrize(
     "schedule",
-    [step_decay(0.02, (40, 80), 352), cosine_decay(0.02, 300, 391, 2e-4)],
-    ids=["step", "cosine"],
+    [
+        step_decay(0.02, (40, 80), 352),
+        cosine_decay(0.02, 300, 391, 2e-4),
+        Triangle(0.75, 880, 0.23, 0.15, 0.05),
+    ],
+    ids=["step", "cosine", "triangle"],
 )
 def test_schedules_survive_serialization(schedule):
     optimizer = SGD(schedule, momentum=0.9)
@@ -167,3 +176,47 @@ def test_a_rate_scaled_by_epoch():
         ScaledByEpoch(0.1, [], steps_per_epoch=2)
     with pytest.raises(ValueError, match="`factors` must be a finite number of at"):
         ScaledByEpoch(0.1, [-1.0], steps_per_epoch=2)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        # 0.2 to 1 in int(0.25 * 41) = 10 steps, 1 to 0.07 in 31: 0.03 a step.
+        (0, 0.2),
+        (1, 0.28),
+        (9, 0.92),
+        (10, 1.0),
+        (11, 0.97),
+        (40, 0.1),
+        (41, 0.07),
+        (1000, 0.07),
+    ],
+)
+def test_a_triangle_on_both_sides_of_each_corner(step, expected):
+    schedule = Triangle(1, 41, 0.25, 0.2, 0.07)
+    assert float(schedule(step)) == pytest.approx(expected, rel=1e-5)
+    assert float(schedule(np.int64(step))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_triangle_without_a_rise_starts_at_its_peak():
+    for share in (0, 0.04):  # int(0.04 * 20) = 0 steps
+        found = [float(Triangle(0.5, 20, share)(step)) for step in (0, 10, 20)]
+        np.testing.assert_allclose(found, [0.5, 0.25, 0], atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learning_rate": 0}, "`learning_rate` must be positive.*0"),
+        ({"num_steps": 0}, "`num_steps` must be an integer of at.*0"),
+        ({"warmup_share": 1}, "`warmup_share` must be less than 1.*1"),
+        ({"warmup_share": -0.1}, r"`warmup_share` must be a number in \[0, 1\]"),
+        ({"warmup_learning_rate": 2}, "`warmup_learning_rate` must be between 0 and"),
+        ({"final_learning_rate": 2}, "`final_learning_rate` must be between 0 and"),
+        ({"final_learning_rate": -1}, "`final_learning_rate` must be a finite number"),
+    ],
+)
+def test_a_triangle_refuses(changes, message):
+    arguments = {"learning_rate": 1.0, "num_steps": 10, "warmup_share": 0.2}
+    with pytest.raises(ValueError, match=message):
+        Triangle(**(arguments | changes))

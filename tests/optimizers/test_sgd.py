@@ -135,6 +135,48 @@ def test_l2_decays_batch_norm_and_biases_too():
         )
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.85])
+def test_offsets_move_at_a_rate_of_their_own_and_shrink_as_all_else(momentum):
+    layers = [keras.layers.BatchNormalization(), keras.layers.Dense(4)]
+    model = keras.Sequential([keras.Input((3,)), *layers])
+    variables = model.trainable_variables
+    assert [v.name for v in variables] == ["gamma", "beta", "kernel", "bias"]
+    rng = np.random.default_rng(0)
+    starts = [rng.normal(size=v.shape) for v in variables]
+    for variable, start in zip(variables, starts, strict=True):
+        variable.assign(start)
+    gradients = [[rng.normal(size=s.shape) for s in starts] for _ in range(20)]
+    nesterov = momentum > 0
+    optimizer = SGD(0.01, momentum, nesterov, l2=0.05, offset_rate_factor=8.0)
+    apply_all(optimizer, variables, gradients)
+    for i, (variable, start) in enumerate(zip(variables, starts, strict=True)):
+        factor = 8 if variable.name == "beta" else 1
+        expected = torch_rule(
+            start,
+            [g[i] for g in gradients],
+            [0.01 * factor] * 20,
+            momentum,
+            nesterov,
+            0.05 / factor,
+        )
+        found = keras.ops.convert_to_numpy(variable)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_factor_of_1_is_no_factor_and_fit_has_the_rate_of_offsets():
+    def trained(**options):
+        layers = [keras.Input((1,)), keras.layers.BatchNormalization(scale=False)]
+        model = keras.Sequential(layers)
+        model.compile(SGD(0.1, l2=0.5, **options), loss="mse")
+        model.fit(np.zeros((2, 1)), np.ones((2, 1)), epochs=2, shuffle=False, verbose=0)
+        return float(model.layers[0].beta[0])
+
+    assert trained() == trained(offset_rate_factor=1.0)
+    # The output is the offset b, the loss (b - 1)^2. b = 0: g = -2, b = 0.1 * 3 * 2
+    # = 0.6; then g = -0.8 + 0.5 / 3 * 0.6 = -0.7, b = 0.6 + 0.3 * 0.7.
+    assert trained(offset_rate_factor=3.0) == pytest.approx(0.81, rel=1e-6)
+
+
 def test_clipping_comes_before_l2():
     variable = keras.Variable([10.0])
     apply_all(SGD(1.0, l2=0.1, clipnorm=1.0), [variable], [[[2.0]]])
@@ -170,7 +212,8 @@ def test_under_loss_scaling():
 
 
 def test_config_round_trip():
-    optimizer = SGD(0.02, 0.9, True, 5e-4, "theta", global_clipnorm=5.0)
+    more = {"global_clipnorm": 5.0, "offset_rate_factor": 64.0}
+    optimizer = SGD(0.02, 0.9, True, 5e-4, "theta", **more)
     restored = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert type(restored) is SGD
     assert restored.get_config() == optimizer.get_config()
@@ -179,6 +222,7 @@ def test_config_round_trip():
     assert restored.nesterov is True
     assert restored.name == "theta"
     assert restored.global_clipnorm == 5.0
+    assert restored.offset_rate_factor == 64.0
 
 
 def test_saving_a_model_keeps_the_momentum(tmp_path):
@@ -206,6 +250,7 @@ def test_saving_a_model_keeps_the_momentum(tmp_path):
         ({"weight_decay": 5e-4}, r"decoupled.*Pass l2=0\.0005"),
         ({"l2": -1e-4}, "`l2` must be a finite number of at.*l2=-0.0001"),
         ({"l2": float("nan")}, "`l2` must be a finite number of at.*l2=nan"),
+        ({"offset_rate_factor": 0}, "`offset_rate_factor` must be positive.*=0"),
         ({"nesterov": True}, "needs a momentum above 0.*momentum=0.0"),
     ],
 )

@@ -48,9 +48,28 @@ def test_sgd_takes_the_line_too():
     assert float(optimizer._learning_rate(29)) == pytest.approx(0.02 / 4)
 
 
+def test_a_triangle_is_of_all_steps():
+    rates = {"learning_rate": 1.0, "warmup_learning_rate": 0.2}
+    experiment = digits(
+        schedule="triangle",
+        epochs=4,
+        warmup_share=0.5,
+        final_learning_rate=0.1,
+        offset_rate_factor=64.0,
+        **rates,
+    )
+    optimizer = make_optimizer(experiment, steps_per_epoch=5)
+    found = [float(optimizer._learning_rate(step)) for step in (0, 5, 10, 20)]
+    np.testing.assert_allclose(found, [0.2, 0.6, 1.0, 0.1], rtol=1e-6)
+    assert optimizer.offset_rate_factor == 64
+    assert make_optimizer(digits(), steps_per_epoch=5).offset_rate_factor == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"offset_rate_factor": -1.0}, "`offset_rate_factor` must be"),
+        ({"warmup_share": 0.1}, "`warmup_share` is for schedule=triangle"),
         ({"optimizer": "rmsprop"}, "`optimizer` must be one of sgd, adam"),
         ({"optimizer": "adam", "nesterov": True}, "`nesterov` is for optimizer=sgd"),
         ({"late_beta1": 0.1}, "`late_beta1` is for --optimizer=adam with --schedule=l"),
