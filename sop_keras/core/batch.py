@@ -52,6 +52,7 @@ class Batch:
         was_given: gives the labels as they came from the data, before a person
             corrected some (`trust`), one-hot, `(n, num_classes)`; of the batch as it
             came, before `mix`.
+        is_new: gives which examples were not trained on before, bool `(n, 1)`.
         from_logits: whether what `ask` gives are logits (True) or probabilities.
         seen: what the network says of the examples as they came, outputs `(n, K)`, if
             `mix` has asked: for the record and the metrics, in place of the first n of
@@ -80,6 +81,7 @@ class Batch:
     batch_size: int | None = None
     ask: Callable[..., Tensor] | None = None
     was_given: Callable[[], Tensor] | None = None
+    is_new: Callable[[], Tensor] | None = None
     from_logits: bool = True
     seen: Tensor | None = None
     extra: Mapping[str, Tensor] = field(default_factory=dict)

@@ -78,6 +78,7 @@ class MethodBatches(SharedState, Networks):
             was_given=lambda: self._one_hot(
                 self.training_record.was_given(ids, ops.argmax(labels, axis=-1))
             ),
+            is_new=lambda: self.training_record.is_new(ids),
             from_logits=self.from_logits,
         )
         return batch, whole

@@ -130,6 +130,10 @@ class TrainingRecord(SavedRows):
         is_other = given != ops.cast(labels, "float32")
         return ops.logical_and(given != _NEVER, is_other)
 
+    def is_new(self, indices: Any) -> Any:
+        """Which were not trained on before, in a step: a tensor of bool, `(n, 1)`."""
+        return sparse_variable.gather(self.table, indices)[:, 2:] == _NEVER
+
     def is_trusted(self, indices: Any) -> Any:
         """Whose labels a person has confirmed, a tensor of bool, `(n, 1)`."""
         return sparse_variable.gather(self.trusted, indices) > 0.5

@@ -210,11 +210,13 @@ class SOP(Method):
         probs = ops.where(counts > 0, outputs.probs, 0.0)
         labels = batch.was_given() if batch.was_given else batch.labels
         said = sop_gate.what_is_said(probs, outputs.predictions, labels)
-        whole = batch.gather(ops.concatenate([said, counts], axis=-1))
+        is_new = ops.cast(batch.is_new(), "float32") if batch.is_new else 0.0 * counts
+        whole = batch.gather(ops.concatenate([said, counts, counts * is_new], axis=-1))
         return sop_gate.updated_state(
             self._gate_state(batch),
-            said=whole[:, :-1],
-            counts=whole[:, -1],
+            said=whole[:, :-2],
+            counts=whole[:, -2],
+            num_new=ops.sum(whole[:, -1]),
             mean_probs=batch.mean(probs),
             num_examples=batch.num_examples,
         )
@@ -333,7 +335,7 @@ class SOP(Method):
         return [name for name in self.row_rates if name not in batch.rates]
 
     def _gate_state(self, batch: Batch) -> dict[str, Tensor]:
-        names = ("gate_classes", "gate_totals", "gate_widest")
+        names = sop_gate.first_state(1)
         return {name: ops.convert_to_tensor(batch.state[name]) for name in names}
 
     def _gated_steps(

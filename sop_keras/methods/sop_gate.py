@@ -54,7 +54,7 @@ _BY_CHANCE, _BY_CHANCE_MUCH = (0.08, 0.14), (0.16, 0.24)
 _BY_FAR, _BY_FAR_OF_TWO = (0.3, 0.45), (0.34, 0.44)
 _HAS_BEEN_WIDE, _SHARP_ENOUGH = (0.15, 0.35), (0.6, 0.8)
 _CLASS_SHARE = 0.3
-_LEAST_VISITS, _LEAST_STEPS, _LEAST_SURE, _LONG_ENOUGH = 1.0, 20, 5, 3.0
+_LEAST_VISITS, _LEAST_STEPS, _LEAST_SURE, _LONG_ENOUGH = 1.001, 20, 5, 3.0
 _STEP = (-0.5, 8.0)
 _LARGEST_LOG_ODDS = 15.0  # float32 knows 1 - p up to 6e-8
 _TINY = 1e-9
@@ -102,6 +102,7 @@ def first_state(num_classes: int) -> dict[str, np.ndarray]:
         "gate_classes": np.zeros((num_classes, _CLASS_COLUMNS), np.float32),
         "gate_totals": np.zeros(_NUM_TOTALS, np.float32),
         "gate_widest": np.zeros((), np.float32),  # that `at_random` has been
+        "gate_examples": np.zeros((), np.float32),  # that have been trained on
     }
 
 
@@ -148,6 +149,7 @@ def updated_state(
     state: dict[str, Tensor],
     said: Tensor,
     counts: Tensor,
+    num_new: Tensor,
     mean_probs: Tensor,
     num_examples: int,
 ) -> dict[str, Tensor]:
@@ -157,9 +159,10 @@ def updated_state(
         state: as of `first_state`.
         said: `what_is_said` of the whole batch, `(n, 6)`.
         counts: 1, or 0 for examples that do not count (`which_count`), `(n,)`.
+        num_new: how many of those that count were not trained on before.
         mean_probs: the mean over the batch of the probabilities, those of examples that
             do not count as 0, `(num_classes,)`.
-        num_examples: N.
+        num_examples: N, of which some may never be trained on.
     """
     classes, totals = state["gate_classes"], state["gate_totals"]
     num_classes = classes.shape[0]
@@ -183,14 +186,18 @@ def updated_state(
         ],
         axis=-1,
     )
-    sums = [counts, counts * _probability(of_given), counts * square, sure]
+    sums = [counts, counts * ops.sigmoid(of_given), counts * square, sure]
     sums += [contradicted, contradicted * is_far]
     size = ops.sum(counts)
-    visits = totals[VISITS] + size / num_examples
+    # Of the examples that are trained on, which need not be all that have rows.
+    known = state["gate_examples"]
+    before = ops.where((known > 0) | (totals[VISITS] == 0), known, float(num_examples))
+    examples = ops.minimum(before + num_new, float(num_examples))
+    visits = (totals[VISITS] * before + size) / ops.maximum(examples, 1.0)
 
     def share_of_new(over: float, most: float = 1.0) -> Tensor:
         """Of a mean over a part of the visits so far, and of so many at most."""
-        window = ops.maximum(ops.minimum(over * visits, most) * num_examples, _TINY)
+        window = ops.maximum(ops.minimum(over * visits, most) * examples, _TINY)
         return ops.minimum(size / window, 1.0)
 
     keep, keep_recent = (
@@ -213,6 +220,7 @@ def updated_state(
         "gate_classes": classes * keep + brought,
         "gate_totals": ops.stack(new_totals),
         "gate_widest": state["gate_widest"],
+        "gate_examples": examples,
     }
     gate = gate_of(new)
     opens = ops.cast(gate.opening > 0.5, "float32")
@@ -266,7 +274,7 @@ def gate_of(state: dict[str, Tensor]) -> Gate:
     is_contradicted = ops.maximum(at_random, _ramp(share, *by_far) * long_enough)
     is_contradicted = ops.maximum(is_contradicted, known)
     sharp_enough = _ramp(sharpness, *_SHARP_ENOUGH)
-    in_time = (totals[VISITS] >= _LEAST_VISITS) & (totals[_STEPS] >= _LEAST_STEPS)
+    in_time = (totals[VISITS] > _LEAST_VISITS) & (totals[_STEPS] >= _LEAST_STEPS)
     has_learnt = has_learnt * ops.cast(in_time, "float32")
 
     number, mean, deviation = _moments(classes[:, _AGREEING])
@@ -353,7 +361,7 @@ def class_figures(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     if not figures(state):
         return {}
     gate = gate_of(dict(state))
-    believed = ops.convert_to_numpy(_probability(gate.believed) * gate.classes)
+    believed = ops.convert_to_numpy(ops.sigmoid(gate.believed) * gate.classes)
     return {"Believed labels": believed}
 
 
@@ -377,10 +385,6 @@ def _powers(weights: Tensor, values: Tensor) -> Tensor:
 def _log_odds(probs: Tensor) -> Tensor:
     odds = ops.log(ops.maximum(probs, _TINY)) - ops.log(ops.maximum(1 - probs, _TINY))
     return ops.clip(odds, -_LARGEST_LOG_ODDS, _LARGEST_LOG_ODDS)
-
-
-def _probability(log_odds: Tensor) -> Tensor:
-    return ops.sigmoid(log_odds)
 
 
 def _ramp(value: Tensor, low: float, high: float) -> Tensor:

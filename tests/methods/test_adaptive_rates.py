@@ -212,7 +212,7 @@ def test_examples_of_weight_0_neither_count_nor_move():
     now = np.array(model.noise_table.u)
     assert (now[:20] == np.float32(1e-8)).all()
     assert (now[20:] != np.float32(1e-8)).any()
-    # 40 of 60 examples, six times.
+    # 40 of 60 examples, six times each.
     assert model.method.figures(model.shared_values()).keys() == {
         "rates/gate",
         "rates/gate_widest",
@@ -220,7 +220,7 @@ def test_examples_of_weight_0_neither_count_nor_move():
         "rates/classes_learnt",
     }
     visits = np.array(model.shared["gate_totals"])[sop_gate.VISITS]
-    assert visits == pytest.approx(4.0, rel=1e-5)
+    assert visits == pytest.approx(6.0, rel=1e-5)
 
 
 @pytest.mark.parametrize("given", [True, False])

@@ -22,6 +22,7 @@ class SlowGate:
         self.num_classes, self.num_examples = num_classes, num_examples
         self.past, self.recent = [], []  # [weight, (label, predicted, p)]
         self.slow = self.visits = 0.0
+        self.total = 0
         self.steps = 0
         self.widest = 0.0
         self.opened = False
@@ -37,11 +38,14 @@ class SlowGate:
             is_sure = logit(p[predicted]) >= bar and number[predicted] > 1
             batch.append([1.0, (label, predicted, p, is_sure)])
         size = len(batch)
-        self.visits += size / self.num_examples
+        self.total += size
+        # Ids one after another, from the first again after the last.
+        known = min(self.total, self.num_examples)
+        self.visits = self.total / known
         self.steps += 1
-        share = min(1.0, size / (min(self.visits / 3, 1.0) * self.num_examples))
-        share_recent = min(1.0, size / (min(self.visits / 6, 1.0) * self.num_examples))
-        share_slow = min(1.0, size / (self.visits / 2 * self.num_examples))
+        share = min(1.0, size / (min(self.visits / 3, 1.0) * known))
+        share_recent = min(1.0, size / (min(self.visits / 6, 1.0) * known))
+        share_slow = min(1.0, size / (self.visits / 2 * known))
         for one in self.past:
             one[0] *= 1 - share
         for one in self.recent:
@@ -121,7 +125,7 @@ class SlowGate:
         much = max(known, ramp(share * by_chance, 0.16, 0.24))
         learnt *= 1 - ramp(self.progress(), 1.02 + 0.06 * much, 1.12 + 0.04 * much)
         by_far = (0.3, 0.45) if self.num_classes > 2 else (0.34, 0.44)
-        learnt *= (self.visits >= 1) * (self.steps >= 20)
+        learnt *= (self.visits > 1.001) * (self.steps >= 20)
         random = ramp(share * by_chance, 0.08, 0.14)
         against = max(random, ramp(share, *by_far) * (self.visits >= 3), known)
         sharp = ramp(sharpness, 0.6, 0.8)
@@ -132,11 +136,11 @@ def ramp(value, low, high):
     return min(max((value - low) / (high - low), 0.0), 1.0)
 
 
-update = tf.function(sop_gate.updated_state, reduce_retracing=True)
+update = tf.function(sop_gate.updated_state)
 
 
 def seen_by(batches, num_classes=K, num_examples=N):
-    state = sop_gate.first_state(num_classes)
+    state, total = sop_gate.first_state(num_classes), 0
     for probs, labels, counts in batches:
         probs = np.float32(probs)
         one_hot = np.eye(num_classes, dtype=np.float32)
@@ -145,7 +149,9 @@ def seen_by(batches, num_classes=K, num_examples=N):
         )
         counts = np.float32(counts)
         mean = np.mean(probs * counts[:, None], axis=0)
-        state = update(state, said, counts, np.float32(mean), num_examples)
+        new = np.float32(min(counts.sum(), max(num_examples - total, 0)))
+        total += counts.sum()
+        state = update(state, said, counts, new, np.float32(mean), num_examples)
     return state
 
 
@@ -185,6 +191,33 @@ def test_the_state_is_that_of_slow_loops(noise):
                 atol=2e-3,
             )
     assert (max(openings) > 0.5) == (noise > 0)  # and both sides are tried
+
+
+def test_visits_are_of_the_examples_that_are_trained_on():
+    # 40 examples of a table of 400, three passes of 5 steps: 1 visit while all are new,
+    # 3 at the end; in windows of as many steps as if the table had 40 rows.
+    rng = np.random.default_rng(6)
+    batches = list(batches_of(rng, 15, lambda step: 2.0, 0.5))
+    states = [sop_gate.first_state(K) for _ in range(2)]
+    for number, (probs, labels, counts) in enumerate(batches):
+        one_hot = np.eye(K, dtype=np.float32)
+        said = sop_gate.what_is_said(
+            probs, one_hot[probs.argmax(axis=-1)], one_hot[labels]
+        )
+        new = np.float32(8 if number < 5 else 0)
+        mean = np.float32(probs.mean(axis=0))
+        states = [
+            update(state, said, np.float32(counts), new, mean, rows)
+            for state, rows in zip(states, (40, 400), strict=True)
+        ]
+        visits = float(sop_gate.gate_of(states[1]).visits)
+        assert visits == pytest.approx(max(1.0, (number + 1) / 5), rel=1e-5)
+    for name, values in states[0].items():
+        np.testing.assert_allclose(states[1][name], values, rtol=1e-5, err_msg=name)
+    # Of a file without their number: all of the table were.
+    old = {**states[0], "gate_examples": np.float32(0)}
+    old = update(old, said, np.float32(counts), np.float32(0), mean, 40)
+    assert float(sop_gate.gate_of(old).visits) == pytest.approx(3.2, rel=1e-5)
 
 
 def test_examples_that_the_network_overflowed_on_do_not_count():
