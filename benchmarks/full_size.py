@@ -210,9 +210,11 @@ def main() -> None:
     seconds = take_turns(steps, values.rounds, repeats=1, clock=clock)
 
     rate = 2 * SIDE**3 / statistics.median(seconds[MATRIX])
-    print(f"{MATRIX} of {SIDE}: {rate / 1e9:.0f} GFLOP/s\n")
+    second = "processor s" if values.processor_time else "s"
+    print(f"{MATRIX} of {SIDE}: {rate / 1e9:.0f} GFLOP/{second}\n")
     print(
-        "| backbone | method | images/s | GFLOP/s | of the product's | convolutions |"
+        f"| backbone | method | images/{second} | GFLOP/{second} | of the product's | "
+        "convolutions |"
     )
     print("| --- | --- | --- | --- | --- | --- |")
     missed = []
