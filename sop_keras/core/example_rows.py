@@ -53,6 +53,8 @@ class ExampleRows(IndexedModel):
             for name, rows in self.tables.first_rows(ids).items():
                 self.tables.write(name, ids, rows)
             self.training_record.forget(ids)
+            if len(ids):
+                self.assign_shared(self.method.after_reset(self.shared_values()))
 
     def trust(self, ids: Any, given_labels: Any = None) -> None:
         """Keep the rows of examples neutral: a person has confirmed their labels.
@@ -185,3 +187,6 @@ class ExampleRows(IndexedModel):
         for name, first in self.tables.first_rows(ids).items():
             rows = ops.where(starts, first, old[name])
             sparse_variable.scatter(self.tables.by_name()[name], ids, rows)
+        for name, value in self.method.after_reset(self.shared).items():
+            old_value = ops.convert_to_tensor(self.shared[name])
+            self.assign_shared({name: ops.where(ops.any(starts), value, old_value)})

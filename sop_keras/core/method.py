@@ -9,7 +9,7 @@ docs/methods.md writes one step by step.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -113,6 +113,7 @@ class Method:
         labels: np.ndarray | None,
         num_classes: int,
         state: Mapping[str, np.ndarray],
+        num_seen: Callable[[], int],
     ) -> Mapping[str, np.ndarray]:
         """Look at all given labels before they are trained on.
 
@@ -120,12 +121,21 @@ class Method:
             labels: those of `fit` on arrays; None where they are not known in advance.
             num_classes: K.
             state: the values of the shared variables.
+            num_seen: gives how many examples have been trained on before.
 
         Returns:
             New values for some of them.
 
         Raises:
             ValueError: if the method needs labels that it was not given.
+        """
+        return {}
+
+    def after_reset(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """New values for some shared variables once rows of examples start anew.
+
+        Args:
+            state: the values of the shared variables; in a step, where labels changed.
         """
         return {}
 

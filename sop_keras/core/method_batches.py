@@ -204,7 +204,8 @@ class MethodBatches(SharedState, Networks):
         if labels is not None:  # as Keras splits
             labels = labels[: int(len(labels) * (1.0 - validation_split))]
         state = self.shared_values()
-        self.assign_shared(self.method.begin(labels, self.num_classes, state))
+        num_seen = self.training_record.num_written
+        self.assign_shared(self.method.begin(labels, self.num_classes, state, num_seen))
 
     def _one_view(self, inputs: Any) -> Any:
         # The views differ in nothing that a weight depends on.

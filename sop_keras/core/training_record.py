@@ -184,6 +184,10 @@ class TrainingRecord(SavedRows):
         """Which of the examples have ever been trained on, shape `(n,)`, bool."""
         return self.read(indices)[0] != _NEVER
 
+    def num_written(self) -> int:
+        """How many examples have ever been trained on."""
+        return sum(int(self.is_written(ids).sum()) for ids in self._all_ids())
+
     def is_empty(self) -> bool:
         """Whether no example has ever been trained on."""
         return not any(self.is_written(ids).any() for ids in self._all_ids())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,6 +120,7 @@ class CORES2(Method):
         labels: np.ndarray | None,
         num_classes: int,
         state: Mapping[str, np.ndarray],
+        num_seen: Callable[[], int],
     ) -> Mapping[str, np.ndarray]:
         """Count the labels for r, where it is not known yet."""
         if labels is None or state["prior"].any():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,6 +115,7 @@ class Forward(Method):
         labels: np.ndarray | None,
         num_classes: int,
         state: Mapping[str, np.ndarray],
+        num_seen: Callable[[], int],
     ) -> Mapping[str, np.ndarray]:
         """Look for classes without an example, where labels are known."""
         if self._estimates and labels is not None:

@@ -6,7 +6,7 @@ Its equations are `sop_objective`, the rates of u and v that set themselves `sop
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,13 @@ from sop_keras.core.example_tables import ExampleTables, Table
 from sop_keras.core.method import Method
 from sop_keras.core.probabilities import log_probabilities
 from sop_keras.label_issues.doubts import Doubt, Evidence
-from sop_keras.methods import sop_doubts, sop_gate, sop_regularizers, sop_scores
+from sop_keras.methods import (
+    sop_doubts,
+    sop_gate,
+    sop_regularizers,
+    sop_scores,
+    sop_visits,
+)
 from sop_keras.methods import sop_objective as objective
 from sop_keras.methods.sop_record import V_LOSSES, VARIANTS, check_v_loss
 from sop_keras.methods.sop_regularizers import EPSILON
@@ -166,11 +172,18 @@ class SOP(Method):
         labels: np.ndarray | None,
         num_classes: int,
         state: Mapping[str, np.ndarray],
+        num_seen: Callable[[], int],
     ) -> Mapping[str, np.ndarray]:
-        """Count the labels for L_B."""
+        """Count the labels for L_B, and what the gate has seen of the examples."""
+        new = sop_visits.seen_before(state, num_seen)
         if not self.balance_weight or "class_prior" not in state:
-            return {}
-        return sop_regularizers.counted_prior(labels, num_classes, state["class_prior"])
+            return new
+        prior = state["class_prior"]
+        return new | sop_regularizers.counted_prior(labels, num_classes, prior)
+
+    def after_reset(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Labels that were wrong may be right now."""
+        return sop_gate.after_reset(state)
 
     def loss(
         self, outputs: Outputs, rows: Mapping[str, Tensor], batch: Batch
@@ -181,7 +194,7 @@ class SOP(Method):
         observed = objective.observed_probabilities(outputs.probs, noise, self.variant)
         if self._set_itself(batch):
             log_probs = log_probabilities(outputs.views[0], outputs.from_logits)
-            losses = sop_gate.label_loss(log_probs, noise, labels)
+            losses = objective.label_loss(log_probs, noise, labels)
         else:
             losses = objective.cross_entropy_loss(observed, labels)
         parts = {"ce_loss": batch.mean_loss(losses)}
@@ -210,13 +223,13 @@ class SOP(Method):
         probs = ops.where(counts > 0, outputs.probs, 0.0)
         labels = batch.was_given() if batch.was_given else batch.labels
         said = sop_gate.what_is_said(probs, outputs.predictions, labels)
-        is_new = ops.cast(batch.is_new(), "float32") if batch.is_new else 0.0 * counts
-        whole = batch.gather(ops.concatenate([said, counts, counts * is_new], axis=-1))
+        is_new = sop_visits.which_are_new(batch)
+        whole = batch.gather(ops.concatenate([said, counts, is_new], axis=-1))
         return sop_gate.updated_state(
             self._gate_state(batch),
             said=whole[:, :-2],
             counts=whole[:, -2],
-            num_new=ops.sum(whole[:, -1]),
+            num_new=sop_visits.number_of(whole[:, -1], batch.gather(batch.ids)),
             mean_probs=batch.mean(probs),
             num_examples=batch.num_examples,
         )

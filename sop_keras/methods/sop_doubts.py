@@ -90,8 +90,8 @@ def learnt_by_heart(evidence: Evidence) -> Doubt | None:
         f"{100 * agreed:.0f}% of them by heart before u and v could take them up: "
         f"{100 * marked:.1f}% of the labels count as issues, and too few. Lower the "
         "learning rate (--lr), weaken the network or augment its inputs (--augment), "
-        "train for fewer epochs (`epochs`, --epochs), or give u and v numbers "
-        "(--u_lr=10 --v_lr=10 --init_std=1e-8).",
+        "or give u and v the numbers that suggest_uv_rates proposes (--u_lr, --v_lr, "
+        "--init_std).",
     )
 
 

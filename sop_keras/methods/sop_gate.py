@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from sop_keras.methods import sop_visits
 from sop_keras.methods.sop_doubts import GATE_WIDEST
 
 Tensor = Any
@@ -58,7 +59,6 @@ _LEAST_VISITS, _LEAST_STEPS, _LEAST_SURE, _LONG_ENOUGH = 1.001, 20, 5, 3.0
 _STEP = (-0.5, 8.0)
 _LARGEST_LOG_ODDS = 15.0  # float32 knows 1 - p up to 6e-8
 _TINY = 1e-9
-_SMALLEST = 1e-37  # that float32 knows well
 
 # Columns of the state of classes: how many examples of this label the network agrees
 # with, the sum of their log odds and of the squares; the same of predictions of this
@@ -145,6 +145,13 @@ def which_count(probs: Tensor, weights: Tensor | None) -> Tensor:
     return ops.cast(counts, "float32")
 
 
+def after_reset(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What is known once labels were corrected: not that some are wrong."""
+    if "gate_widest" not in state:
+        return {}
+    return {"gate_widest": 0.0 * ops.convert_to_tensor(state["gate_widest"])}
+
+
 def updated_state(
     state: dict[str, Tensor],
     said: Tensor,
@@ -159,7 +166,7 @@ def updated_state(
         state: as of `first_state`.
         said: `what_is_said` of the whole batch, `(n, 6)`.
         counts: 1, or 0 for examples that do not count (`which_count`), `(n,)`.
-        num_new: how many of those that count were not trained on before.
+        num_new: how many examples were not trained on before, each counted once.
         mean_probs: the mean over the batch of the probabilities, those of examples that
             do not count as 0, `(num_classes,)`.
         num_examples: N, of which some may never be trained on.
@@ -189,11 +196,10 @@ def updated_state(
     sums = [counts, counts * ops.sigmoid(of_given), counts * square, sure]
     sums += [contradicted, contradicted * is_far]
     size = ops.sum(counts)
-    # Of the examples that are trained on, which need not be all that have rows.
-    known = state["gate_examples"]
-    before = ops.where((known > 0) | (totals[VISITS] == 0), known, float(num_examples))
-    examples = ops.minimum(before + num_new, float(num_examples))
-    visits = (totals[VISITS] * before + size) / ops.maximum(examples, 1.0)
+    before, examples = sop_visits.numbers_of_examples(
+        state["gate_examples"], totals[VISITS], num_new, num_examples
+    )
+    visits = (totals[VISITS] * before + size) / examples
 
     def share_of_new(over: float, most: float = 1.0) -> Tensor:
         """Of a mean over a part of the visits so far, and of so many at most."""
@@ -289,26 +295,6 @@ def gate_of(state: dict[str, Tensor]) -> Gate:
         at_random=has_learnt * at_random * long_enough * sharp_enough,
         contradicted=share,
     )
-
-
-def label_loss(log_probs: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
-    """-log phi(p + s)_y without phi's floor of 1e-4, `(n,)`.
-
-    Below its floor a label has no gradient: a network that is far too sure at the start
-    would never learn from those that it contradicts. Here the loss is the plain cross
-    entropy where rows have not grown.
-
-    Args:
-        log_probs: of the network, `(n, num_classes)`.
-        noise: s, likewise.
-        labels: one-hot given labels, likewise.
-    """
-    log_given = ops.sum(log_probs * labels, axis=-1)
-    log_absorbed = ops.log(ops.maximum(ops.sum(noise * labels, axis=-1), _SMALLEST))
-    log_label = ops.logaddexp(log_given, log_absorbed)
-    others = ops.maximum(ops.exp(log_probs) + noise, 0.0) * (1.0 - labels)
-    total = ops.exp(log_label) + ops.sum(others, axis=-1)
-    return ops.log(ops.maximum(total, _SMALLEST)) - log_label
 
 
 def steps(gate: Gate, given: Tensor, labels: Tensor, predictions: Tensor) -> Tensor:

@@ -29,6 +29,8 @@ from keras import ops
 from sop_keras.core.batch import Tensor
 from sop_keras.methods.sop_regularizers import EPSILON, mean_over_batch
 
+_SMALLEST = 1e-37  # that float32 knows well
+
 
 def estimated_noise(u: Tensor, v: Tensor, labels: Tensor, variant: str) -> Tensor:
     """Estimated label noise s = u*u*y - v*v*(1-y) (eq. 5)."""
@@ -50,6 +52,26 @@ def observed_probabilities(probs: Tensor, noise: Tensor, variant: str) -> Tensor
     if variant == "reference":
         observed_probs = ops.clip(observed_probs, EPSILON, 1)
     return observed_probs
+
+
+def label_loss(log_probs: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
+    """-log phi(p + s)_y without phi's floor of 1e-4, `(n,)`.
+
+    Below its floor a label has no gradient: a network that is far too sure at the start
+    would never learn from those that it contradicts. Here the loss is the plain cross
+    entropy where rows have not grown.
+
+    Args:
+        log_probs: of the network, `(n, num_classes)`.
+        noise: s, likewise.
+        labels: one-hot given labels, likewise.
+    """
+    log_given = ops.sum(log_probs * labels, axis=-1)
+    log_absorbed = ops.log(ops.maximum(ops.sum(noise * labels, axis=-1), _SMALLEST))
+    log_label = ops.logaddexp(log_given, log_absorbed)
+    others = ops.maximum(ops.exp(log_probs) + noise, 0.0) * (1.0 - labels)
+    total = ops.exp(log_label) + ops.sum(others, axis=-1)
+    return ops.log(ops.maximum(total, _SMALLEST)) - log_label
 
 
 def cross_entropy_loss(observed_probs: Tensor, labels: Tensor) -> Tensor:

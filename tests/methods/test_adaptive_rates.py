@@ -223,6 +223,68 @@ def test_examples_of_weight_0_neither_count_nor_move():
     assert visits == pytest.approx(6.0, rel=1e-5)
 
 
+def gate(model, name):
+    return float(np.array(model.shared[name]))
+
+
+def visits(model):
+    return float(np.array(model.shared["gate_totals"])[sop_gate.VISITS])
+
+
+def test_visits_are_of_examples_that_are_trained_on_and_not_of_rows():
+    keras.utils.set_random_seed(0)
+    model = SOPModel(keras.layers.Dense(3), num_examples=600, num_classes=3, seed=1)
+    model.compile(keras.optimizers.Adam(0.05))
+    # Ids 540 to 599; the first ten batches of 12 have each of their examples twice.
+    ids = np.repeat(np.arange(60).reshape(10, 6), 2, axis=0).ravel()
+    y = {"label": Y[ids], "index": 540 + ids}
+    model.fit(X[ids], y, batch_size=12, shuffle=False, verbose=0)
+    assert gate(model, "gate_examples") == 60
+    assert visits(model) == pytest.approx(2.0, rel=1e-5)
+    # Rows that start anew are new again, of those that there are.
+    model.reset_examples(np.arange(540, 560))
+    model.fit(X[ids], y, batch_size=12, shuffle=False, verbose=0)
+    assert gate(model, "gate_examples") == 60
+    # The 40 others had 2 each; with 120 more, that is 200 of 60.
+    assert visits(model) == pytest.approx(200 / 60, rel=1e-5)
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_examples_that_were_trained_on_with_numbers_before(saved, tmp_path):
+    model = small(u_optimizer=10.0, v_optimizer=10.0)
+    model.fit(X, Y, batch_size=6, epochs=2, verbose=0)
+    if saved:
+        model.save(tmp_path / "numbers.keras")
+        model = keras.saving.load_model(tmp_path / "numbers.keras")
+    model.compile("sgd", u_optimizer="auto", v_optimizer="auto")
+    model.fit(X, Y, batch_size=6, epochs=3, verbose=0)
+    assert gate(model, "gate_examples") == 60
+    assert visits(model) == pytest.approx(3.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_labels_that_were_corrected_are_not_known_to_be_wrong(stream):
+    import tensorflow as tf
+
+    model = small()
+    model.fit(X, Y, batch_size=6, verbose=0)
+
+    def fit(labels):
+        y = {"label": labels, "index": np.arange(60)}
+        model.shared["gate_widest"].assign(1.0)
+        given = {"changed_labels": "reset", "verbose": 0}
+        if stream:
+            model.fit(tf.data.Dataset.from_tensor_slices((X, y)).batch(6), **given)
+        else:
+            model.fit(X, y, batch_size=6, **given)
+        return gate(model, "gate_widest")
+
+    assert fit(Y) == 1.0
+    corrected = Y.copy()
+    corrected[7] = (Y[7] + 1) % 3
+    assert fit(corrected) < 1.0
+
+
 @pytest.mark.parametrize("given", [True, False])
 def test_corrected_labels_count_as_the_contradictions_that_they_were(given):
     # A network that stays as it is says the same of both: what the gate has seen are

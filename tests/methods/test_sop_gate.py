@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras import ops
 from scipy.special import expit, logit
 
-from sop_keras.methods import sop_gate
+from sop_keras.methods import sop_gate, sop_objective
 from sop_keras.methods.sop_doubts import GATE_WIDEST
 
 K, N = 6, 40
@@ -295,7 +295,7 @@ def test_the_loss_of_a_label_by_hand():
     labels = np.float32([[0, 0, 1], [1, 0, 0]])
     with tf.GradientTape() as tape:
         log_probs = tf.nn.log_softmax(logits)
-        loss = sop_gate.label_loss(log_probs, np.zeros((2, 3), np.float32), labels)
+        loss = sop_objective.label_loss(log_probs, np.zeros((2, 3), np.float32), labels)
     np.testing.assert_allclose(loss, [35.0, np.log(3)], rtol=1e-6)
     gradient = tape.gradient(loss, logits)
     np.testing.assert_allclose(gradient[0], [1, 0, -1], atol=1e-6)
@@ -305,7 +305,7 @@ def test_the_loss_of_a_label_by_hand():
     # 0.1): log(1.3 / 1.2).
     log_probs = np.log(np.float32([[0.2, 0.7, 0.1]] * 2))
     noise = np.float32([[0.3, -0.5, -0.1], [1.0, -1.0, 0.0]])
-    loss = sop_gate.label_loss(log_probs, noise, np.float32([[1, 0, 0]] * 2))
+    loss = sop_objective.label_loss(log_probs, noise, np.float32([[1, 0, 0]] * 2))
     np.testing.assert_allclose(loss, np.log([1.4, 1.3 / 1.2]), rtol=1e-5)
 
 
