@@ -162,7 +162,7 @@ def test_a_table_in_the_hosts_memory_is_one_for_all(results, number):
 def test_saved_and_loaded_with_the_strategy_and_without(results, number, kind):
     found = results[number]
     names = [name for name in found if name.startswith("saved/")]
-    assert len(names) == 24  # 22, and the two variables of the gate
+    assert len(names) == 26  # 22, and the four variables of the gate
     for name in names:
         for scope in ("with the strategy", "without", "with it again"):
             loaded = found[name.replace("saved", f"{kind} loaded {scope}")]
