@@ -329,9 +329,12 @@ def test_steps_per_epoch(num_examples, batch_size, steps):
         ),
         (
             {"augment": "strong"},
-            "no augmentation 'strong'. There are: weak, flip, none,",
+            "no augmentation 'strong'. There are: weak, shift_flip, flip, none,",
         ),
-        ({"strong_augment": "uda2"}, "no augmentation 'uda2'. There are: weak, flip, "),
+        (
+            {"strong_augment": "uda2"},
+            "no augmentation 'uda2'. There are: weak, shift_flip, flip, ",
+        ),
         ({"seed": -1}, "seed=-1"),
     ],
 )
