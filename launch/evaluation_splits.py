@@ -51,13 +51,13 @@ def evaluate_splits(
     compare_classes(values.run, dataset)
     splits = choose_splits(dataset, values.splits or None)
     check_image_files(dataset.name, splits, values.max_bad_fraction)
+    views = views_asked_for(values, settings)
+    check_image_views(dataset.train.image_shape, views)
     beside = Path(values.run or path.parent)
     folder = Path(values.output_dir or beside / "evaluation")
     make_folder(folder, inside=folder if values.output_dir else beside)
     forget(folder / "bad_images.csv", splits)
     bad_images = BadImages(folder / "bad_images.csv", values.max_bad_fraction)
-    views = views_asked_for(values, settings)
-    check_image_views(dataset.train.image_shape, views)
     evaluations, of_views = {}, {}
     for split, examples in splits.items():
         say(f"{dataset.name}, {split}: {len(examples)} images")
