@@ -63,7 +63,7 @@ class AveragedNetworks(WeightCopies):
         ]
         # The epoch that they began before: an epoch that is resumed goes on with them.
         begun = _NOT_BEGUN if averaging.epochs else 0
-        self.begun = self._scalar("begun", begun, "int32")
+        self.begun = self._scalar("begun", begun, "int64")
         self.built = True
 
     def callback(self, epochs: int, first: int = 0) -> keras.callbacks.Callback:
