@@ -53,6 +53,7 @@ class ExampleRows(IndexedModel):
             for name, rows in self.tables.first_rows(ids).items():
                 self.tables.write(name, ids, rows)
             self.training_record.forget(ids)
+            self._is_counted = False
             if len(ids):
                 self.assign_shared(self.method.after_reset(self.shared_values()))
 

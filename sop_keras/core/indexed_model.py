@@ -195,7 +195,7 @@ class IndexedModel(DistributedModel):
             x, y, sample_weight, class_weight
         )
         self._settle_changed("refuse", y)
-        self._before_training(None)
+        self._before_training(None, per_batch=True)
         self._build_for(x, y)
         x = as_tensors(x)
         with self._refusable():
@@ -316,11 +316,13 @@ class IndexedModel(DistributedModel):
             y: what is trained on, `{"label": labels, "index": ids}`; None for streams.
         """
 
-    def _before_training(self, labels: Any, validation_split: float = 0.0) -> None:
+    def _before_training(
+        self, labels: Any, validation_split: float = 0.0, per_batch: bool = False
+    ) -> None:
         """Look at all labels before they are trained on, None where they are unknown.
 
         Of arrays, those of `fit` are known; the last part of them, `validation_split`,
-        is not trained on.
+        is not trained on. `per_batch`: before each batch of a loop of one's own, too.
         """
 
     def _epoch_callbacks(

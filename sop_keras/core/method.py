@@ -113,7 +113,7 @@ class Method:
         labels: np.ndarray | None,
         num_classes: int,
         state: Mapping[str, np.ndarray],
-        num_seen: Callable[[], int],
+        num_seen: Callable[[], int] | None = None,
     ) -> Mapping[str, np.ndarray]:
         """Look at all given labels before they are trained on.
 
@@ -121,7 +121,8 @@ class Method:
             labels: those of `fit` on arrays; None where they are not known in advance.
             num_classes: K.
             state: the values of the shared variables.
-            num_seen: gives how many examples have been trained on before.
+            num_seen: gives how many examples have been trained on before; None where
+                no rate sets itself, and where they were counted already.
 
         Returns:
             New values for some of them.

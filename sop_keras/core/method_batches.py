@@ -40,6 +40,8 @@ class MethodBatches(SharedState, Networks):
     _batch_size: int | None = None
     averages: WeightAverages | None = None
     training_record: TrainingRecord
+    # Whether the examples that have been trained on were counted since `compile`.
+    _is_counted: bool = False
 
     @property
     def _mixes(self) -> bool:
@@ -195,7 +197,9 @@ class MethodBatches(SharedState, Networks):
         help_text = self.method.views_help
         return check_view(x, self.backbone, help_text, self._trained_inputs)
 
-    def _before_training(self, labels: Any, validation_split: float = 0.0) -> None:
+    def _before_training(
+        self, labels: Any, validation_split: float = 0.0, per_batch: bool = False
+    ) -> None:
         if validation_split and self.method.num_views > 1:
             raise DataError(
                 "`validation_split` would set pairs of views aside, but evaluation "
@@ -204,7 +208,10 @@ class MethodBatches(SharedState, Networks):
         if labels is not None:  # as Keras splits
             labels = labels[: int(len(labels) * (1.0 - validation_split))]
         state = self.shared_values()
-        num_seen = self.training_record.num_written
+        num_seen = None
+        if self.tables.level and not (per_batch and self._is_counted):
+            num_seen = self.training_record.num_written
+            self._is_counted = True
         self.assign_shared(self.method.begin(labels, self.num_classes, state, num_seen))
 
     def _one_view(self, inputs: Any) -> Any:

@@ -228,7 +228,7 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn):
         for name, one in optimizers.items():
             setattr(self, f"{name}_optimizer", one)
         # A rate that sets itself compares how rows grow: draws would be noise in that.
-        self._auto_rates = self.tables.level = auto
+        self.tables.level, self._is_counted = auto, False
         self._build_optimizer()
 
     # Methods, not properties: Keras would save what a property lists under its name.
@@ -242,7 +242,7 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn):
         """The same, and `"auto"` where the method sets a rate; empty before that."""
         if getattr(self, "optimizer", None) is None:
             return {}
-        return dict.fromkeys(self._auto_rates, AUTO) | self.row_optimizers()
+        return dict.fromkeys(self.tables.level, AUTO) | self.row_optimizers()
 
     def optimizers(self) -> list[Any]:
         """All that `compile` made: of the networks, and of the rows."""
@@ -389,12 +389,12 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn):
         if self.averaged is not None:
             first = self.method.fresh_start(epochs) or 0
             hooks.append(self.averaged.callback(epochs, first))
-        if self._auto_rates:
+        if self.tables.level:
             self._level_rows()
             logger.info(
                 "The rates of %s set themselves, by what the network knows: %d classes,"
                 " %d examples, %d epochs.",
-                *(" and ".join(self._auto_rates), self.num_classes),
+                *(" and ".join(self.tables.level), self.num_classes),
                 *(self.num_examples, epochs),
             )
         return [*hooks, self.doubt_watch.begin(x, epochs)]

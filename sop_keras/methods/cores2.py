@@ -120,7 +120,7 @@ class CORES2(Method):
         labels: np.ndarray | None,
         num_classes: int,
         state: Mapping[str, np.ndarray],
-        num_seen: Callable[[], int],
+        num_seen: Callable[[], int] | None = None,
     ) -> Mapping[str, np.ndarray]:
         """Count the labels for r, where it is not known yet."""
         if labels is None or state["prior"].any():

@@ -115,7 +115,7 @@ class Forward(Method):
         labels: np.ndarray | None,
         num_classes: int,
         state: Mapping[str, np.ndarray],
-        num_seen: Callable[[], int],
+        num_seen: Callable[[], int] | None = None,
     ) -> Mapping[str, np.ndarray]:
         """Look for classes without an example, where labels are known."""
         if self._estimates and labels is not None:

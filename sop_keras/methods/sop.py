@@ -172,7 +172,7 @@ class SOP(Method):
         labels: np.ndarray | None,
         num_classes: int,
         state: Mapping[str, np.ndarray],
-        num_seen: Callable[[], int],
+        num_seen: Callable[[], int] | None = None,
     ) -> Mapping[str, np.ndarray]:
         """Count the labels for L_B, and what the gate has seen of the examples."""
         new = sop_visits.seen_before(state, num_seen)

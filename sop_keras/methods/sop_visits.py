@@ -39,10 +39,10 @@ def number_of(is_new: Tensor, ids: Tensor) -> Tensor:
 
 
 def seen_before(
-    state: Mapping[str, np.ndarray], num_seen: Callable[[], int]
+    state: Mapping[str, np.ndarray], num_seen: Callable[[], int] | None
 ) -> dict[str, np.ndarray]:
     """The state's number of examples, as the model knows it before a training."""
-    if "gate_examples" not in state:
+    if num_seen is None or "gate_examples" not in state:
         return {}
     return {"gate_examples": np.array(num_seen(), np.float32)}
 

@@ -262,6 +262,27 @@ def test_examples_that_were_trained_on_with_numbers_before(saved, tmp_path):
     assert visits(model) == pytest.approx(3.0, rel=1e-5)
 
 
+def test_a_loop_of_batches_counts_the_examples_once(monkeypatch):
+    model = small(u_optimizer=10.0, v_optimizer=10.0)
+    y = {"label": Y[:6], "index": np.arange(6)}
+    model.fit(X, Y, batch_size=6, verbose=0)
+    assert gate(model, "gate_examples") == 0  # of no use to given rates
+    model.compile("sgd", u_optimizer="auto", v_optimizer="auto")
+    counted = []
+    count = model.training_record.num_written
+    monkeypatch.setattr(
+        model.training_record, "num_written", lambda: counted.append(count()) or 60
+    )
+    for _ in range(3):
+        model.train_on_batch(X[:6], y)
+    assert counted == [60]
+    assert gate(model, "gate_examples") == 60
+    assert visits(model) == pytest.approx(3 * 6 / 60, rel=1e-5)
+    model.reset_examples([0, 1])
+    model.train_on_batch(X[:6], y)
+    assert counted == [60, 58]
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_labels_that_were_corrected_are_not_known_to_be_wrong(stream):
     import tensorflow as tf
