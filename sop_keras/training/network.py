@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from sop_keras.backbones.build import build_backbone
+from sop_keras.backbones.fused_batch_norm import fuse_batch_norm
 from sop_keras.backbones.names import OF_IMAGES
 from sop_keras.backbones.synchronized import synchronize_batch_norm
 from sop_keras.core.model import NoisyLabelModel
@@ -59,6 +60,8 @@ def make_backbone(
         )
     if tf.distribute.get_strategy().num_replicas_in_sync > 1:
         synchronize_batch_norm(backbone)
+    elif not tf.config.list_physical_devices("GPU"):
+        fuse_batch_norm(backbone)
     return backbone
 
 
