@@ -41,8 +41,9 @@ def _call(
     if not (training and layer.trainable and mask is None and _is_of_maps(layer)):
         return type(layer).call(layer, inputs, training=training, mask=mask)
     ones = ops.ones_like(layer.moving_mean)
-    scale = ops.cast(layer.gamma, "float32") if layer.scale else ones
-    offset = ops.cast(layer.beta, "float32") if layer.center else 0.0 * ones
+    learnt = {one.name: one for one in layer.trainable_variables}
+    scale = ops.cast(learnt["gamma"], "float32") if layer.scale else ones
+    offset = ops.cast(learnt["beta"], "float32") if layer.center else 0.0 * ones
     nothing = tf.constant([], "float32")
     outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=inputs,
