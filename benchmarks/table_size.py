@@ -28,7 +28,7 @@ import tensorflow as tf
 from timing import median_ratio, take_turns
 
 from sop_keras import SOPModel
-from sop_keras.methods import sop
+from sop_keras.methods import sop_objective as sop
 
 CLASSES, BATCH, FEATURES = 50, 64, 64
 LIMIT = 1.15

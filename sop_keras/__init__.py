@@ -21,7 +21,7 @@ _PUBLIC = {
     "methods": "sop_keras.methods",
     "losses": "sop_keras.losses",
     "Method": "sop_keras.core.method:Method",
-    "Table": "sop_keras.core.example_tables:Table",
+    "Table": "sop_keras.core.table:Table",
     "suggest_uv_rates": "sop_keras.methods.sop_rates:suggest_uv_rates",
     "empirical_class_prior": "sop_keras.methods.sop_regularizers:empirical_class_prior",
     # Data

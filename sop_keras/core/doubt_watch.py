@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 # What shows later than that takes long to show.
 _EACH_UNTIL, _THEN_EVERY = 10, 10
+_EVICTED = "evicted"
 
 
 class DoubtWatch(keras.callbacks.Callback):
@@ -79,6 +80,7 @@ class DoubtWatch(keras.callbacks.Callback):
         epochs_left = max(self._epochs - epoch - 1, 0)
         if epoch >= _EACH_UNTIL and epochs_left and (epoch + 1) % _THEN_EVERY:
             return
+        self._say_evicted(epoch)
         evidence = evidence_of(
             model,
             AFTER_AN_EPOCH if epochs_left else AT_THE_END,
@@ -90,6 +92,18 @@ class DoubtWatch(keras.callbacks.Callback):
             if doubt.name not in self._said:
                 self._said.add(doubt.name)
                 logger.warning("After epoch %d: %s", epoch + 1, doubt.text)
+
+    def _say_evicted(self, epoch: int) -> None:
+        model = self._owner
+        count = model.tables.num_evicted()
+        if count and _EVICTED not in self._said:
+            self._said.add(_EVICTED)
+            logger.warning(
+                "After epoch %d: %d entries of rows had none of the %d slots and start "
+                "anew when they are predicted again. More slots keep them: "
+                "table_slots=%d.",
+                *(epoch + 1, count, model.table_slots, 2 * model.table_slots),
+            )
 
     def _count_examples(self) -> float:
         """How many examples the epoch has trained on, by the weight of its loss."""

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from sop_keras.core import label_changes, sparse_variable
+from sop_keras.core import label_changes
 from sop_keras.core.batch import Batch
 from sop_keras.core.example_tables import ExampleTables
 from sop_keras.core.global_batch import GlobalBatch
@@ -50,8 +50,7 @@ class ExampleRows(IndexedModel):
         """
         ids = self._distinct(ids)
         with scope(self.distribute_strategy):
-            for name, rows in self.tables.first_rows(ids).items():
-                self.tables.write(name, ids, rows)
+            self.tables.write_first_rows(ids)
             self.training_record.forget(ids)
             self._is_counted = False
             if len(ids):
@@ -91,8 +90,7 @@ class ExampleRows(IndexedModel):
             ids: of the examples, integers `(n,)`, none twice.
         """
         with scope(self.distribute_strategy):
-            for name, rows in self.tables.neutral_rows(len(ids)).items():
-                self.tables.write(name, ids, rows)
+            self.tables.write_neutral(ids)
 
     def grow(self, num_examples: int) -> None:
         """Take more training examples, with rows of their own.
@@ -184,10 +182,7 @@ class ExampleRows(IndexedModel):
         is_changed = self.training_record.is_changed(ids, labels)[:, None]
         is_trusted = self.training_record.is_trusted(ids)
         starts = ops.logical_and(is_changed, ops.logical_not(is_trusted))
-        old = self.tables.rows(ids)
-        for name, first in self.tables.first_rows(ids).items():
-            rows = ops.where(starts, first, old[name])
-            sparse_variable.scatter(self.tables.by_name()[name], ids, rows)
+        self.tables.write_first_where(ids, starts)
         for name, value in self.method.after_reset(self.shared).items():
             old_value = ops.convert_to_tensor(self.shared[name])
             self.assign_shared({name: ops.where(ops.any(starts), value, old_value)})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,37 +11,20 @@ import keras
 import numpy as np
 from keras import ops
 
-from sop_keras.core import sparse_variable
+from sop_keras.core import compact_rows, sparse_variable
+from sop_keras.core.equal_ids import are_finite, first_positions, sum_segments
 from sop_keras.core.saved_rows import SavedRows
+from sop_keras.core.table import Table
 from sop_keras.randomness.keyed_tensors import normal_tensor
 
 logger = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE = 65_536
+_ENTRIES_AT_ONCE = 2**22  # of whole rows
 _MOST_DRAWN = 6.0  # standard deviations, that 2e-9 of the draws exceed
 
 # Rows of the tables, or what examples bring for them, by the tables' names.
 Rows = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A variable of which every training example owns a row, float32.
-
-    Args:
-        name: what rows are called in the method's parts.
-        columns: the length of a row, at least 1.
-        std: rows start as draws from N(0, std^2). Defaults to `None`: they
-            all start as `initial`.
-        initial: a number, at which a row holds nothing against its label: rows whose
-            labels a person has confirmed are kept there, drawn ones too. Defaults to
-            `0.0`.
-    """
-
-    name: str
-    columns: int
-    std: float | None = None
-    initial: float = 0.0
 
 
 class ExampleTables(SavedRows):
@@ -68,7 +50,8 @@ class ExampleTables(SavedRows):
 
     Attributes:
         Each table under its own name: a float32 variable, shape
-        `(num_examples, columns)`.
+        `(num_examples, columns)`; one of slots under `NAME_slots`, shape
+        `(num_examples, 2 slots + 1)`.
         level: names of tables whose rows start anew at their `std` itself, not as draws
             of it.
     """
@@ -91,8 +74,10 @@ class ExampleTables(SavedRows):
         self._kinds = tuple(tables)
         self._seed = 0  # of draws by id
         for table in tables:
-            setattr(self, table.name, self._add_table(table))
-            if table.std is None and table.initial:
+            setattr(self, table.variable_name, self._add_table(table))
+            if table.slots is not None:
+                self._fill(table, partial(_first_stored, table))
+            elif table.std is None and table.initial:
                 filled = partial(ops.full, fill_value=table.initial, dtype="float32")
                 self._fill(table, filled)
         drawn = [table for table in tables if table.std is not None]
@@ -103,18 +88,50 @@ class ExampleTables(SavedRows):
                 seed = ops.convert_to_numpy(seeds.state)[0]
             self._seed = int(seed) % 2**64
             for table in drawn:
+                if table.slots is not None:
+                    continue  # of the ids, when they are needed
                 draws = partial(
                     keras.random.normal, stddev=table.std, dtype="float32", seed=seeds
                 )
                 self._fill(table, draws)
+        if any(table.slots is not None for table in tables):
+            # What is not stored is drawn again, after the tables were loaded as well.
+            self.draw_seed = self.add_weight(
+                name="draw_seed",
+                shape=(4,),
+                dtype="int32",
+                initializer="zeros",
+                trainable=False,
+            )
+            self.draw_seed.assign([(self._seed >> 16 * i) % 2**16 for i in range(4)])
         self.built = True
 
     def rows(self, ids: Any) -> dict[str, Any]:
         """The rows of every table at `ids`, `(n, columns)` each, by name."""
-        return {
-            name: sparse_variable.gather(variable, ids)
-            for name, variable in self.by_name().items()
-        }
+        return {table.name: self._rows(table, ids)[0] for table in self._kinds}
+
+    def rows_of(self, name: str, ids: Any) -> Any:
+        """The rows of one table at `ids`, `(n, columns)`."""
+        return self._rows(self._kind(name), ids)[0]
+
+    def num_evicted(self) -> int:
+        """How many entries there was no slot for so far, in all rows of all tables."""
+        count = 0
+        for table in self._kinds:
+            if table.slots is None:
+                continue
+            for start in range(0, self.num_examples, _ROWS_AT_ONCE):
+                stop = min(start + _ROWS_AT_ONCE, self.num_examples)
+                ids = ops.arange(start, stop, dtype="int32")
+                stored = sparse_variable.gather(self._variable(table), ids)
+                count += int(ops.sum(compact_rows.evictions(stored)))
+        return count
+
+    def figures(self) -> dict[str, float]:
+        """What TensorBoard is shown of tables of slots: `num_evicted`."""
+        if all(table.slots is None for table in self._kinds):
+            return {}
+        return {"table/evicted": float(self.num_evicted())}
 
     def first_rows(self, ids: Any) -> dict[str, Any]:
         """Fresh first values for rows, `(n, columns)` of each table, by name.
@@ -136,34 +153,77 @@ class ExampleTables(SavedRows):
             ids: of rows that no training has moved, as far as is known. Larger entries
                 than a draw has stay.
         """
-        tables = [table for table in self._kinds if table.name in self.level]
+        tables = [  # of slots, the rest of a row is level at once
+            table
+            for table in self._kinds
+            if table.name in self.level and table.slots is None
+        ]
         for start in range(0, len(ids), _ROWS_AT_ONCE):
             chunk = ids[start : start + _ROWS_AT_ONCE]
-            rows = self.rows(chunk)
             for table in tables:
-                std, old = table.std or 0.0, np.asarray(rows[table.name])
+                std, old = table.std or 0.0, np.asarray(self._rows(table, chunk)[0])
                 new = np.where(np.abs(old) <= _MOST_DRAWN * std, std, old)
                 self.write(table.name, chunk, new)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load the rows, and what their unstored entries are drawn from."""
+        super().load_own_variables(store)
+        if hasattr(self, "draw_seed"):
+            pieces = ops.convert_to_numpy(self.draw_seed)
+            self._seed = sum(int(one) << 16 * i for i, one in enumerate(pieces))
 
     def say_size(self) -> None:
         """Log how much memory the rows of all examples take, if there are any."""
         if not self._kinds:
             return
-        columns = sum(table.columns for table in self._kinds)
+        columns = sum(table.stored_columns for table in self._kinds)
         logger.info(
             "The rows of %s (%s) take %s bytes %s.",
             f"{self.num_examples:,} examples",
-            ", ".join(f"{table.name}: {table.columns}" for table in self._kinds),
+            ", ".join(table.described for table in self._kinds),
             f"{4 * columns * self.num_examples:,}",
             "beside the network" if self.device is None else "in the host's memory",
         )
 
-    def neutral_rows(self, num_rows: int) -> dict[str, np.ndarray]:
-        """Rows that hold nothing against their labels, as `first_rows`."""
-        return {
-            table.name: np.full((num_rows, table.columns), table.initial, np.float32)
-            for table in self._kinds
-        }
+    def write_neutral(self, ids: np.ndarray) -> None:
+        """Have rows hold nothing against their labels.
+
+        Args:
+            ids: integers, shape `(n,)`, none twice.
+        """
+        for table in self._kinds:
+            for start in range(0, len(ids), _ROWS_AT_ONCE):
+                chunk = ids[start : start + _ROWS_AT_ONCE]
+                rows = table.neutral_stored(len(chunk))
+                sparse_variable.scatter(
+                    self._variable(table), ops.convert_to_tensor(chunk), rows
+                )
+
+    def write_first_where(self, ids: Any, starts: Any) -> None:
+        """Start rows of a batch anew, in a step.
+
+        Args:
+            ids: integers, shape `(n,)`; of equal ones, all or none start.
+            starts: which of them do, bool `(n, 1)`.
+        """
+        for table in self._kinds:
+            variable = self._variable(table)
+            first = self._stored_first(table, ids)
+            rows = ops.where(starts, first, sparse_variable.gather(variable, ids))
+            sparse_variable.scatter(variable, ids, rows)
+
+    def write_first_rows(self, ids: np.ndarray) -> None:
+        """Start rows anew.
+
+        Args:
+            ids: integers, shape `(n,)`, none twice.
+        """
+        for table in self._kinds:
+            at_once = max(1, _ENTRIES_AT_ONCE // table.stored_columns)
+            for start in range(0, len(ids), at_once):
+                chunk = ops.convert_to_tensor(ids[start : start + at_once])
+                rows = self._stored_first(table, chunk)
+                sparse_variable.scatter(self._variable(table), chunk, rows)
 
     def grow(self, num_examples: int) -> None:
         """Keep all rows, and give further ones their first values.
@@ -173,15 +233,17 @@ class ExampleTables(SavedRows):
         """
         start, self.num_examples = self.num_examples, num_examples
         for table in self._kinds:
-            sparse_variable.enlarge(self, table.name, partial(self._add_table, table))
+            sparse_variable.enlarge(
+                self, table.variable_name, partial(self._add_table, table)
+            )
         for first in range(start, num_examples, _ROWS_AT_ONCE):
-            ids = np.arange(first, min(first + _ROWS_AT_ONCE, num_examples))
-            for name, rows in self.first_rows(ids).items():
-                self.write(name, ids, rows)
+            self.write_first_rows(
+                np.arange(first, min(first + _ROWS_AT_ONCE, num_examples))
+            )
 
     def by_name(self) -> dict[str, keras.Variable]:
-        """The variables by their names, in their order."""
-        return {name: getattr(self, name) for name in self.table_names}
+        """The variables by their tables' names, in their order."""
+        return {table.name: self._variable(table) for table in self._kinds}
 
     def update(
         self,
@@ -209,20 +271,24 @@ class ExampleTables(SavedRows):
                 they are where nothing was brought. Defaults to `False`.
             kept: whose rows stay as they are, bool `(n, 1)`. Defaults to `None`: none.
         """
-        is_finite = _are_finite(brought)
+        is_finite = are_finite(brought)
         brought = {name: ops.where(is_finite, b, 0.0) for name, b in brought.items()}
         segments = first_positions(ids)
-        brought = {name: _sum_segments(b, segments) for name, b in brought.items()}
-        old = self.rows(ids)
+        brought = {name: sum_segments(b, segments) for name, b in brought.items()}
+        read = {table.name: self._rows(table, ids) for table in self._kinds}
+        old = {name: rows for name, (rows, _, _) in read.items()}
+        stays = kept
         if average:
-            count = _sum_segments(ops.cast(is_finite, "float32"), segments)
+            count = sum_segments(ops.cast(is_finite, "float32"), segments)
             brought = {name: b / ops.maximum(count, 1.0) for name, b in brought.items()}
-        new = updated(old, brought)
-        if average:
-            new = {name: ops.where(count > 0, r, old[name]) for name, r in new.items()}
-        if kept is not None:
-            new = {name: ops.where(kept, old[name], r) for name, r in new.items()}
-        for name, rows in new.items():
+            nothing = count <= 0
+            stays = nothing if kept is None else ops.logical_or(kept, nothing)
+        for name, rows in updated(old, brought).items():
+            _, stored, first = read[name]
+            if first is not None:
+                rows = compact_rows.compacted(rows, stored, first)
+            if stays is not None:
+                rows = ops.where(stays, stored, rows)
             sparse_variable.scatter(self.by_name()[name], ids, rows)
 
     def write(self, name: str, ids: Any, values: Any) -> None:
@@ -241,15 +307,18 @@ class ExampleTables(SavedRows):
                 f"There is no table {name!r} to write to, only: "
                 f"{', '.join(self.table_names) or 'none'}."
             )
-        variable = self.by_name()[name]
-        values = np.asarray(values, np.float32).reshape(len(ids), variable.shape[1])
-        for start in range(0, len(ids), _ROWS_AT_ONCE):
-            chunk = slice(start, start + _ROWS_AT_ONCE)
-            sparse_variable.scatter(
-                variable,
-                ops.convert_to_tensor(ids[chunk]),
-                ops.convert_to_tensor(values[chunk]),
-            )
+        table = self._kind(name)
+        values = np.asarray(values, np.float32).reshape(len(ids), table.columns)
+        at_once = max(1, _ENTRIES_AT_ONCE // table.columns)
+        for start in range(0, len(ids), at_once):
+            chunk = slice(start, start + at_once)
+            places = ops.convert_to_tensor(ids[chunk])
+            rows = ops.convert_to_tensor(values[chunk])
+            if table.slots is not None:
+                stored = table.first_stored(rows.shape[0])
+                first = self._first_values(table, ops.cast(places, "int64"))
+                rows = compact_rows.compacted(rows, stored, first)
+            sparse_variable.scatter(self._variable(table), places, rows)
 
     def write_first(self, first: Mapping[str, tuple[Any, Any]]) -> None:
         """Write the rows of a method's `first_rows`.
@@ -270,8 +339,8 @@ class ExampleTables(SavedRows):
     def _add_table(self, table: Table) -> keras.Variable:
         def add() -> keras.Variable:
             return self.add_weight(
-                name=table.name,
-                shape=(self.num_examples, table.columns),
+                name=table.variable_name,
+                shape=(self.num_examples, table.stored_columns),
                 dtype="float32",
                 # Others would need the table's memory twice: values are written after.
                 initializer="zeros",
@@ -280,6 +349,25 @@ class ExampleTables(SavedRows):
             )
 
         return add() if self.device is None else sparse_variable.on_host(add)
+
+    def _kind(self, name: str) -> Table:
+        return self._kinds[self.table_names.index(name)]
+
+    def _variable(self, table: Table) -> keras.Variable:
+        return getattr(self, table.variable_name)
+
+    def _rows(self, table: Table, ids: Any) -> tuple[Any, Any, Any]:
+        """Whole rows; as they are stored; and of slots, what they were at first."""
+        stored = sparse_variable.gather(self._variable(table), ids)
+        if table.slots is None:
+            return stored, stored, None
+        first = self._first_values(table, ops.cast(ids, "int64"))
+        return compact_rows.expanded(stored, first, table.initial), stored, first
+
+    def _stored_first(self, table: Table, ids: Any) -> Any:
+        if table.slots is not None:
+            return table.first_stored(ops.shape(ids)[0])
+        return self._first_values(table, ops.cast(ids, "int64"))
 
     def _first_values(self, table: Table, ids: Any) -> Any:
         if table.std is None:
@@ -294,33 +382,15 @@ class ExampleTables(SavedRows):
         return ops.full((ops.shape(ids)[0], table.columns), value, dtype="float32")
 
     def _fill(self, table: Table, values: Callable[[tuple[int, int]], Any]) -> None:
-        variable = getattr(self, table.name)
+        variable = self._variable(table)
         # In pieces: the usual initializer would need several times the table.
         for start in range(0, self.num_examples, _ROWS_AT_ONCE):
             stop = min(start + _ROWS_AT_ONCE, self.num_examples)
-            rows = values((stop - start, table.columns))
+            rows = values((stop - start, table.stored_columns))
             sparse_variable.scatter(
                 variable, ops.arange(start, stop, dtype="int32"), rows
             )
 
 
-def first_positions(ids: Any) -> Any:
-    """A number for every distinct id: its first position among the sorted ids."""
-    return ops.searchsorted(ops.sort(ids), ids)
-
-
-def _are_finite(brought: Rows) -> Any:
-    """Which examples bring finite values alone, bool `(n, 1)`."""
-    finite = [
-        ops.all(ops.isfinite(b), axis=-1, keepdims=True) for b in brought.values()
-    ]
-    all_finite = finite[0]
-    for one in finite[1:]:
-        all_finite = ops.logical_and(all_finite, one)
-    return all_finite
-
-
-def _sum_segments(values: Any, segments: Any) -> Any:
-    """Replace every row by the sum of the rows in its segment."""
-    sums = ops.segment_sum(values, segments, num_segments=ops.shape(values)[0])
-    return ops.take(sums, segments, axis=0)
+def _first_stored(table: Table, shape: tuple[int, int]) -> Any:
+    return table.first_stored(shape[0])

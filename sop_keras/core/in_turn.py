@@ -9,7 +9,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from sop_keras.core import sparse_variable
 from sop_keras.core.data_errors import DataError
 from sop_keras.core.example_source import ArraySource, Source
 from sop_keras.core.method import Method
@@ -282,8 +281,7 @@ class InTurn(MethodBatches):
         ids = source.ids[places]
 
         def rows(name: str) -> np.ndarray:
-            table = self.tables.by_name()[name]
-            return ops.convert_to_numpy(sparse_variable.gather(table, ids))
+            return ops.convert_to_numpy(self.tables.rows_of(name, ids))
 
         def planned(network: int) -> list[PlannedBatch]:
             examples = Pass(

@@ -16,10 +16,11 @@ import keras
 import numpy as np
 
 from sop_keras.core.batch import Batch, Tensor
-from sop_keras.core.example_tables import ExampleTables, Table
+from sop_keras.core.example_tables import ExampleTables
 from sop_keras.core.look import Look
 from sop_keras.core.passes import Pass
 from sop_keras.core.scan import PredictionScan
+from sop_keras.core.table import Table
 from sop_keras.label_issues.doubts import (
     Doubt,
     Evidence,

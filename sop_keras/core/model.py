@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -27,6 +26,7 @@ from sop_keras.core.in_turn import InTurn
 from sop_keras.core.label_lookup import LabelLookup
 from sop_keras.core.method import Method
 from sop_keras.core.method_batches import column
+from sop_keras.core.model_config import ModelConfig
 from sop_keras.core.predictor import mean_outputs
 from sop_keras.core.row_optimizer import (
     AUTO,
@@ -36,6 +36,8 @@ from sop_keras.core.row_optimizer import (
 )
 from sop_keras.core.saved_rows import LoadsRows
 from sop_keras.core.saved_seeds import SavedSeeds
+from sop_keras.core.table import stored
+from sop_keras.core.table_kinds import SLOTS
 from sop_keras.core.training_data import unpack
 from sop_keras.core.training_evidence import TrainingHistory
 from sop_keras.core.training_record import TrainingRecord, record_rows
@@ -47,7 +49,9 @@ logger = logging.getLogger(__name__)
 
 
 @keras.saving.register_keras_serializable(package="sop_keras")
-class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn):
+class NoisyLabelModel(
+    ModelConfig, LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn
+):
     """Trains a classifier on wrongly labelled data by any method, as a Keras model.
 
     Beside the backbone, every training example may own small variables, the rows of the
@@ -68,6 +72,12 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn):
             Defaults to `None`: Keras' global seed, and 0.
         table_device: `"cpu"` keeps the tables in the host's memory, for such as are
             larger than the GPU's. Defaults to `None`: beside the network.
+        table: how sparse tables, such as v of SOP, are stored: `"dense"`, an entry for
+            each class; `"compact"`, `table_slots` of them, and the rest as it was at
+            first (`compact_rows`); or `"auto"`: compact where a dense one would be
+            larger than 1 GB, and first values are 1e-4 or less. Defaults to `"auto"`.
+        table_slots: how many entries of a row a compact table stores, at least 1 and
+            fewer than the classes. Defaults to `8`.
         gradient_norms: whether the norms of gradients are metrics of `fit`. Defaults to
             `False`.
         weight_average: of which steps' weights the mean, BatchNormalization's moving
@@ -109,6 +119,8 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn):
         from_logits: bool = True,
         seed: int | None = None,
         table_device: str | None = None,
+        table: str = "auto",
+        table_slots: int = SLOTS,
         gradient_norms: bool = False,
         weight_average: str = "none",
         **kwargs: Any,
@@ -128,8 +140,9 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn):
         self.seed = seed
         self._set_networks(backbone, peer, method.num_networks)
         self._add_shared(method.state(num_classes))
+        self.table, self.table_slots = table, table_slots
         self.tables = method.tables_kind(
-            method.tables(num_classes),
+            stored(method.tables(num_classes), num_examples, table, table_slots),
             num_examples,
             seed=seed,
             device=table_device,
@@ -302,46 +315,6 @@ class NoisyLabelModel(LabelLookup, SavedSeeds, LoadsRows, ExampleRows, InTurn):
             ValueError: as in Keras, for a backbone that is not built.
         """
         export_network(self.predictor(), filepath, *args, **kwargs)
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
-        serialize = keras.saving.serialize_keras_object
-        peer = self.networks()[1] if len(self.networks()) > 1 else None
-        return {
-            **super().get_config(),
-            "backbone": serialize(self.backbone),
-            "num_examples": self.num_examples,
-            "num_classes": self.num_classes,
-            "method": serialize(self.method),
-            "peer": serialize(peer),
-            "from_logits": self.from_logits,
-            "seed": self.seed,
-            "table_device": self.table_device,
-            "gradient_norms": self.gradient_norms,
-            "weight_average": self.weight_average,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """A model of these arguments."""
-        config = copy.deepcopy(config)  # Keras empties what it deserializes
-        for name in ("backbone", "method", "peer"):
-            if config.get(name) is not None:
-                config[name] = keras.saving.deserialize_keras_object(
-                    config[name], custom_objects=custom_objects
-                )
-        return cls(**config)
-
-    def get_compile_config(self) -> dict[str, Any]:
-        """What compile() was given."""
-        config = super().get_compile_config()
-        if config:
-            config["row_rates"] = {
-                name: keras.saving.serialize_keras_object(rate)
-                for name, rate in self._compiled().items()
-            }
-            del config["loss"], config["loss_weights"]
-        return config
 
     def _update_rows(
         self, outputs: Any, rows: Rows, batch: Batch, given: Batch, whole: GlobalBatch

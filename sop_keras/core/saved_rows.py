@@ -50,8 +50,9 @@ class SavedRows(keras.layers.Layer):
                 )
             return (
                 f"The file's rows of {variable.name!r} have {saved[1]} entries, the "
-                f"model's {own[1]}: they are of another number of classes. Make the "
-                "model with the num_classes that it was saved with."
+                f"model's {own[1]}: they are of another number of classes, or are "
+                "stored in another way. Make the model with the num_classes, table and "
+                "table_slots that it was saved with."
             )
         return None
 
@@ -69,6 +70,7 @@ class LoadsRows:
         layers = (self.tables, self.training_record)
         for layer in layers:
             layer.refusal = None
+        self.train_function = None  # rows of slots have a seed, which is compiled in
         try:
             super().load_weights(filepath, **kwargs)  # type: ignore[misc]
         except ValueError as error:

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from sop_keras.core.batch import Batch, Outputs, Tensor
-from sop_keras.core.example_tables import Table
+from sop_keras.core.table import Table
 from sop_keras.methods.probability_scores import ProbabilityScored
 from sop_keras.methods.sop_regularizers import consistency_loss
 from sop_keras.validation import check_integer, check_number

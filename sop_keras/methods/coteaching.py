@@ -11,10 +11,10 @@ import numpy as np
 from keras import ops
 
 from sop_keras.core.batch import Batch, Outputs, Tensor
-from sop_keras.core.example_tables import Table
 from sop_keras.core.method import Method
 from sop_keras.core.probabilities import log_probabilities
 from sop_keras.core.scan import PredictionScan
+from sop_keras.core.table import Table
 from sop_keras.methods.small_loss import forget_rate, num_kept, smallest
 from sop_keras.methods.small_loss_scores import (
     SmallLossScan,

@@ -11,11 +11,11 @@ import numpy as np
 from keras import ops
 
 from sop_keras.core.batch import Batch, Outputs, Tensor
-from sop_keras.core.example_tables import Table
 from sop_keras.core.look import Look
 from sop_keras.core.method import Method
 from sop_keras.core.passes import Pass
 from sop_keras.core.probabilities import log_probabilities
+from sop_keras.core.table import Table
 from sop_keras.core.views import join_views
 from sop_keras.label_issues.doubts import Doubt, Evidence
 from sop_keras.methods import mixmatch

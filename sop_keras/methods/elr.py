@@ -10,9 +10,9 @@ import numpy as np
 from keras import ops
 
 from sop_keras.core.batch import Batch, Outputs, Tensor
-from sop_keras.core.example_tables import Table
 from sop_keras.core.method import Method
 from sop_keras.core.scan import PredictionScan
+from sop_keras.core.table import Table
 from sop_keras.methods.elr_record import ELRSettings
 
 LEAST_PROBABILITY = 1e-4

@@ -10,9 +10,9 @@ import numpy as np
 from keras import ops
 
 from sop_keras.core.batch import Batch, Outputs, Tensor
-from sop_keras.core.example_tables import Table
 from sop_keras.core.method import Method
 from sop_keras.core.probabilities import log_probabilities
+from sop_keras.core.table import Table
 from sop_keras.methods import elr_plus_objective as objective
 from sop_keras.methods.elr import TargetScan, score_targets
 from sop_keras.methods.elr_plus_record import ELRPlusSettings

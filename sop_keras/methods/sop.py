@@ -15,9 +15,10 @@ import numpy as np
 from keras import ops
 
 from sop_keras.core.batch import Batch, Outputs, Tensor
-from sop_keras.core.example_tables import ExampleTables, Table
+from sop_keras.core.example_tables import ExampleTables
 from sop_keras.core.method import Method
 from sop_keras.core.probabilities import log_probabilities
+from sop_keras.core.table import Table
 from sop_keras.label_issues.doubts import Doubt, Evidence
 from sop_keras.methods import (
     sop_doubts,
@@ -146,7 +147,7 @@ class SOP(Method):
         """U and v."""
         return (
             Table("u", 1, std=self.first_std),
-            Table("v", num_classes, std=self.first_std),
+            Table("v", num_classes, std=self.first_std, is_sparse=True),
         )
 
     def check(self, num_classes: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from sop_keras.core.batch import Batch, Tensor
-from sop_keras.core.example_tables import first_positions
+from sop_keras.core.equal_ids import first_positions
 
 
 def which_are_new(batch: Batch) -> Tensor:

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from sop_keras.core.batch import Batch, Outputs, Tensor
-from sop_keras.core.example_tables import Table
 from sop_keras.core.method import Look
 from sop_keras.core.probabilities import log_probabilities
+from sop_keras.core.table import Table
 from sop_keras.losses.gce import generalized_cross_entropy
 from sop_keras.methods.probability_scores import ProbabilityScored
 from sop_keras.validation import check_fraction, check_integer

@@ -192,6 +192,7 @@ class NoiseMonitor(keras.callbacks.Callback):
         figures = {
             **noise_figures(scan),
             "noise/num_doubts": float(len(doubts)),
+            **self.model.tables.figures(),
             **self._rates(),
             **self.model.method.figures(self.model.shared_values()),
         }

@@ -8,6 +8,7 @@ from typing import Any
 from sop_keras import methods
 from sop_keras.augment.names import AUGMENTATIONS
 from sop_keras.backbones.names import BACKBONES, check_backbone_name
+from sop_keras.core.table_kinds import SLOTS, STORED
 from sop_keras.data.datasets.by_name import DATASETS, TFDS_PREFIX, check_dataset_name
 from sop_keras.methods.record import MethodSettings
 from sop_keras.settings import check_settings, setting
@@ -199,6 +200,14 @@ class Experiment:
         least=1,
         came_later=True,
     )
+    table: str | None = setting(
+        None,
+        "How v is stored: dense; compact, in slots; auto: so where it has over 1 GB.",
+        choices=STORED,
+        may_be_auto=True,
+        came_later=True,
+    )
+    table_slots: int = setting(SLOTS, "Of a compact table.", least=1, came_later=True)
     decay_factor: float = setting(
         0.1,
         "For schedule=step, above 0 and below 1.",

@@ -94,6 +94,7 @@ def compile_model(
     peer = None
     if method.num_networks > 1:
         peer = make_backbone(experiment, data, use="peer")
+    is_sparse = any(table.is_sparse for table in method.tables(num_classes))
     model = NoisyLabelModel(
         backbone,
         num_examples=data.dataset.num_examples,
@@ -102,6 +103,8 @@ def compile_model(
         peer=peer,
         seed=experiment.seed,
         table_device=execution.table_device,
+        table=(experiment.table if is_sparse else None) or "auto",
+        table_slots=experiment.table_slots,
         gradient_norms=bool(method.row_rates),
         weight_average=experiment.weight_average,
     )

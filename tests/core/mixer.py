@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import keras
 from keras import ops
 
-from sop_keras.core.example_tables import Table
 from sop_keras.core.method import Method
+from sop_keras.core.table import Table
 
 
 @keras.saving.register_keras_serializable(package="sop_keras_tests")

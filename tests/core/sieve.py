@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from sop_keras.core.example_tables import Table
 from sop_keras.core.method import Method
+from sop_keras.core.table import Table
 
 
 @keras.saving.register_keras_serializable(package="sop_keras_tests")

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from sop_keras import NoisyLabelModel, methods
-from sop_keras.core.example_tables import ExampleTables, Table
+from sop_keras.core.example_tables import ExampleTables
+from sop_keras.core.table import Table
 from sop_keras.methods.sop import SOP
 
 
@@ -229,7 +230,9 @@ def test_first_and_neutral_rows_that_are_not_drawn():
     )
     for found in (tables.first_rows([1, 2]), first_rows(tf.constant([1, 2], tf.int64))):
         assert np.asarray(found["kept"]).tolist() == [[0.25, 0.25]] * 2
-    assert tables.neutral_rows(1)["kept"].tolist() == [[0.25, 0.25]]
+    tables.write("kept", [0], [[1.0, 2.0]])
+    tables.write_neutral(np.array([0]))
+    assert np.asarray(tables.rows([0])["kept"]).tolist() == [[0.25, 0.25]]
     assert tables_of(2, 2).neutral_rows(1)["v"].tolist() == [[0.0, 0.0]]
 
 

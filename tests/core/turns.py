@@ -7,8 +7,8 @@ import numpy as np
 from keras import layers, ops
 
 from sop_keras import NoisyLabelModel
-from sop_keras.core.example_tables import Table
 from sop_keras.core.method import Method
+from sop_keras.core.table import Table
 
 
 @keras.saving.register_keras_serializable(package="sop_keras_tests")

@@ -154,6 +154,8 @@ COMMON = {
     "late_beta1": None,
     "weight_average": "none",
     "test_views": "none",
+    "table": None,
+    "table_slots": 8,
 }
 # The columns of SOP+, but for the data and alpha.
 PLUS = {

@@ -1,0 +1,60 @@
+"""What a model was made and compiled with, for its file."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import keras
+
+_AS_THEY_ARE = (
+    "num_examples",
+    "num_classes",
+    "from_logits",
+    "seed",
+    "table_device",
+    "table",
+    "table_slots",
+    "gradient_norms",
+    "weight_average",
+)
+
+
+class ModelConfig:
+    """A model that is made anew from what it was made with."""
+
+    def get_config(self: Any) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        serialize = keras.saving.serialize_keras_object
+        peer = self.networks()[1] if len(self.networks()) > 1 else None
+        return {
+            **super().get_config(),  # type: ignore[misc]
+            **{name: getattr(self, name) for name in _AS_THEY_ARE},
+            "backbone": serialize(self.backbone),
+            "method": serialize(self.method),
+            "peer": serialize(peer),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """A model of these arguments."""
+        config = copy.deepcopy(config)  # Keras empties what it deserializes
+        if "table_device" in config:  # else a subclass says by itself what it takes
+            config.setdefault("table", "dense")  # of files from before there was more
+        for name in ("backbone", "method", "peer"):
+            if config.get(name) is not None:
+                config[name] = keras.saving.deserialize_keras_object(
+                    config[name], custom_objects=custom_objects
+                )
+        return cls(**config)
+
+    def get_compile_config(self: Any) -> dict[str, Any]:
+        """What compile() was given."""
+        config = super().get_compile_config()  # type: ignore[misc]
+        if config:
+            config["row_rates"] = {
+                name: keras.saving.serialize_keras_object(rate)
+                for name, rate in self._compiled().items()
+            }
+            del config["loss"], config["loss_weights"]
+        return config

@@ -1,0 +1,283 @@
+"""Tables that store a few slots of a row: what they hold, and what they forget."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sop_keras import NoisyLabelModel, SOPModel, methods
+from sop_keras.core import compact_rows
+from sop_keras.core.example_tables import ExampleTables
+from sop_keras.core.table import Table, stored
+
+N, D, K, SLOTS = 60, 5, 12, 4
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(N, D)).astype("float32")
+Y = RNG.integers(0, K, N)
+
+
+def array(rows):
+    return np.asarray(rows, np.float32)
+
+
+def test_a_row_by_hand():
+    first = array([[0.1, -0.2, 0.1, 0.1, 0.1]])
+    empty = compact_rows.first_rows(1, 2)
+    assert np.asarray(empty).tolist() == [[-1, -1, 0, 0, 0]]
+    np.testing.assert_array_equal(compact_rows.expanded(empty, first, 0.0), first)
+    # 3 grew, 1 shrank, the rest is as it was.
+    rows = array([[0.1, -0.15, 0.1, 0.5, 0.1]])
+    one = compact_rows.compacted(rows, empty, first)
+    assert np.asarray(one).tolist() == [[3, -1, 0.5, 0, 0]]
+    known = array([[0.1, -0.2, 0.1, 0.5, 0.1]])
+    np.testing.assert_array_equal(compact_rows.expanded(one, first, 0.0), known)
+    # What has a slot keeps it where it shrinks; 1 grows below 0.
+    rows = array([[0.1, -0.3, 0.1, 0.05, 0.1]])
+    two = compact_rows.compacted(rows, one, first)
+    assert np.asarray(two).tolist() == [[1, 3, array(-0.3), array(0.05), 0]]
+    np.testing.assert_array_equal(compact_rows.expanded(two, first, 0.0), rows)
+    # Two more grow: the two smallest of four go back to what they were.
+    rows = array([[0.4, -0.3, 0.1, 0.05, 0.2]])
+    three = compact_rows.compacted(rows, two, first)
+    assert np.asarray(three).tolist() == [[0, 1, array(0.4), array(-0.3), 2]]
+    known = array([[0.4, -0.3, 0.1, 0.1, 0.1]])
+    np.testing.assert_array_equal(compact_rows.expanded(three, first, 0.0), known)
+    assert np.asarray(compact_rows.evictions(three)).tolist() == [2]
+
+
+def test_neutral_rows_stay_neutral():
+    neutral = compact_rows.neutral_rows(2, 3)
+    first = array(RNG.normal(size=(2, 5)))
+    assert (np.asarray(compact_rows.expanded(neutral, first, 0.25)) == 0.25).all()
+
+
+@pytest.mark.parametrize("num_columns", [9, 3000, 21_841])
+def test_columns_are_exact_at_any_number_of_classes(num_columns):
+    first = np.full((3, num_columns), 1e-8, np.float32)
+    rows = first.copy()
+    rows[0, [0, num_columns - 1]] = 0.7, -0.2
+    rows[1, num_columns - 2] = 1e-7
+    kept = compact_rows.compacted(rows, compact_rows.first_rows(3, 2), first)
+    np.testing.assert_array_equal(compact_rows.expanded(kept, first, 0.0), rows)
+
+
+def network():
+    keras.utils.set_random_seed(1)
+    return keras.Sequential([keras.Input((D,)), keras.layers.Dense(K)])
+
+
+def model_of(table, rate=None, seed=3, slots=SLOTS, **arguments):
+    model = SOPModel(
+        network(), N, K, seed=seed, table=table, table_slots=slots, **arguments
+    )
+    model.compile(keras.optimizers.SGD(0.3, momentum=0.9), **rates(rate))
+    return model
+
+
+def rates(rate):
+    return {} if rate is None else {"u_optimizer": rate, "v_optimizer": rate}
+
+
+def whole(model):
+    return {k: np.asarray(v) for k, v in model.tables.rows(np.arange(N)).items()}
+
+
+def equally_started(rate, jit_compile="auto", **arguments):
+    """A model with all entries, and one with slots, of the same first values."""
+    dense, compact = (model_of(table, rate, **arguments) for table in STORED)
+    for name, rows in whole(compact).items():
+        dense.tables.write(name, np.arange(N), rows)
+    for name, rows in whole(dense).items():
+        compact.tables.write(name, np.arange(N), rows)
+    for one in (dense, compact):
+        one.compile(
+            keras.optimizers.SGD(0.3, momentum=0.9),
+            jit_compile=jit_compile,
+            **rates(rate),
+        )
+    return dense, compact
+
+
+STORED = ("dense", "compact")
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(
+    ("rate", "arguments"),
+    [
+        (None, {}),
+        (10.0, {"init_std": 1e-4}),
+        (10.0, {"init_std": 1e-4, "table_device": "cpu"}),
+        (3.0, {"init_std": 1e-4, "variant": "reference"}),
+    ],
+    ids=["auto", "numbers", "host", "reference"],
+)
+def test_a_training_is_that_of_all_entries(rate, arguments, jit_compile):
+    if jit_compile and "table_device" in arguments:
+        pytest.skip("XLA cannot reach a table in the host's memory")
+    slots = {"slots": K - 1}  # nothing is forgotten
+    models = equally_started(rate, jit_compile, **slots, **arguments)
+    data = (X, Y)
+    for one in models:
+        one.fit(*data, batch_size=8, epochs=12, shuffle=False, verbose=0)
+    dense, compact = map(whole, models)
+    assert np.abs(dense["v"]).max() > 0.05  # they did learn something
+    assert models[1].tables.num_evicted() == 0
+    # Unpredicted entries shrink by up to 4 alpha / B v^3 a visit in one of them alone.
+    std = arguments.get("init_std", 1e-8)
+    lost = 12 * 4 * (rate or 0.0) / 8 * (4 * std) ** 3
+    for name in "uv":
+        np.testing.assert_allclose(
+            compact[name], dense[name], rtol=1e-3, atol=max(1e-6, lost)
+        )
+    kernels = (model.backbone.get_weights()[0] for model in models)
+    np.testing.assert_allclose(*kernels, rtol=1e-3, atol=1e-5)
+
+
+def test_what_has_no_slot_is_counted_and_forgotten():
+    model = model_of("compact", slots=1, rate=10.0, init_std=1e-2)
+    table = model.tables
+    first = np.asarray(table.rows([0])["v"])[0]
+    sizes = np.argsort(np.abs(first))
+    rows = np.array(table.rows([0, 1])["v"])
+    rows[0, sizes[:3]] = 0.5, 0.6, 0.4
+    table.write("v", [0, 1], rows)
+    assert table.num_evicted() == 2
+    expected = first.copy()
+    expected[sizes[1]] = 0.6
+    np.testing.assert_array_equal(np.asarray(table.rows([0])["v"])[0], expected)
+    model.reset_examples([0])
+    assert table.num_evicted() == 0
+    np.testing.assert_array_equal(np.asarray(table.rows([0])["v"])[0], first)
+
+
+def test_equal_ids_and_kept_rows_of_a_batch():
+    kinds = [Table("v", K, std=1e-3, is_sparse=True, slots=3)]
+    tables = ExampleTables(kinds, N, seed=0)
+    before = {
+        name: np.asarray(rows) for name, rows in tables.rows(np.arange(4)).items()
+    }
+    ids = np.array([2, 1, 2, 3])
+    brought = np.zeros((4, K), np.float32)
+    brought[[0, 1, 2, 3], [5, 5, 6, 7]] = 1.0
+    kept = np.array([[False], [False], [False], [True]])
+    tables.update(
+        ids, {"v": brought}, lambda old, new: {"v": old["v"] + new["v"]}, kept=kept
+    )
+    expected = before["v"].copy()
+    expected[2, [5, 6]] += 1.0
+    expected[1, 5] += 1.0
+    np.testing.assert_array_equal(tables.rows(np.arange(4))["v"], expected)
+
+
+@pytest.mark.parametrize("seed", [3, None])
+@pytest.mark.parametrize("rate", [None, 10.0])
+def test_saved_and_loaded_to_the_bit(seed, rate, tmp_path):
+    model = model_of("compact", rate, seed, init_std=1e-4)
+    model.fit(X, Y, batch_size=8, epochs=3, shuffle=False, verbose=0)
+    model.save(tmp_path / "model.keras")
+    model.save_weights(tmp_path / "model.weights.h5")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert (loaded.table, loaded.table_slots) == ("compact", SLOTS)
+    other = model_of("compact", rate, seed=None if seed is None else 8, init_std=1e-4)
+    other.fit(X, Y, batch_size=8, shuffle=False, verbose=0)
+    other.load_weights(tmp_path / "model.weights.h5")
+    for one in (loaded, other):
+        for name, rows in whole(model).items():
+            np.testing.assert_array_equal(whole(one)[name], rows)
+    for one in (model, loaded):
+        one.fit(X, Y, batch_size=8, epochs=2, shuffle=False, verbose=0)
+    for name, rows in whole(model).items():
+        np.testing.assert_array_equal(whole(loaded)[name], rows)
+
+
+def test_files_of_another_kind_are_refused(tmp_path):
+    model_of("compact").save_weights(tmp_path / "slots.weights.h5")
+    for other in (model_of("compact", slots=3), model_of("dense")):
+        with pytest.raises(ValueError, match=r"in another way|expected"):
+            other.load_weights(tmp_path / "slots.weights.h5")
+
+
+def test_rows_that_a_person_has_confirmed_and_new_examples():
+    model = model_of("compact", 10.0, init_std=1e-4)
+    model.fit(X, Y, batch_size=8, epochs=3, shuffle=False, verbose=0)
+    model.trust([7, 9])
+    assert not whole(model)["v"][[7, 9]].any()
+    model.fit(X, Y, batch_size=8, shuffle=False, verbose=0)
+    assert not whole(model)["v"][[7, 9]].any()
+    old = whole(model)
+    model.grow(N + 10)
+    assert model.tables.v_slots.shape == (N + 10, 2 * SLOTS + 1)
+    for name, rows in whole(model).items():
+        np.testing.assert_array_equal(rows, old[name])
+    fresh = np.asarray(model.tables.rows(np.arange(N, N + 10))["v"])
+    np.testing.assert_array_equal(
+        fresh, model.tables.first_rows(np.arange(N, N + 10))["v"]
+    )
+    issues = model.label_issues(X, {"label": Y, "index": np.arange(N)})
+    assert np.isfinite(issues["label_quality"]).all()
+
+
+def test_corrected_labels_start_anew_within_a_stream():
+    model = model_of("compact", 10.0, init_std=1e-4)
+    model.fit(X, Y, batch_size=8, epochs=3, shuffle=False, verbose=0)
+    changed = Y.copy()
+    changed[5] = (Y[5] + 1) % K
+    targets = {"label": changed, "index": np.arange(N)}
+    data = tf.data.Dataset.from_tensor_slices((X, targets)).batch(N)
+    model.compile(keras.optimizers.SGD(0.0), u_optimizer=0.0, v_optimizer=0.0)
+    before = whole(model)["v"]
+    model.fit(data, changed_labels="reset", verbose=0)
+    first = np.asarray(model.tables.first_rows(np.arange(N))["v"])
+    after = whole(model)["v"]
+    np.testing.assert_array_equal(after[5], first[5])
+    np.testing.assert_array_equal(np.delete(after, 5, 0), np.delete(before, 5, 0))
+
+
+def test_a_table_that_could_not_be_held():
+    # 84 GB dense; 72 bytes a row here.
+    examples, classes = 1_000_000, 21_000
+    keras.utils.set_random_seed(0)
+    backbone = keras.Sequential([keras.Input((2,)), keras.layers.Dense(classes)])
+    model = SOPModel(backbone, examples, classes)
+    assert model.tables.v_slots.shape == (examples, 17)
+    model.compile(keras.optimizers.SGD(0.1))
+    ids = np.array([0, 999_999, 5])
+    y = {"label": np.array([0, 20_999, 7]), "index": ids}
+    logs = model.train_on_batch(np.ones((3, 2), "float32"), y, return_dict=True)
+    assert logs["loss"] == pytest.approx(np.log(classes), rel=0.2)
+
+
+def test_which_tables_are_stored_in_slots():
+    sparse, other = Table("v", 1000, std=1e-8, is_sparse=True), Table("t", 1000)
+
+    def slots(num_examples, kind="auto", tables=(sparse, other), count=8):
+        return [one.slots for one in stored(tables, num_examples, kind, count)]
+
+    # 4 bytes an entry: 2^30 bytes are 268,435 rows of 1000.
+    assert slots(268_435) == [None, None]
+    assert slots(268_436) == [8, None]
+    assert slots(10, "compact", count=5) == [5, None]
+    assert slots(10**9, "dense") == [None, None]
+    large = Table("v", 1000, std=1e-2, is_sparse=True)
+    assert slots(10**6, tables=(large,)) == [None]
+    ten = Table("v", 10, std=1e-8, is_sparse=True)
+    assert slots(10**9, tables=(ten,)) == [None]  # 17 numbers for 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"table": "sparse"}, "`table` must be"),
+        ({"table": "compact", "table_slots": 0}, "table_slots"),
+        ({"table": "compact", "table_slots": K}, "less than the 12 entries"),
+    ],
+)
+def test_what_cannot_be(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        SOPModel(network(), N, K, **arguments)
+
+
+def test_a_method_without_such_a_table():
+    with pytest.raises(ValueError, match="this method has none"):
+        NoisyLabelModel(network(), N, K, method=methods.CrossEntropy(), table="compact")
