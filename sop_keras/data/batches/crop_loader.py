@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import errno
 import os
 import threading
 import time
@@ -230,16 +229,11 @@ class CropLoader:
                 draws,
             )
         except (MemoryError, OSError, UnreadableImageError) as error:
-            if getattr(error, "errno", None) == errno.ENOMEM:
-                error = MemoryError(str(error))
-            if isinstance(error, MemoryError):
-                self._bad_images.end_for_memory(images.name(position), error)
-            reason = getattr(error, "strerror", None) or str(error)
-            self._bad_images.report(
+            self._bad_images.leave_out(
                 self._split,
                 int(self._ids[position]),
                 images.name(position),
-                reason,
+                error,
                 len(images),
             )
             return None

@@ -25,6 +25,7 @@ from sop_keras.data.datasets.manifest_limits import (
     MAX_MANIFEST_BYTES,
     MAX_MANIFEST_ROWS,
 )
+from sop_keras.data.datasets.prepared import load_prepared
 from sop_keras.data.datasets.tfds import load_tfds
 from sop_keras.data.datasets.webvision import load_webvision
 from sop_keras.data.images.encoded_images import MAX_IMAGE_BYTES, EncodedImages
@@ -40,6 +41,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "webvision": load_webvision,
     "image_folder": load_image_folder,
     "manifest": load_manifest,
+    "prepared": load_prepared,
 }
 
 TFDS_PREFIX = "tfds:"

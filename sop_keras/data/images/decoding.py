@@ -173,6 +173,26 @@ def decode_crops(
     ]
 
 
+def decode_resized(data: bytes, resize: int) -> Image.Image:
+    """The whole image that `decode_crops` cuts crops out of.
+
+    Args:
+        data: the encoded image.
+        resize: the length of the shorter side afterwards, in pixels, at least 1.
+
+    Returns:
+        RGB, of Pillow's bilinear `resize`; the longer side is rounded down.
+
+    Raises:
+        UnreadableImageError: as `decode_crops`.
+        MemoryError: as `decode_crops`.
+    """
+    image = _checked_decode(data, resize, resize)
+    check_resized(*image.size, resize)
+    size = resized_size(*image.size, resize)
+    return image if image.size == size else image.resize(size, Resampling.BILINEAR)
+
+
 def _ignore_warnings_of_pillow() -> None:
     """Put a filter for them before all others, unless it is there.
 
