@@ -51,25 +51,27 @@ def test_a_training_on_what_was_prepared(webvision, tmp_path, in_process):
     for name, words in (
         ("files", where),
         ("stored", ["--dataset=prepared", f"--data_dir={folder}"]),
+        ("fast", [*where, "--decode=fast"]),
     ):
         done = in_process(train, *SIZES, *SMALL, *words, f"--output_dir={runs / name}")
         assert done.returncode == 0, done.stdout + done.stderr
         results.append(json.loads((runs / name / "result.json").read_text("utf-8")))
         histories.append(rows_of(runs / name / "history.csv"))
-    assert [one["num_train"] for one in results] == [90, 90]
-    assert [one["num_ilsvrc12"] for one in results] == [10, 10]
+    assert [one["num_train"] for one in results] == [90, 90, 90]
+    assert [one["num_ilsvrc12"] for one in results] == [10, 10, 10]
     # BMPs keep every pixel: all that was trained and measured is the same.
     seconds = {"seconds", "epoch_seconds"}
-    for files, stored in zip(*histories, strict=True):
+    for files, stored in zip(*histories[:2], strict=True):
         assert files.keys() == stored.keys()
         assert {k: v for k, v in files.items() if k not in seconds} == {
             k: v for k, v in stored.items() if k not in seconds
         }
     labels = [
         json.loads((runs / name / "data.json").read_text("utf-8"))
-        for name in ("files", "stored")
+        for name in ("files", "stored", "fast")
     ]
-    assert labels[0]["labels"] == labels[1]["labels"]
+    assert len({one["labels"] for one in labels}) == 1
+    assert results[2]["settings"]["decode"] == "fast"
     # The run of what is stored knows its network on the files themselves, too.
     run = runs / "stored"
     words = ["--dataset=webvision", "--num_classes=50", "--splits=ilsvrc12", *where]

@@ -227,6 +227,7 @@ class CropLoader:
                 images.resize,
                 images.image_size,
                 draws,
+                images.decoding,
             )
         except (MemoryError, OSError, UnreadableImageError) as error:
             self._bad_images.leave_out(

@@ -73,7 +73,8 @@ def prepare_dataset(
 ) -> Prepared:
     """Store a data set's images with their shorter side `resize` pixels long.
 
-    The pixels are those that training cuts its crops out of, for `load_prepared`. Files
+    The pixels are those that training cuts its crops out of, for `load_prepared`; they
+    are decoded as `decoding` of the images says. Files
     of 1,000 images are written one after another, each whole or not there; called
     again with the same arguments, it goes on after the last one. Images that cannot be
     read are left out, and listed in `bad_images.csv`, once each.
@@ -99,12 +100,14 @@ def prepare_dataset(
     check_integer("jpeg_quality", jpeg_quality, 1, most=100)
     splits = _splits(dataset)
     bad_images = BadImages(Path(folder) / BAD_IMAGES, max_bad_fraction)
+    images = cast(EncodedImages, splits[TRAIN].images)
     is_jpeg = image_format == "jpeg"
     description = Description(
         settings={
             "dataset": dataset.name,
             "num_classes": dataset.num_classes,
-            "resize": _resize(splits),
+            "resize": images.resize,
+            "decode": images.decoding,
             "image_format": image_format,
             "jpeg_quality": jpeg_quality if is_jpeg else None,
             **{f"{split} examples": _digest(one) for split, one in splits.items()},
@@ -145,10 +148,6 @@ def _splits(dataset: Dataset) -> dict[str, Examples]:
                 "there is nothing to prepare. Data sets of image files can be."
             )
     return given
-
-
-def _resize(splits: dict[str, Examples]) -> int:
-    return cast(EncodedImages, splits[TRAIN].images).resize
 
 
 def _digest(examples: Examples) -> str:
@@ -298,7 +297,9 @@ class _Writer:
         """An image at its training size; None if it cannot be read."""
         images, stream = self._images, io.BytesIO()
         try:
-            image = decode_resized(images.read(position), images.resize)
+            image = decode_resized(
+                images.read(position), images.resize, images.decoding
+            )
         except (MemoryError, OSError, UnreadableImageError) as error:
             self._bad_images.leave_out(
                 self._split,

@@ -147,15 +147,13 @@ class PreparedImages(TFRecordImages):
         self.sources = sources
 
     def __getitem__(self, positions: np.ndarray) -> PreparedImages:
-        part = PreparedImages(
+        return PreparedImages(
             self.files,
             self.places[positions],
             self.sources[positions],
             self.resize,
             self.image_size,
-        )
-        part.max_bytes = self.max_bytes
-        return part
+        ).read_as(self)
 
     def name(self, position: int) -> str:
         """Where it came from, as `shown` has it."""

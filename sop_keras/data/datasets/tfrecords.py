@@ -57,11 +57,9 @@ class TFRecordImages(EncodedImages):
         return len(self.places)
 
     def __getitem__(self, positions: np.ndarray) -> TFRecordImages:
-        part = TFRecordImages(
+        return TFRecordImages(
             self.files, self.places[positions], self.resize, self.image_size
-        )
-        part.max_bytes = self.max_bytes
-        return part
+        ).read_as(self)
 
     def read(self, position: int) -> bytes:
         """The encoded image, as it is in the record."""
