@@ -31,6 +31,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.Image import Resampling, Transpose
 from PIL.JpegImagePlugin import JpegImageFile
 
+from sop_keras.data.images.crops import Draw, ResizedCrop, crop_corner
 from sop_keras.data.images.encoded_images import DECODINGS, EXACT, FAST
 from sop_keras.data.images.image_limits import (
     MAX_PIXELS,
@@ -113,6 +114,19 @@ class _Decoded:
     size: tuple[int, int]
     box: tuple[float, float, float, float]
 
+    def source(
+        self, box: tuple[int, int, int, int], size: tuple[int, int]
+    ) -> tuple[float, float, float, float]:
+        """Where a box of the image resized to `size` lies in the image."""
+        left, top, right, bottom = self.box
+        across, down = (right - left) / size[0], (bottom - top) / size[1]
+        return (
+            left + box[0] * across,
+            top + box[1] * down,
+            min(left + box[2] * across, self.image.width),
+            min(top + box[3] * down, self.image.height),
+        )
+
 
 def _checked_decode(
     data: bytes, shorter_side: int | None, resize: int | None, is_fast: bool
@@ -162,7 +176,7 @@ def decode_crops(
     data: bytes,
     resize: int,
     image_size: int,
-    draws: Sequence[tuple[int, int] | None],
+    draws: Sequence[Draw],
     decoding: str = EXACT,
 ) -> list[np.ndarray]:
     """Crops of an image, which is decoded and resized once for all of them.
@@ -180,8 +194,9 @@ def decode_crops(
         resize: the length of the shorter side, in pixels, before crops are cut out.
         image_size: the side of a crop, in pixels, at most `resize`.
         draws: one for each crop, at least one: a pair of integers in `[0, 2**32)`,
-            which choose its first row and column, equally likely all; or None for the
-            crop in the centre, where torchvision's `CenterCrop` has it.
+            which choose its first row and column, equally likely all; None for the
+            crop in the centre, where torchvision's `CenterCrop` has it; or a
+            `ResizedCrop`, whose region of the decoded image is resized instead.
         decoding: one of `DECODINGS`. Defaults to `"exact"`.
 
     Returns:
@@ -194,18 +209,31 @@ def decode_crops(
         MemoryError: if there is less memory than it may take.
     """
     decoded = _resizable(data, resize, decoding)
-    size = width, height = resized_size(*decoded.size, resize)
-    corners = [_corner(draw, width, height, image_size) for draw in draws]
-    first_row = min(top for top, _ in corners)
-    first_column = min(left for _, left in corners)
-    end_row = max(top for top, _ in corners) + image_size
-    end_column = max(left for _, left in corners) + image_size
-    box = (first_column, first_row, end_column, end_row)
-    part = np.asarray(_part(decoded, size, box, decoding))
-    return [
-        part[top - first_row :, left - first_column :][:image_size, :image_size]
-        for top, left in corners
-    ]
+    size = resized_size(*decoded.size, resize)
+    corners = {
+        place: crop_corner(draw, *size, image_size)
+        for place, draw in enumerate(draws)
+        if not isinstance(draw, ResizedCrop)
+    }
+    cut = {}
+    if corners:
+        first_row = min(top for top, _ in corners.values())
+        first_column = min(left for _, left in corners.values())
+        end_row = max(top for top, _ in corners.values()) + image_size
+        end_column = max(left for _, left in corners.values()) + image_size
+        box = (first_column, first_row, end_column, end_row)
+        part = np.asarray(_part(decoded, size, box, decoding))
+        cut = {
+            place: part[top - first_row :, left - first_column :][
+                :image_size, :image_size
+            ]
+            for place, (top, left) in corners.items()
+        }
+    for place, draw in enumerate(draws):
+        if isinstance(draw, ResizedCrop):
+            region = draw.region(*decoded.size)
+            cut[place] = np.asarray(_resized_region(decoded, region, image_size))
+    return [cut[place] for place in range(len(draws))]
 
 
 def decode_resized(data: bytes, resize: int, decoding: str = EXACT) -> Image.Image:
@@ -236,6 +264,18 @@ def _resizable(data: bytes, resize: int, decoding: str) -> _Decoded:
     return decoded
 
 
+def _resized_region(
+    decoded: _Decoded, region: tuple[int, int, int, int], image_size: int
+) -> Image.Image:
+    """A region of the image, in pixels of `decoded.size`, as a square."""
+    image, size = decoded.image, (image_size, image_size)
+    if image.size == decoded.size:
+        return image.crop(region).resize(size, Resampling.BILINEAR)
+    return image.resize(
+        size, Resampling.BILINEAR, box=decoded.source(region, decoded.size)
+    )
+
+
 def _part(
     decoded: _Decoded,
     size: tuple[int, int],
@@ -245,16 +285,10 @@ def _part(
     """A part of the image as it is after the resize to `size`."""
     if decoding == EXACT or decoded.image.size == size:
         return _resized_part(decoded.image, size, box)
-    left, top, right, bottom = decoded.box
-    across, down = (right - left) / size[0], (bottom - top) / size[1]
-    source = (
-        left + box[0] * across,
-        top + box[1] * down,
-        min(left + box[2] * across, decoded.image.width),
-        min(top + box[3] * down, decoded.image.height),
-    )
     sides = (box[2] - box[0], box[3] - box[1])
-    return decoded.image.resize(sides, Resampling.BILINEAR, box=source)
+    return decoded.image.resize(
+        sides, Resampling.BILINEAR, box=decoded.source(box, size)
+    )
 
 
 def _ignore_warnings_of_pillow() -> None:
@@ -325,20 +359,6 @@ def _orientation(image: Image.Image) -> int:
     except Exception:
         # Broken EXIF data do not make the pixels worse.
         return 1
-
-
-def _corner(
-    draw: tuple[int, int] | None, width: int, height: int, image_size: int
-) -> tuple[int, int]:
-    """The first row and column of a crop in an image of `width` x `height`."""
-    if draw is None:
-        # Halves are rounded to the even neighbour, which torchvision does as well.
-        return round((height - image_size) / 2), round((width - image_size) / 2)
-    top, left = map(int, draw)
-    return (
-        (top * (height - image_size + 1)) >> 32,
-        (left * (width - image_size + 1)) >> 32,
-    )
 
 
 def _resized_part(
