@@ -6,7 +6,7 @@
 Every image is decoded, its shorter side made --resize pixels long, and stored with its
 id, label and source in TFRecord files, of all splits. Ids, labels, classes and the
 sizes of splits stay what they were; so do all pixels, with --image_format=bmp: a
-training on FOLDER is that on the images themselves. --image_format=jpeg takes an eighth
+training on FOLDER is that on the images themselves. --image_format=jpeg takes a sixth
 of the space, and changes pixels a little (docs/data.md).
 
 Interrupted, the same command goes on: a file is whole or not there. What cannot be read

@@ -23,6 +23,7 @@ from sop_keras.data.datasets.prepared import (
     TRAIN,
     VALIDATION,
     Description,
+    PreparedImages,
     file_of,
     read_description,
     read_prepared_records,
@@ -74,10 +75,10 @@ def prepare_dataset(
     """Store a data set's images with their shorter side `resize` pixels long.
 
     The pixels are those that training cuts its crops out of, for `load_prepared`; they
-    are decoded as `decoding` of the images says. Files
-    of 1,000 images are written one after another, each whole or not there; called
-    again with the same arguments, it goes on after the last one. Images that cannot be
-    read are left out, and listed in `bad_images.csv`, once each.
+    are decoded as `decoding` of the images says. Files of 1,000 images are written one
+    after another, each whole or not there; called again with the same arguments, it
+    goes on after the last one. Images that cannot be read are left out, and listed in
+    `bad_images.csv`, once each.
 
     Args:
         dataset: the data set; its images are encoded.
@@ -163,10 +164,12 @@ def _digest(examples: Examples) -> str:
 
 
 def _source(images: EncodedImages, position: int) -> bytes:
-    """Where an image is: of files, from the data set's folder."""
+    """Where an image is, wherever the data set's folder is."""
     if isinstance(images, ImageFiles):
         return bytes(images.names[position])
-    return images.name(position).encode()
+    if isinstance(images, PreparedImages):
+        return bytes(images.sources[position])
+    return os.path.basename(images.name(position)).encode()  # a file and its record
 
 
 def _begin(folder: Path, description: Description) -> None:
