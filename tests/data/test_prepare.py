@@ -319,6 +319,8 @@ def test_a_damaged_folder(tree, tmp_path):
     for change, text in (
         ({"version": 2}, "does not describe prepared images of this version"),
         ({"splits": {"../train": [20]}}, "does not describe prepared images"),
+        ({"num_examples": "9"}, "does not describe prepared images"),
+        ({"std": [1.0, None, "1"]}, "does not describe prepared images"),
         ({"mean": 0.5}, "does not describe prepared images"),
         ({"more": 1}, "does not describe prepared images"),
         ({"class_names": ["a", "b"]}, "a label that is not from 0 to 1"),

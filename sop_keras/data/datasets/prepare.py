@@ -115,9 +115,9 @@ def prepare_dataset(
         },
         image_size=splits[TRAIN].image_shape[0],
         class_names=list(dataset.class_names),
-        num_examples=dataset.num_examples,
-        mean=list(dataset.mean),
-        std=list(dataset.std),
+        num_examples=int(dataset.num_examples),
+        mean=[float(one) for one in dataset.mean],
+        std=[float(one) for one in dataset.std],
         labels_have_errors=dataset.labels_have_errors,
     )
     folder = Path(folder)

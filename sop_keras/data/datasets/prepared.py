@@ -102,8 +102,15 @@ def read_description(folder: Path) -> Description | None:
             and all(re.fullmatch(r"\w+", name) for name in splits)
             and all(isinstance(name, str) for name in found.class_names)
             and len(found.mean) == len(found.std) == 3
-            and isinstance(found.settings["resize"], int)
-            and isinstance(found.image_size, int)
+            and all(isinstance(one, float) for one in (*found.mean, *found.std))
+            and all(
+                isinstance(one, int)
+                for one in (
+                    found.settings["resize"],
+                    found.image_size,
+                    found.num_examples,
+                )
+            )
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(_not_a_description(path)) from error
