@@ -46,7 +46,10 @@ from sop_keras.label_issues.decisions import check_there
 from sop_keras.training.experiment import Experiment
 
 OF_DATA = [
-    one.name for one in flags_of.fields_of(Experiment) if one.metadata["of_data"]
+    one.name
+    for one in flags_of.fields_of(Experiment)
+    # Stored features are of images that are decoded exactly.
+    if one.metadata["of_data"] and one.name != "decode"
 ]
 _BACKBONE, _WEIGHTS = "efficientnet_lite0", "imagenet"
 

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).resolve().parent
 
 COMMANDS = (
     *("audit", "train", "report", "correct_labels", "evaluate", "compare"),
-    *("reproduce", "figure1", "theory"),
+    *("prepare", "reproduce", "figure1", "theory"),
 )
 """The files that are commands of their own, in the order in which they are listed."""
 

@@ -46,7 +46,7 @@ from terminal import say
 
 from sop_keras import methods
 from sop_keras.data.datasets.by_name import DataFiles
-from sop_keras.data.images.encoded_images import EncodedImages
+from sop_keras.data.images.encoded_images import EXACT, EncodedImages
 from sop_keras.drawing.cells import shown_name
 from sop_keras.label_issues.choice import check_choice, label_issues
 from sop_keras.label_issues.corrected import (
@@ -293,6 +293,8 @@ def new_flags(run: SavedRun, written: Manifests, files: DataFiles) -> list[str]:
     images = run.data.train.images
     if isinstance(images, EncodedImages):
         values |= {"resize": images.resize, "image_size": images.image_size}
+        if images.decoding != EXACT:
+            values["decode"] = images.decoding
     else:
         side = min(images.shape[1:3])  # as large as they are: nothing is resampled
         values |= {"resize": side, "image_size": side}

@@ -94,8 +94,11 @@ def load(
     if name != settings.get("dataset"):
         kept = SIZES if takes_sizes(name) else set()
     options = {name: settings.get(name) for name in kept}
-    asked_for = {name: values[name].value for name in DATASET_OPTIONS}
-    options.update({name: one for name, one in asked_for.items() if one is not None})
+    options |= {
+        name: values[name].value
+        for name in DATASET_OPTIONS
+        if flags_of.is_given(values, name)
+    }
     if options.get("image_size") is None and takes_sizes(name):
         options["image_size"] = side(model)
     dataset = load_dataset(name, **files, **options)

@@ -51,7 +51,7 @@ def pad_crop_flip(
     flipped = random_integers_tensor(2, seed, "weak_flip", epoch, ids) * int(flip)
     if padding == 0:
         # Whole images are copied, in a quarter of the time of looking up every pixel.
-        both_sides = tf.concat([images, tf.reverse(images, [2])], axis=0)
+        both_sides = tf.concat([images, _mirrored(images)], axis=0)
         num_images = tf.shape(images)[0]
         return tf.gather(both_sides, tf.range(num_images) + num_images * flipped)
     height, width = images.shape[1:3]
@@ -64,3 +64,13 @@ def pad_crop_flip(
     pixels = crop.places(rows, columns, height, width)
     black = crop.black_place(tf.shape(images)[0], height, width)
     return crop.look_up(images, tf.minimum(pixels, black))
+
+
+def _mirrored(images: tf.Tensor) -> tf.Tensor:
+    """The images with their columns in reverse order."""
+    if images.shape[3] != 3:
+        return tf.reverse(images, [2])
+    # TensorFlow mirrors one image of three channels three times as fast as a batch of
+    # them: here that is all rows of all images.
+    rows = tf.reshape(images, (-1, *images.shape[2:]))
+    return tf.reshape(tf.reverse(rows, [1]), tf.shape(images))

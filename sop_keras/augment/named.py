@@ -60,7 +60,7 @@ def shifted_and_flipped(fill: Sequence[int]) -> Augmentation:
 
 
 def flipped(fill: Sequence[int]) -> Augmentation:
-    """`pad_crop_flip` without the crop."""
+    """`pad_crop_flip` without the crop; one that was cut before may be mirrored."""
     return functools.partial(pad_crop_flip, padding=0)
 
 

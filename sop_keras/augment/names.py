@@ -7,6 +7,7 @@ AUGMENTATIONS = {
     "weak": "sop_keras.augment.named:cropped_and_flipped",
     "shift_flip": "sop_keras.augment.named:shifted_and_flipped",
     "flip": "sop_keras.augment.named:flipped",
+    "resized_crop": "sop_keras.augment.named:flipped",
     "none": "sop_keras.augment.named:left_alone",
     "uda": "sop_keras.augment.named:by_uda",
     "autoaugment": "sop_keras.augment.named:by_autoaugment",
@@ -14,6 +15,9 @@ AUGMENTATIONS = {
     "keras_cv_randaugment": "sop_keras.augment.named:by_keras_cv",
 }
 """What there is, by name."""
+
+RESIZED_CROP = "resized_crop"
+"""The one whose crops are drawn in size and shape where images are decoded."""
 
 
 def check_augmentation_name(name: str) -> None:

@@ -10,6 +10,7 @@ from sop_keras.augment.names import AUGMENTATIONS
 from sop_keras.backbones.names import BACKBONES, check_backbone_name
 from sop_keras.core.table_kinds import SLOTS, STORED
 from sop_keras.data.datasets.by_name import DATASETS, TFDS_PREFIX, check_dataset_name
+from sop_keras.data.images.encoded_images import DECODINGS, EXACT
 from sop_keras.methods.record import MethodSettings
 from sop_keras.settings import check_settings, setting
 from sop_keras.training.image_views import TEST_VIEWS
@@ -28,7 +29,7 @@ SCHEDULES = ("constant", "step", "linear", "cosine", "triangle")
 OPTIMIZERS = ("sgd", "adam")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
-DATASET_OPTIONS = ("label_set", "num_classes", "resize", "image_size")
+DATASET_OPTIONS = ("label_set", "num_classes", "resize", "image_size", "decode")
 """The settings that are the data set's own options."""
 
 
@@ -182,6 +183,14 @@ class Experiment:
         "Image files: the side of the crop, in pixels: at random in training, the "
         "middle in evaluation; 224 if unset, 227 for webvision.",
         least=1,
+        came_later=True,
+        of_data=True,
+    )
+    decode: str = setting(
+        EXACT,
+        "Image files: exact, with the pixels of Pillow's resize of the whole image; "
+        "fast, with pixels that differ a little (docs/data.md).",
+        choices=DECODINGS,
         came_later=True,
         of_data=True,
     )

@@ -67,7 +67,11 @@ def images_at(images: np.ndarray | EncodedImages, positions: np.ndarray) -> np.n
 def _decoded(images: EncodedImages, position: int) -> np.ndarray:
     try:
         (middle,) = decode_crops(
-            images.read(position), images.resize, images.image_size, [None]
+            images.read(position),
+            images.resize,
+            images.image_size,
+            [None],
+            images.decoding,
         )
     except (OSError, UnreadableImageError):  # reported where it is trained on
         return np.full(images.shape[1:], _GREY, np.uint8)

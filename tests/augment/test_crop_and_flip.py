@@ -166,3 +166,13 @@ def test_sizes_must_be_known_to_the_graph():
     )
     with pytest.raises(ValueError, match=r"\(2, None, 8, 3\)"):
         dataset.map(lambda x: pad_crop_flip(x, [0, 1], 0, 0))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_without_padding_images_stay_or_are_mirrored(channels):
+    x = np.random.default_rng(0).integers(0, 256, (60, 5, 7, channels), np.uint8)
+    views = pad_crop_flip(x, np.arange(60), 1, 2, padding=0).numpy()
+    stays = (views == x).all((1, 2, 3))
+    is_mirrored = (views == x[:, :, ::-1]).all((1, 2, 3))
+    np.testing.assert_array_equal(stays, ~is_mirrored)
+    assert 15 < is_mirrored.sum() < 45

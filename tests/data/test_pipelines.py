@@ -329,7 +329,7 @@ def test_steps_per_epoch(num_examples, batch_size, steps):
         ),
         (
             {"augment": "strong"},
-            "no augmentation 'strong'. There are: weak, shift_flip, flip, none,",
+            "no augmentation 'strong'. There are: weak, shift_flip, flip, resized",
         ),
         (
             {"strong_augment": "uda2"},

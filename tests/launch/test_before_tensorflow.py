@@ -118,6 +118,16 @@ CASES = {
             "There is no file of decisions nowhere",
         ),
     ],
+    "prepare": [
+        OTHERS,
+        (["--dataset=none_of_these"], "The data set must be one of digits, "),
+        (["--dataset=prepared", "--data_dir=begun"], "There are no prepared images in"),
+        (["--flagfile=nowhere"], "There is no flagfile 'nowhere'"),
+        (["--image_format=png"], "flag --image_format=png"),
+        (["--jpeg_quality=0"], "flag --jpeg_quality=0"),
+        (["--decode=quick"], "flag --decode=quick"),
+        (["--resize=8", "--image_size=9"], "--image_size must not be above --resize"),
+    ],
     "theory": [OTHERS, (["--figure=5"], "flag --figure=5")],
     "contact_sheet": [OTHERS, (["extra"], "arguments that are no flags: extra")],
 }

@@ -99,6 +99,18 @@ def test_another_data_set_than_the_runs_gets_its_sizes_alone(asked, capsys):
     )
 
 
+def test_images_are_decoded_as_in_the_run(asked):
+    model, fast = network(227, 227, 3), {**WEBVISION, "decode": "fast"}
+    for settings, words, expected in (
+        (fast, [], "fast"),
+        (fast, ["--decode=exact"], "exact"),
+        (WEBVISION, [], None),
+        (WEBVISION, ["--decode=fast"], "fast"),
+    ):
+        options_for(asked, settings, model, *words)
+        assert asked[0].get("decode") == expected
+
+
 def test_windows_are_square(asked):
     with pytest.raises(ValueError, match=r"\(20, 30, 3\).*squares"):
         options_for(asked, {}, network(20, 30, 3), "--dataset=image_folder")

@@ -141,6 +141,7 @@ COMMON = {
     "num_classes": None,
     "resize": None,
     "image_size": None,
+    "decode": "exact",
     "precision": "float32",
     "gradient_accumulation_steps": 1,
     "decay_factor": 0.1,

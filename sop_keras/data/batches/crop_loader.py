@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import errno
 import os
 import threading
 import time
@@ -18,6 +17,7 @@ import tensorflow as tf
 
 from sop_keras.data.datasets.dataset import Examples
 from sop_keras.data.images.bad_images import BadImages
+from sop_keras.data.images.crops import NUM_TRIES, Draw, ResizedCrop
 from sop_keras.data.images.decoding import UnreadableImageError, decode_crops
 from sop_keras.data.images.encoded_images import EncodedImages
 from sop_keras.randomness.keyed import random_bits
@@ -32,8 +32,6 @@ _LONGEST_WAIT_SECONDS = 20.0
 
 # The crops of one image, a view each.
 _Crops = list[np.ndarray]
-# What chooses a crop's row and column; None for the middle.
-_Draw = tuple[int, int] | None
 
 
 @dataclass
@@ -110,6 +108,8 @@ class CropLoader:
             one: the next of `examples` that can be read. Without, such a batch is
             empty.
         ahead: how many batches are worked on before they are asked for, at least 0.
+        is_resized: for each view, whether its crops are drawn in size and shape as
+            well (`ResizedCrop`). Defaults to none.
     """
 
     def __init__(
@@ -122,6 +122,7 @@ class CropLoader:
         *,
         never_empty: bool,
         ahead: int,
+        is_resized: Sequence[bool] | None = None,
     ):
         assert isinstance(examples.images, EncodedImages)
         self._images = examples.images
@@ -129,6 +130,7 @@ class CropLoader:
         self._split = split
         self._bad_images = bad_images
         self._seeds = tuple(seeds)
+        self._is_resized = is_resized or [False] * len(self._seeds)
         self._positions_of = positions_of
         self._never_empty = never_empty
         self._num_ahead = ahead
@@ -219,7 +221,7 @@ class CropLoader:
             "used."
         )
 
-    def _crops(self, position: int, draws: Sequence[_Draw]) -> _Crops | None:
+    def _crops(self, position: int, draws: Sequence[Draw]) -> _Crops | None:
         """The crops of one image; None if it cannot be read."""
         images = self._images
         try:
@@ -228,29 +230,27 @@ class CropLoader:
                 images.resize,
                 images.image_size,
                 draws,
+                images.decoding,
             )
         except (MemoryError, OSError, UnreadableImageError) as error:
-            if getattr(error, "errno", None) == errno.ENOMEM:
-                error = MemoryError(str(error))
-            if isinstance(error, MemoryError):
-                self._bad_images.end_for_memory(images.name(position), error)
-            reason = getattr(error, "strerror", None) or str(error)
-            self._bad_images.report(
+            self._bad_images.leave_out(
                 self._split,
                 int(self._ids[position]),
                 images.name(position),
-                reason,
+                error,
                 len(images),
             )
             return None
 
-    def _draws(self, epoch: int, positions: np.ndarray) -> list[tuple[_Draw, ...]]:
+    def _draws(self, epoch: int, positions: np.ndarray) -> list[tuple[Draw, ...]]:
         """Where the crops of the images at `positions` lie: a draw for each view."""
         ids = self._ids[positions]
-        views: list[Sequence[_Draw]] = []
-        for seed in self._seeds:
+        views: list[Sequence[Draw]] = []
+        for seed, is_resized in zip(self._seeds, self._is_resized, strict=True):
             if seed is None:
                 views.append([None] * len(ids))
+            elif is_resized:
+                views.append(_resized_crops(seed, epoch, ids))
             else:
                 # Crops were called windows when these streams were named; their
                 # names stay, or all crops would be others.
@@ -258,3 +258,19 @@ class CropLoader:
                 left = random_bits(seed, "window_left", epoch, ids) >> _HALF
                 views.append(list(zip(top.tolist(), left.tolist(), strict=True)))
         return list(zip(*views, strict=True))
+
+
+def _resized_crops(seed: int, epoch: int, ids: np.ndarray) -> list[ResizedCrop]:
+    """A draw for each id."""
+    tries = np.arange(NUM_TRIES)
+    shapes = random_bits(seed, "resized_crop_shape", epoch, ids[:, None], tries)
+    places = random_bits(seed, "resized_crop_place", epoch, ids)
+    return [
+        ResizedCrop([_halves(bits) for bits in row], _halves(place))
+        for row, place in zip(shapes.tolist(), places.tolist(), strict=True)
+    ]
+
+
+def _halves(bits: int) -> tuple[int, int]:
+    """The upper and the lower 32 of 64 bits."""
+    return bits >> 32, bits & 0xFFFFFFFF

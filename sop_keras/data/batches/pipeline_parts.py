@@ -10,8 +10,10 @@ import tensorflow as tf
 
 from sop_keras.augment.keyed_views import keyed_views
 from sop_keras.augment.named import augmentation
+from sop_keras.augment.names import RESIZED_CROP
 from sop_keras.augment.standardize import standardize
 from sop_keras.data.datasets.dataset import Dataset, Examples
+from sop_keras.data.images.encoded_images import EncodedImages
 
 BATCHES_AHEAD = 2
 """How many batches of encoded images are worked on before they are asked for."""
@@ -42,8 +44,14 @@ def trained_on(
         two views as a pair.
 
     Raises:
-        ValueError: if an id or a label is out of the data set's range.
+        ValueError: if an id or a label is out of the data set's range, or an
+            augmentation is for images in files.
     """
+    if RESIZED_CROP in names and not isinstance(examples.images, EncodedImages):
+        raise ValueError(
+            f"The augmentation {RESIZED_CROP!r} cuts its crops out of images in files, "
+            f"and those of {dataset.name} are in memory. Use 'weak' or 'flip' instead."
+        )
     check_range("ids", examples.ids, dataset.num_examples)
     check_range("labels", examples.labels, dataset.num_classes)
     augmentations = [augmentation(name, dataset.mean) for name in names]
@@ -63,6 +71,11 @@ def trained_on(
         return views if len(views) > 1 else views[0], targets
 
     return batch
+
+
+def resized_crops(names: Sequence[str]) -> list[bool]:
+    """For the augmentation of each view, whether its crops are resized ones."""
+    return [name == RESIZED_CROP for name in names]
 
 
 def check_range(name: str, values: np.ndarray, bound: int) -> None:

@@ -18,6 +18,7 @@ from sop_keras.data.batches.pipeline_parts import (
     BATCHES_AHEAD,
     DECODED_AHEAD,
     check_range,
+    resized_crops,
     trained_on,
 )
 from sop_keras.data.batches.shards import WHOLE_BATCHES, BatchShards
@@ -160,6 +161,7 @@ def training_batches(
             _positions_in_epochs(order_of, batch_size, steps, shards),
             never_empty=True,
             ahead=BATCHES_AHEAD * shards.count,
+            is_resized=resized_crops(names),
         )
         first_step = initial_epoch * steps + initial_step
         pipeline = loader.pipeline(

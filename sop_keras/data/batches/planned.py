@@ -13,6 +13,7 @@ from sop_keras.data.batches.crop_loader import CropLoader
 from sop_keras.data.batches.pipeline_parts import (
     BATCHES_AHEAD,
     DECODED_AHEAD,
+    resized_crops,
     trained_on,
 )
 from sop_keras.data.batches.tensors import (
@@ -56,6 +57,7 @@ class PlannedBatches:
         self._batch = trained_on(examples, dataset, names, seed)
         self._examples = examples
         self._seeds = view_seeds(seed, len(names))
+        self._is_resized = resized_crops(names)
         self._bad_images = bad_images
         self._images: tf.Tensor | None = None
         if not isinstance(examples.images, EncodedImages):
@@ -93,6 +95,7 @@ class PlannedBatches:
             lambda step: (numbers[step], places[step]),
             never_empty=True,
             ahead=BATCHES_AHEAD,
+            is_resized=self._is_resized,
         )
 
     def _of_array(

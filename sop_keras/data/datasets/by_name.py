@@ -25,10 +25,17 @@ from sop_keras.data.datasets.manifest_limits import (
     MAX_MANIFEST_BYTES,
     MAX_MANIFEST_ROWS,
 )
+from sop_keras.data.datasets.prepared import load_prepared
 from sop_keras.data.datasets.tfds import load_tfds
 from sop_keras.data.datasets.webvision import load_webvision
-from sop_keras.data.images.encoded_images import MAX_IMAGE_BYTES, EncodedImages
+from sop_keras.data.images.encoded_images import (
+    DECODINGS,
+    EXACT,
+    MAX_IMAGE_BYTES,
+    EncodedImages,
+)
 from sop_keras.settings import check_settings, setting
+from sop_keras.validation import check_choice_of
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "digits": load_digits,
@@ -40,6 +47,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "webvision": load_webvision,
     "image_folder": load_image_folder,
     "manifest": load_manifest,
+    "prepared": load_prepared,
 }
 
 TFDS_PREFIX = "tfds:"
@@ -59,7 +67,7 @@ They protect from what is in it.
 
 # What every data set may be given, whether it has a use for it or not.
 _FOR_ALL = (
-    *("data_dir", "expect_full_size"),
+    *("data_dir", "expect_full_size", "decode"),
     *("max_image_bytes", "max_manifest_bytes", "max_manifest_rows"),
 )
 
@@ -231,10 +239,12 @@ def load_dataset(
             needs none. Defaults to TFDS' own.
         **options: the data set's own, such as `label_set` of `"cifar10n"`; None stands
             for the default. Any takes `max_image_bytes`, the largest file of an image
-            that is read.
+            that is read, and `decode`, how images in files are decoded: `"exact"`,
+            its default, or `"fast"`.
 
     Raises:
-        ValueError: if there is no data set of that name, or it does not take an option.
+        ValueError: if there is no data set of that name, or it does not take an option
+            or its value.
         ImportError: if the package that the data set is read through is missing.
         FileNotFoundError: if `data_dir` does not have the data set. Image files are not
             looked for one by one.
@@ -259,12 +269,20 @@ def load_dataset(
             f"--{missing[0]}=PATH to a launcher, {missing[0]}=... to `load_dataset`."
         )
     most = given.get("max_image_bytes", MAX_IMAGE_BYTES)
+    decoding = given.get("decode", EXACT)
+    check_choice_of("decode", decoding, DECODINGS)
     given = {option: value for option, value in given.items() if option in takes}
     if name in DATASETS:
         dataset = DATASETS[name](**given)
     else:
         dataset = load_tfds(name.removeprefix(TFDS_PREFIX), **given)
+    if decoding != EXACT and not isinstance(dataset.train.images, EncodedImages):
+        raise ValueError(
+            f"The images of {name} are in memory: there is nothing to decode. "
+            f"Received: decode={decoding!r}; leave it out."
+        )
     for examples in (dataset.train, dataset.validation, *dataset.tests.values()):
         if examples is not None and isinstance(examples.images, EncodedImages):
             examples.images.max_bytes = most
+            examples.images.decoding = decoding
     return dataset

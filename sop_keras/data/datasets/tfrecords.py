@@ -16,7 +16,7 @@ from sop_keras.files.untrusted import NO_LIMIT, FileTooLargeError, open_untruste
 
 # Where an image is: the number of its file, that of the record inside it, and the
 # bytes of the image's tf.train.Feature.
-_PLACE = np.dtype(
+PLACE = np.dtype(
     [("file", "<i4"), ("record", "<i4"), ("offset", "<i8"), ("length", "<i8")]
 )
 
@@ -57,11 +57,9 @@ class TFRecordImages(EncodedImages):
         return len(self.places)
 
     def __getitem__(self, positions: np.ndarray) -> TFRecordImages:
-        part = TFRecordImages(
+        return TFRecordImages(
             self.files, self.places[positions], self.resize, self.image_size
-        )
-        part.max_bytes = self.max_bytes
-        return part
+        ).read_as(self)
 
     def read(self, position: int) -> bytes:
         """The encoded image, as it is in the record."""
@@ -141,7 +139,7 @@ def read_records(
             f"{split!r}, are missing, such as {missing[0]}. Prepare or copy the data "
             "set again."
         )
-    places = np.zeros(sum(lengths), _PLACE)
+    places = np.zeros(sum(lengths), PLACE)
     labels = np.zeros(len(places), np.int64)
     start = 0
     for number, (file, length) in enumerate(zip(files, lengths, strict=True)):
@@ -169,14 +167,14 @@ def _read_file(
     """Fills in the places and labels of the records of one file, in their order."""
     image_feature, label_feature = features
     num_records = 0
-    for record, (data, start, end) in enumerate(_records(file)):
+    for record, (data, start, end) in enumerate(records(file)):
         num_records += 1
         if record >= len(places):
             continue  # counted, for the text
         try:
-            found = _features(data, start, end)
+            found = features_of(data, start, end)
             image, label = found[image_feature], found[label_feature]
-            labels[record] = _integer(data[slice(*label)])
+            labels[record] = integer_of(data[slice(*label)])
         except KeyError as error:
             raise ValueError(
                 f"{file} record {record} has no feature {error.args[0].decode()!r}. "
@@ -197,8 +195,12 @@ def _read_file(
         )
 
 
-def _records(file: Path) -> Iterator[tuple[mmap.mmap, int, int]]:
-    """The mapped file, and start and end of the data of each record."""
+def records(file: Path) -> Iterator[tuple[mmap.mmap, int, int]]:
+    """The mapped file, and start and end of the data of each record.
+
+    Raises:
+        ValueError: if the file is cut short, compressed, or no TFRecord file.
+    """
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(open_untrusted(file, NO_LIMIT))
         size = os.fstat(opened.fileno()).st_size
@@ -229,10 +231,15 @@ def _cut_short(file: Path, first_bytes: bytes, expected: int, size: int) -> str:
     )
 
 
-def _features(data: mmap.mmap, start: int, end: int) -> dict[bytes, tuple[int, int]]:
+def features_of(
+    data: bytes | mmap.mmap, start: int, end: int
+) -> dict[bytes, tuple[int, int]]:
     """Start and end of each feature of a serialized tf.train.Example, by name.
 
     Parsing the Example would read the image too, which is nearly all of a data set.
+
+    Raises:
+        ValueError, IndexError: if it is no such Example.
     """
     found = {}
     # Example.features is field 1, Features.feature field 1: a map, whose entries have
@@ -249,7 +256,9 @@ def _features(data: mmap.mmap, start: int, end: int) -> dict[bytes, tuple[int, i
     return found
 
 
-def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+def _fields(
+    data: bytes | mmap.mmap, start: int, end: int
+) -> Iterator[tuple[int, int, int]]:
     """Number, start and end of each field of a message of strings and messages."""
     while start < end:
         tag, start = data[start], start + 1
@@ -267,14 +276,22 @@ def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, i
         start += length
 
 
-def _integer(feature: bytes) -> int:
-    """The integer of a serialized tf.train.Feature."""
+def integer_of(feature: bytes, name: str = "label") -> int:
+    """The integer of a serialized tf.train.Feature.
+
+    Args:
+        feature: the bytes.
+        name: what it is, for the error. Defaults to `"label"`.
+
+    Raises:
+        ValueError: if it is no such Feature, or has not one integer.
+    """
     import tensorflow as tf
 
     try:
         values = tf.train.Feature.FromString(feature).int64_list.value
     except Exception as error:  # the DecodeError of any version of protobuf
-        raise ValueError("the label is no tf.train.Feature") from error
+        raise ValueError(f"the {name} is no tf.train.Feature") from error
     if len(values) != 1:
-        raise ValueError(f"the label has {len(values)} integers")
+        raise ValueError(f"the {name} has {len(values)} integers")
     return values[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import errno
 import logging
 import threading
 from pathlib import Path
@@ -104,6 +105,29 @@ class BadImages:
                     + " Mend or replace them, or raise that limit."
                 )
         logger.warning("Left out: %s: %s", image, reason)
+
+    def leave_out(
+        self, split: str, identity: int, image: str, error: Exception, num_images: int
+    ) -> None:
+        """Take note of an image for what reading or decoding it raised.
+
+        Args:
+            split: as for `report`.
+            identity: as for `report`.
+            image: as for `report`.
+            error: a MemoryError, an OSError or an UnreadableImageError.
+            num_images: as for `report`.
+
+        Raises:
+            MemoryError: if that is what it is, or an OSError of the same.
+            TooManyBadImagesError: as `report`.
+        """
+        if getattr(error, "errno", None) == errno.ENOMEM:
+            error = MemoryError(str(error))
+        if isinstance(error, MemoryError):
+            self.end_for_memory(image, error)
+        reason = getattr(error, "strerror", None) or str(error)
+        self.report(split, identity, image, reason, num_images)
 
     def refuse(self, text: str) -> NoReturn:
         """Raise a TooManyBadImagesError, and remember it: TensorFlow would wrap it."""

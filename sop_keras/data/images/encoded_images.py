@@ -7,6 +7,7 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,8 +22,14 @@ MAX_IMAGE_BYTES = 2**28
 RAISE_IMAGE_BYTES = "--max_image_bytes (max_image_bytes of DataFiles)"
 """What raises that limit, for errors."""
 
+EXACT, FAST = DECODINGS = ("exact", "fast")
+"""How images may be decoded."""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+_Images = TypeVar("_Images", bound="EncodedImages")
 
 
 class EncodedImages(ABC):
@@ -38,14 +45,17 @@ class EncodedImages(ABC):
 
     Attributes:
         max_bytes: the largest encoded image that is read, in bytes; larger ones cannot
-            be read. `MAX_IMAGE_BYTES`, 256 MiB, until it is set; parts that are taken
-            of the images keep it.
+            be read. `MAX_IMAGE_BYTES`, 256 MiB, until it is set.
+        decoding: `"exact"`, until it is set, or `"fast"` (`decoding.decode_crops`).
+
+    Parts that are taken of the images keep both.
 
     Raises:
         ValueError: if a size is out of range.
     """
 
     max_bytes = MAX_IMAGE_BYTES
+    decoding = EXACT
 
     def __init__(self, resize: int, image_size: int):
         if not 1 <= image_size <= resize:
@@ -56,6 +66,11 @@ class EncodedImages(ABC):
             )
         self.resize = resize
         self.image_size = image_size
+
+    def read_as(self: _Images, whole: EncodedImages) -> _Images:
+        """Itself, with `max_bytes` and `decoding` of the images it is a part of."""
+        self.max_bytes, self.decoding = whole.max_bytes, whole.decoding
+        return self
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -119,10 +134,9 @@ class ImageFiles(EncodedImages):
         part = ImageFiles(
             self.folder, self.names[positions], self.resize, self.image_size
         )
-        part.max_bytes = self.max_bytes
         part._stamps = self._stamps[positions]
         part._changes = self._changes
-        return part
+        return part.read_as(self)
 
     def read(self, position: int) -> bytes:
         """The content of the file."""
