@@ -5,9 +5,10 @@
 
 Every image is decoded, its shorter side made --resize pixels long, and stored with its
 id, label and source in TFRecord files, of all splits. Ids, labels, classes and the
-sizes of splits stay what they were; so do all pixels, with --image_format=bmp: a
-training on FOLDER is that on the images themselves. --image_format=jpeg takes a sixth
-of the space, and changes pixels a little (docs/data.md).
+sizes of splits stay what they were; so do the pixels of exact decoding, with
+--image_format=bmp: but for --augment=resized_crop, a training on FOLDER is that on the
+images themselves, if none was left out. --image_format=jpeg takes a sixth of the
+space, and changes pixels a little (docs/data.md).
 
 Interrupted, the same command goes on: a file is whole or not there. What cannot be read
 is left out and listed in FOLDER/bad_images.csv. A folder with images of other settings

@@ -20,7 +20,8 @@ def fuse_batch_norm(model: keras.Model) -> None:
     Keras has it. In evaluation, and in files, the layers are Keras' own.
 
     Left as they are: layers that are synchronised or have `renorm`, another axis than
-    the last, other inputs than `(batch_size, height, width, channels)`, or a mask.
+    the last, float64, inputs other than `(batch_size, height, width, channels)`, a mask
+    or a `call` of their own.
 
     Args:
         model: changed in place, with all layers within its layers.
@@ -64,7 +65,9 @@ def _call(
 
 def _is_of_maps(layer: keras.layers.BatchNormalization) -> bool:
     return (
-        not (layer.synchronized or layer.renorm)
+        type(layer).call is keras.layers.BatchNormalization.call
+        and layer.compute_dtype in ("float16", "bfloat16", "float32")
+        and not (layer.synchronized or layer.renorm)
         and layer.input_spec.ndim == 4
         and layer.axis in (-1, 3)
     )

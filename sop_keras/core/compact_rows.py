@@ -59,8 +59,9 @@ def compacted(rows: Any, stored: Any, first: Any) -> Any:
     """Stored rows of whole ones.
 
     An entry is kept that has a slot, or has grown beyond what it was at first. Where
-    these are more than there are slots, the smallest go back to what they were at
-    first, which is counted.
+    these are more than there are slots, those that grew just now are kept before the
+    others, and of both the larger ones: what is predicted now has only begun to grow.
+    The rest go back to what they were at first, which is counted.
 
     Args:
         rows: the whole rows, `(n, columns)`.
@@ -75,8 +76,12 @@ def compacted(rows: Any, stored: Any, first: Any) -> Any:
     sizes = ops.absolute(rows)
     has_slot = _spread(ops.ones_like(values), columns, rows) > 0
     is_kept = ops.logical_or(has_slot, sizes > ops.absolute(first))
-    kept_sizes, places = ops.top_k(ops.where(is_kept, sizes, -1.0), slots)
-    is_taken = kept_sizes >= 0
+    before = ops.where(has_slot, _spread(values, columns, rows), first)
+    grew = ops.logical_and(is_kept, sizes > ops.absolute(before))
+    above_all = ops.max(sizes, axis=1, keepdims=True) + 1.0
+    ranks = ops.where(is_kept, sizes, -1.0) + ops.where(grew, above_all, 0.0)
+    kept_ranks, places = ops.top_k(ranks, slots)
+    is_taken = kept_ranks >= 0
     values = ops.take_along_axis(rows, places, axis=1)
     num_kept = ops.sum(ops.cast(is_kept, "float32"), axis=1, keepdims=True)
     return ops.concatenate(

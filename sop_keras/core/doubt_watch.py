@@ -99,10 +99,10 @@ class DoubtWatch(keras.callbacks.Callback):
         if count and _EVICTED not in self._said:
             self._said.add(_EVICTED)
             logger.warning(
-                "After epoch %d: %d entries of rows had none of the %d slots and start "
-                "anew when they are predicted again. More slots keep them: "
-                "table_slots=%d.",
-                *(epoch + 1, count, model.table_slots, 2 * model.table_slots),
+                "After epoch %d: %d times an entry of a row had none of the %d slots, "
+                "and starts anew when it is predicted again. More slots "
+                "(table_slots, --table_slots) keep it.",
+                *(epoch + 1, count, model.table_slots),
             )
 
     def _count_examples(self) -> float:

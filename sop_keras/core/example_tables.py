@@ -14,7 +14,7 @@ from keras import ops
 from sop_keras.core import compact_rows, sparse_variable
 from sop_keras.core.equal_ids import are_finite, first_positions, sum_segments
 from sop_keras.core.saved_rows import SavedRows
-from sop_keras.core.table import Table
+from sop_keras.core.table import Table, size_of
 from sop_keras.randomness.keyed_tensors import normal_tensor
 
 logger = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ class ExampleTables(SavedRows):
         Each table under its own name: a float32 variable, shape
         `(num_examples, columns)`; one of slots under `NAME_slots`, shape
         `(num_examples, 2 slots + 1)`.
+        drawn_from: the seed of values that hang on ids.
         level: names of tables whose rows start anew at their `std` itself, not as draws
             of it.
     """
@@ -72,7 +73,17 @@ class ExampleTables(SavedRows):
         self.device = device
         self.table_names = tuple(table.name for table in tables)
         self._kinds = tuple(tables)
-        self._seed = 0  # of draws by id
+        self.drawn_from = 0  # of draws by id
+        has_slots = any(table.slots is not None for table in tables)
+        if has_slots:
+            # Of what is not stored. Before the tables, which are put last as they grow.
+            self.draw_seed = self.add_weight(
+                name="draw_seed",
+                shape=(4,),
+                dtype="int64",
+                initializer="zeros",
+                trainable=False,
+            )
         for table in tables:
             setattr(self, table.variable_name, self._add_table(table))
             if table.slots is not None:
@@ -86,24 +97,15 @@ class ExampleTables(SavedRows):
             seeds = keras.random.SeedGenerator(seed)
             if seed is None:  # a draw of Keras' global seed, where the state starts
                 seed = ops.convert_to_numpy(seeds.state)[0]
-            self._seed = int(seed) % 2**64
-            for table in drawn:
-                if table.slots is not None:
-                    continue  # of the ids, when they are needed
+            self.drawn_from = int(seed) % 2**64
+            for table in (one for one in drawn if one.slots is None):
                 draws = partial(
                     keras.random.normal, stddev=table.std, dtype="float32", seed=seeds
                 )
                 self._fill(table, draws)
-        if any(table.slots is not None for table in tables):
-            # What is not stored is drawn again, after the tables were loaded as well.
-            self.draw_seed = self.add_weight(
-                name="draw_seed",
-                shape=(4,),
-                dtype="int32",
-                initializer="zeros",
-                trainable=False,
-            )
-            self.draw_seed.assign([(self._seed >> 16 * i) % 2**16 for i in range(4)])
+        if has_slots:
+            pieces = [(self.drawn_from >> 16 * i) % 2**16 for i in range(4)]
+            self.draw_seed.assign(pieces)
         self.built = True
 
     def rows(self, ids: Any) -> dict[str, Any]:
@@ -168,22 +170,20 @@ class ExampleTables(SavedRows):
     def load_own_variables(self, store: Any) -> None:
         """Load the rows, and what their unstored entries are drawn from."""
         super().load_own_variables(store)
+        self.read_draw_seed()
+
+    def read_draw_seed(self) -> None:
+        """Draw what is not stored from the seed that was loaded with the rows."""
         if hasattr(self, "draw_seed"):
             pieces = ops.convert_to_numpy(self.draw_seed)
-            self._seed = sum(int(one) << 16 * i for i, one in enumerate(pieces))
+            self.drawn_from = sum(int(one) << 16 * i for i, one in enumerate(pieces))
 
     def say_size(self) -> None:
         """Log how much memory the rows of all examples take, if there are any."""
         if not self._kinds:
             return
-        columns = sum(table.stored_columns for table in self._kinds)
-        logger.info(
-            "The rows of %s (%s) take %s bytes %s.",
-            f"{self.num_examples:,} examples",
-            ", ".join(table.described for table in self._kinds),
-            f"{4 * columns * self.num_examples:,}",
-            "beside the network" if self.device is None else "in the host's memory",
-        )
+        where = "beside the network" if self.device is None else "in the host's memory"
+        logger.info("%s %s.", size_of(self._kinds, self.num_examples), where)
 
     def write_neutral(self, ids: np.ndarray) -> None:
         """Have rows hold nothing against their labels.
@@ -292,7 +292,10 @@ class ExampleTables(SavedRows):
             sparse_variable.scatter(self.by_name()[name], ids, rows)
 
     def write(self, name: str, ids: Any, values: Any) -> None:
-        """Write rows of one table as they are, a chunk at a time.
+        """Write rows of one table, a chunk at a time.
+
+        Of slots, what `compact_rows.compacted` keeps: the largest entries of those that
+        are larger than they were at first.
 
         Args:
             name: of the table.
@@ -376,7 +379,7 @@ class ExampleTables(SavedRows):
             return self._filled(ids, table, table.std)
         columns = ops.arange(table.columns, dtype="int64")
         use = f"rows of {table.name}"
-        return table.std * normal_tensor(self._seed, use, ids[:, None], columns)
+        return table.std * normal_tensor(self.drawn_from, use, ids[:, None], columns)
 
     def _filled(self, ids: Any, table: Table, value: float) -> Any:
         return ops.full((ops.shape(ids)[0], table.columns), value, dtype="float32")

@@ -37,7 +37,7 @@ from sop_keras.core.row_optimizer import (
 from sop_keras.core.saved_rows import LoadsRows
 from sop_keras.core.saved_seeds import SavedSeeds
 from sop_keras.core.table import stored
-from sop_keras.core.table_kinds import SLOTS
+from sop_keras.core.table_kinds import DENSE, SLOTS
 from sop_keras.core.training_data import unpack
 from sop_keras.core.training_evidence import TrainingHistory
 from sop_keras.core.training_record import TrainingRecord, record_rows
@@ -73,11 +73,10 @@ class NoisyLabelModel(
         table_device: `"cpu"` keeps the tables in the host's memory, for such as are
             larger than the GPU's. Defaults to `None`: beside the network.
         table: how sparse tables, such as v of SOP, are stored: `"dense"`, an entry for
-            each class; `"compact"`, `table_slots` of them, and the rest as it was at
-            first (`compact_rows`); or `"auto"`: compact where a dense one would be
-            larger than 1 GB, and first values are 1e-4 or less. Defaults to `"auto"`.
-        table_slots: how many entries of a row a compact table stores, at least 1 and
-            fewer than the classes. Defaults to `8`.
+            each class; or `"compact"`, `table_slots` of them, and the rest as it was
+            at first (`compact_rows`). Defaults to `"dense"`.
+        table_slots: how many entries of a row a compact table stores: at least 1, and
+            fewer than half of the classes. Defaults to `8`.
         gradient_norms: whether the norms of gradients are metrics of `fit`. Defaults to
             `False`.
         weight_average: of which steps' weights the mean, BatchNormalization's moving
@@ -119,7 +118,7 @@ class NoisyLabelModel(
         from_logits: bool = True,
         seed: int | None = None,
         table_device: str | None = None,
-        table: str = "auto",
+        table: str = DENSE,
         table_slots: int = SLOTS,
         gradient_norms: bool = False,
         weight_average: str = "none",
@@ -142,7 +141,7 @@ class NoisyLabelModel(
         self._add_shared(method.state(num_classes))
         self.table, self.table_slots = table, table_slots
         self.tables = method.tables_kind(
-            stored(method.tables(num_classes), num_examples, table, table_slots),
+            stored(method.tables(num_classes), table, table_slots),
             num_examples,
             seed=seed,
             device=table_device,

@@ -7,17 +7,18 @@ from typing import Any
 
 import keras
 
+from sop_keras.core.table_kinds import DENSE
+
 _AS_THEY_ARE = (
     "num_examples",
     "num_classes",
     "from_logits",
     "seed",
     "table_device",
-    "table",
-    "table_slots",
     "gradient_norms",
     "weight_average",
 )
+_OF_SLOTS = ("table", "table_slots")
 
 
 class ModelConfig:
@@ -30,6 +31,12 @@ class ModelConfig:
         return {
             **super().get_config(),  # type: ignore[misc]
             **{name: getattr(self, name) for name in _AS_THEY_ARE},
+            # Not all subclasses take what came later.
+            **(
+                {}
+                if self.table == DENSE
+                else {name: getattr(self, name) for name in _OF_SLOTS}
+            ),
             "backbone": serialize(self.backbone),
             "method": serialize(self.method),
             "peer": serialize(peer),
@@ -39,8 +46,6 @@ class ModelConfig:
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         """A model of these arguments."""
         config = copy.deepcopy(config)  # Keras empties what it deserializes
-        if "table_device" in config:  # else a subclass says by itself what it takes
-            config.setdefault("table", "dense")  # of files from before there was more
         for name in ("backbone", "method", "peer"):
             if config.get(name) is not None:
                 config[name] = keras.saving.deserialize_keras_object(

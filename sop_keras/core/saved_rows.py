@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -35,6 +37,12 @@ class SavedRows(keras.layers.Layer):
     def _refusal(self, store: Any) -> str | None:
         variables = self.variables
         if len(store.keys()) != len(variables):
+            if {len(store.keys()), len(variables)} == {2, 3}:  # u and v, and a seed
+                return (
+                    'One of the file and the model has table="compact", the other one '
+                    "has not. Make the model with the table and table_slots that it "
+                    "was saved with."
+                )
             return None  # another method's, or nothing: for Keras to say
         for place, variable in enumerate(variables):
             saved, own = tuple(store[str(place)].shape), tuple(variable.shape)
@@ -70,11 +78,33 @@ class LoadsRows:
         layers = (self.tables, self.training_record)
         for layer in layers:
             layer.refusal = None
-        self.train_function = None  # rows of slots have a seed, which is compiled in
         try:
-            super().load_weights(filepath, **kwargs)  # type: ignore[misc]
+            with _of_the_seed(self):
+                super().load_weights(filepath, **kwargs)  # type: ignore[misc]
         except ValueError as error:
             refusals = [one.refusal for one in layers if one.refusal is not None]
             if not refusals:
                 raise
             raise ValueError(refusals[0]) from error
+
+    def set_weights(self: Any, weights: Any) -> None:
+        """As `keras.Model.set_weights`."""
+        with _of_the_seed(self):
+            super().set_weights(weights)  # type: ignore[misc]
+            self.tables.read_draw_seed()
+
+
+@contextlib.contextmanager
+def _of_the_seed(model: Any) -> Iterator[None]:
+    """Compile the step anew where the seed of unstored entries is another afterwards.
+
+    And have the examples that were trained on be counted again.
+    """
+    drawn_from = model.tables.drawn_from
+    try:
+        yield
+    finally:
+        model._is_counted = False
+        if model.tables.drawn_from != drawn_from and model.train_function is not None:
+            # `fit` may have made the function already, and calls it.
+            model.make_train_function(force=True)

@@ -9,14 +9,8 @@ from typing import Any
 from keras import ops
 
 from sop_keras.core import compact_rows
-from sop_keras.core.table_kinds import AUTO, STORED
+from sop_keras.core.table_kinds import DENSE, STORED
 from sop_keras.validation import check_choice_of, check_integer
-
-LARGE = 2**30
-"""Bytes of a table that `"auto"` stores in slots."""
-
-LARGEST_STD = 1e-4
-"""Of first values that `"auto"` stores in slots: larger ones shrink by more."""
 
 
 @dataclass(frozen=True)
@@ -72,40 +66,46 @@ class Table:
         return compact_rows.neutral_rows(num_rows, self.slots)
 
 
-def stored(
-    tables: Sequence[Table], num_examples: int, kind: str, slots: int
-) -> tuple[Table, ...]:
+def stored(tables: Sequence[Table], kind: str, slots: int) -> tuple[Table, ...]:
     """The tables as a model stores them.
 
     Args:
         tables: a method's.
-        num_examples: N.
-        kind: `"dense"`, `"compact"` or `"auto"`.
+        kind: `"dense"` or `"compact"`.
         slots: how many entries of a row a compact table stores.
 
     Raises:
         ValueError: for another kind, for slots that there cannot be, or `"compact"`
             where no table is sparse.
     """
-    check_choice_of("table", kind, (*STORED, AUTO))
+    check_choice_of("table", kind, STORED)
     slots = check_integer("table_slots", slots, least=1)
-    if kind == "compact" and not any(table.is_sparse for table in tables):
+    if kind == DENSE:
+        return tuple(tables)
+    sparse = [table for table in tables if table.is_sparse]
+    if not sparse:
         raise ValueError(
             'table="compact" is for tables of which few entries of a row matter, such '
             "as v of SOP, and this method has none. Leave `table` out."
         )
-    found = []
-    for table in tables:
-        is_compact = table.is_sparse and kind == "compact"
-        if is_compact and slots >= table.columns:
+    for table in sparse:
+        if compact_rows.width(slots) >= table.columns:
             raise ValueError(
-                f"`table_slots` must be less than the {table.columns} entries of a row "
-                f"of {table.name}, to save anything. Received: table_slots={slots}. "
-                'Leave `table` at "auto", or "dense".'
+                f"A row of {slots} slots takes {compact_rows.width(slots)} numbers, a "
+                f"whole one of {table.name} {table.columns}: nothing is saved. "
+                f"Received: table_slots={slots}. Leave `table` out, or ask for at most "
+                f"{(table.columns - 2) // 2}."
             )
-        if kind == AUTO and table.is_sparse:
-            is_large = 4 * num_examples * table.columns > LARGE
-            starts_small = (table.std or 0.0) <= LARGEST_STD
-            is_compact = is_large and starts_small and 2 * slots + 1 < table.columns
-        found.append(replace(table, slots=slots) if is_compact else table)
-    return tuple(found)
+    return tuple(
+        replace(table, slots=slots) if table.is_sparse else table for table in tables
+    )
+
+
+def size_of(tables: Sequence[Table], num_examples: int) -> str:
+    """How much memory the rows of all examples take, as a sentence without its end."""
+    columns = sum(table.stored_columns for table in tables)
+    described = ", ".join(table.described for table in tables)
+    return (
+        f"The rows of {num_examples:,} examples ({described}) take "
+        f"{4 * columns * num_examples:,} bytes"
+    )

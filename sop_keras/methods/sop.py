@@ -147,7 +147,12 @@ class SOP(Method):
         """U and v."""
         return (
             Table("u", 1, std=self.first_std),
-            Table("v", num_classes, std=self.first_std, is_sparse=True),
+            Table(
+                "v",
+                num_classes,
+                std=self.first_std,
+                is_sparse=self.v_loss == "mse",  # else others than predicted ones grow
+            ),
         )
 
     def check(self, num_classes: int) -> None:

@@ -12,7 +12,7 @@ from sop_keras.core import label_checks
 from sop_keras.core.data_errors import DataError
 from sop_keras.core.example_tables import ExampleTables
 from sop_keras.core.model import NoisyLabelModel
-from sop_keras.core.table_kinds import SLOTS
+from sop_keras.core.table_kinds import DENSE, SLOTS
 from sop_keras.methods.sop import SOP
 from sop_keras.methods.sop_regularizers import check_class_prior
 
@@ -65,7 +65,7 @@ class SOPModel(NoisyLabelModel):
             training needs more: see `suggest_uv_rates`.
         seed: seeds u and v. Defaults to `None`: Keras' global seed.
         table_device: as of `NoisyLabelModel`. Defaults to `None`.
-        table: as of `NoisyLabelModel`, for v. Defaults to `"auto"`.
+        table: as of `NoisyLabelModel`, for v. Defaults to `"dense"`.
         table_slots: as of `NoisyLabelModel`. Defaults to `8`.
         gradient_norms: as of `NoisyLabelModel`. Defaults to `False`.
 
@@ -121,7 +121,7 @@ class SOPModel(NoisyLabelModel):
         init_std: float | str = "auto",
         seed: int | None = None,
         table_device: str | None = None,
-        table: str = "auto",
+        table: str = DENSE,
         table_slots: int = SLOTS,
         gradient_norms: bool = False,
         **kwargs: Any,

@@ -8,7 +8,7 @@ from typing import Any
 from sop_keras import methods
 from sop_keras.augment.names import AUGMENTATIONS
 from sop_keras.backbones.names import BACKBONES, check_backbone_name
-from sop_keras.core.table_kinds import SLOTS, STORED
+from sop_keras.core.table_kinds import DENSE, SLOTS, STORED
 from sop_keras.data.datasets.by_name import DATASETS, TFDS_PREFIX, check_dataset_name
 from sop_keras.data.images.encoded_images import DECODINGS, EXACT
 from sop_keras.methods.record import MethodSettings
@@ -143,15 +143,13 @@ class Experiment:
     )
     examples_per_class: int = setting(
         0,
-        "In each epoch, train on this many of every given class, drawn anew; 0: on "
-        "all.",
+        "In each epoch, train on so many of each given class, drawn anew; 0: on all.",
         least=0,
         came_later=True,
     )
     pretrained: str = setting(
         "none",
-        "The network's first weights: none, imagenet, or a file as keras.applications "
-        "has.",
+        "The network's first weights: none, imagenet, or a file of keras.applications.",
         title="First weights",
         came_later=True,
     )
@@ -188,16 +186,14 @@ class Experiment:
     )
     decode: str = setting(
         EXACT,
-        "Image files: exact, with the pixels of Pillow's resize of the whole image; "
-        "fast, with pixels that differ a little (docs/data.md).",
+        "Image files: exact, as Pillow resizes them; fast, nearly so (docs/data.md).",
         choices=DECODINGS,
         came_later=True,
         of_data=True,
     )
     precision: str = setting(
         "float32",
-        "What the network computes in, a Keras dtype policy; its weights, and the rows "
-        "of examples, are float32 always.",
+        "What networks compute in, a Keras dtype policy. Weights and rows are float32.",
         title="Precision",
         choices=PRECISIONS,
         came_later=True,
@@ -209,14 +205,10 @@ class Experiment:
         least=1,
         came_later=True,
     )
-    table: str | None = setting(
-        None,
-        "How v is stored: dense; compact, in slots; auto: so where it has over 1 GB.",
-        choices=STORED,
-        may_be_auto=True,
-        came_later=True,
+    table: str = setting(
+        DENSE, "How v is stored: dense or compact.", choices=STORED, came_later=True
     )
-    table_slots: int = setting(SLOTS, "Of a compact table.", least=1, came_later=True)
+    table_slots: int = setting(SLOTS, "Of table=compact.", least=1, came_later=True)
     decay_factor: float = setting(
         0.1,
         "For schedule=step, above 0 and below 1.",
@@ -236,8 +228,7 @@ class Experiment:
     )
     warmup_epochs: int = setting(
         0,
-        "For schedule=cosine: first, so many epochs of a rate that rises to "
-        "learning_rate.",
+        "For schedule=cosine: first, so many epochs of a rate that rises.",
         least=0,
         came_later=True,
     )

@@ -12,6 +12,7 @@ import numpy as np
 from sop_keras.data.datasets.by_name import DataFiles, load_dataset
 from sop_keras.data.datasets.dataset import Dataset, Examples
 from sop_keras.data.datasets.missing_files import check_image_files
+from sop_keras.data.datasets.prepared import PreparedImages
 from sop_keras.data.datasets.split import keyed_subset, validation_ids
 from sop_keras.data.images.encoded_images import ImageFiles
 from sop_keras.files.shown_text import shown
@@ -53,13 +54,19 @@ class ExperimentData:
         """What other data do not have, by name, as JSON knows it.
 
         That is how many examples there are of each split, how many ids, the classes,
-        the shapes of images, and digests of the ids, labels and files' names.
+        the shapes of images, and digests of the ids, labels and files' names; of
+        prepared images, of how they were prepared.
         """
         splits = self.splits
         names: dict[str, Any] = {
             split: examples.images.names
             for split, examples in splits.items()
             if isinstance(examples.images, ImageFiles)
+        }
+        names |= {
+            f"{split} prepared": np.bytes_(examples.images.settings)
+            for split, examples in splits.items()
+            if isinstance(examples.images, PreparedImages)
         }
         return {
             **{split: len(examples) for split, examples in splits.items()},

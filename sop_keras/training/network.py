@@ -94,7 +94,6 @@ def compile_model(
     peer = None
     if method.num_networks > 1:
         peer = make_backbone(experiment, data, use="peer")
-    is_sparse = any(table.is_sparse for table in method.tables(num_classes))
     model = NoisyLabelModel(
         backbone,
         num_examples=data.dataset.num_examples,
@@ -103,7 +102,7 @@ def compile_model(
         peer=peer,
         seed=experiment.seed,
         table_device=execution.table_device,
-        table=(experiment.table if is_sparse else None) or "auto",
+        table=experiment.table,
         table_slots=experiment.table_slots,
         gradient_norms=bool(method.row_rates),
         weight_average=experiment.weight_average,

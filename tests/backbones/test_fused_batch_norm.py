@@ -103,6 +103,7 @@ def test_one_operation_of_a_step_and_none_in_evaluation():
         {"synchronized": True},
         {"renorm": True},
         {"axis": 1},
+        {"dtype": "float64"},
     ],
     ids=str,
 )

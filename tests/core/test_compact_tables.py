@@ -10,7 +10,7 @@ from sop_keras.core import compact_rows
 from sop_keras.core.example_tables import ExampleTables
 from sop_keras.core.table import Table, stored
 
-N, D, K, SLOTS = 60, 5, 12, 4
+N, D, K, SLOTS = 60, 5, 30, 4
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(N, D)).astype("float32")
 Y = RNG.integers(0, K, N)
@@ -36,11 +36,11 @@ def test_a_row_by_hand():
     two = compact_rows.compacted(rows, one, first)
     assert np.asarray(two).tolist() == [[1, 3, array(-0.3), array(0.05), 0]]
     np.testing.assert_array_equal(compact_rows.expanded(two, first, 0.0), rows)
-    # Two more grow: the two smallest of four go back to what they were.
+    # Two more grow: those that did not go back to what they were.
     rows = array([[0.4, -0.3, 0.1, 0.05, 0.2]])
     three = compact_rows.compacted(rows, two, first)
-    assert np.asarray(three).tolist() == [[0, 1, array(0.4), array(-0.3), 2]]
-    known = array([[0.4, -0.3, 0.1, 0.1, 0.1]])
+    assert np.asarray(three).tolist() == [[0, 4, array(0.4), array(0.2), 2]]
+    known = array([[0.4, -0.2, 0.1, 0.1, 0.2]])
     np.testing.assert_array_equal(compact_rows.expanded(three, first, 0.0), known)
     assert np.asarray(compact_rows.evictions(three)).tolist() == [2]
 
@@ -115,7 +115,7 @@ STORED = ("dense", "compact")
 def test_a_training_is_that_of_all_entries(rate, arguments, jit_compile):
     if jit_compile and "table_device" in arguments:
         pytest.skip("XLA cannot reach a table in the host's memory")
-    slots = {"slots": K - 1}  # nothing is forgotten
+    slots = {"slots": 14}  # nothing is forgotten
     models = equally_started(rate, jit_compile, **slots, **arguments)
     data = (X, Y)
     for one in models:
@@ -194,7 +194,7 @@ def test_saved_and_loaded_to_the_bit(seed, rate, tmp_path):
 def test_files_of_another_kind_are_refused(tmp_path):
     model_of("compact").save_weights(tmp_path / "slots.weights.h5")
     for other in (model_of("compact", slots=3), model_of("dense")):
-        with pytest.raises(ValueError, match=r"in another way|expected"):
+        with pytest.raises(ValueError, match=r"in another way|\"compact\", the other"):
             other.load_weights(tmp_path / "slots.weights.h5")
 
 
@@ -239,7 +239,7 @@ def test_a_table_that_could_not_be_held():
     examples, classes = 1_000_000, 21_000
     keras.utils.set_random_seed(0)
     backbone = keras.Sequential([keras.Input((2,)), keras.layers.Dense(classes)])
-    model = SOPModel(backbone, examples, classes)
+    model = SOPModel(backbone, examples, classes, table="compact")
     assert model.tables.v_slots.shape == (examples, 17)
     model.compile(keras.optimizers.SGD(0.1))
     ids = np.array([0, 999_999, 5])
@@ -249,20 +249,57 @@ def test_a_table_that_could_not_be_held():
 
 
 def test_which_tables_are_stored_in_slots():
-    sparse, other = Table("v", 1000, std=1e-8, is_sparse=True), Table("t", 1000)
+    tables = (Table("v", 1000, std=1e-8, is_sparse=True), Table("t", 1000))
+    assert [one.slots for one in stored(tables, "dense", 8)] == [None, None]
+    assert [one.slots for one in stored(tables, "compact", 5)] == [5, None]
+    # With another loss of v, other entries grow than predicted ones.
+    for loss, is_sparse in (("mse", True), ("ce", False), ("mse_of_p", False)):
+        method = methods.SOP(10.0, 10.0, v_loss=loss)
+        assert method.tables(K)[1].is_sparse == is_sparse
 
-    def slots(num_examples, kind="auto", tables=(sparse, other), count=8):
-        return [one.slots for one in stored(tables, num_examples, kind, count)]
 
-    # 4 bytes an entry: 2^30 bytes are 268,435 rows of 1000.
-    assert slots(268_435) == [None, None]
-    assert slots(268_436) == [8, None]
-    assert slots(10, "compact", count=5) == [5, None]
-    assert slots(10**9, "dense") == [None, None]
-    large = Table("v", 1000, std=1e-2, is_sparse=True)
-    assert slots(10**6, tables=(large,)) == [None]
-    ten = Table("v", 10, std=1e-8, is_sparse=True)
-    assert slots(10**9, tables=(ten,)) == [None]  # 17 numbers for 10
+def test_what_is_predicted_now_takes_the_slot_of_what_was_before():
+    kinds = [Table("v", 100, std=1e-8, is_sparse=True, slots=3)]
+    tables = ExampleTables(kinds, 1, seed=0)
+
+    def visit(column, visits):
+        brought = np.zeros((1, 100), np.float32)
+        brought[0, column] = 1.0
+        for _ in range(visits):
+            tables.update(
+                [0],
+                {"v": brought},
+                lambda old, new: {"v": old["v"] * (1.0 + 0.3 * new["v"])},
+            )
+
+    first = np.abs(np.asarray(tables.rows([0])["v"])[0])
+    for column in (10, 20, 30):
+        visit(column, 5)
+    assert tables.num_evicted() == 0
+    visit(40, 60)
+    row = np.abs(np.asarray(tables.rows([0])["v"])[0])
+    # 1.3^60 times what it was: in every visit from the first one on.
+    np.testing.assert_allclose(row[40], first[40] * 1.3**60, rtol=1e-4)
+    assert tables.num_evicted() == 1
+    assert (row[[10, 20, 30]] == first[[10, 20, 30]]).sum() == 1
+
+
+def test_weights_that_are_set_and_a_model_that_has_grown(tmp_path):
+    model = model_of("compact", 10.0, seed=1, init_std=1e-4)
+    model.fit(X, Y, batch_size=8, shuffle=False, verbose=0)
+    other = model_of("compact", 10.0, seed=2, init_std=1e-4)
+    other.fit(X, Y, batch_size=8, shuffle=False, verbose=0)
+    other.set_weights(model.get_weights())
+    model.grow(N + 10)
+    model.save(tmp_path / "grown.keras")
+    loaded = keras.saving.load_model(tmp_path / "grown.keras")
+    for one in (other, loaded):
+        found = np.asarray(one.tables.rows(np.arange(N))["v"])
+        np.testing.assert_array_equal(found, whole(model)["v"])
+        one.fit(X[:8], {"label": Y[:8], "index": np.arange(8)}, verbose=0)
+    np.testing.assert_array_equal(
+        other.tables.rows(np.arange(N))["v"], loaded.tables.rows(np.arange(N))["v"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -270,7 +307,7 @@ def test_which_tables_are_stored_in_slots():
     [
         ({"table": "sparse"}, "`table` must be"),
         ({"table": "compact", "table_slots": 0}, "table_slots"),
-        ({"table": "compact", "table_slots": K}, "less than the 12 entries"),
+        ({"table": "compact", "table_slots": 15}, "at most 14"),
     ],
 )
 def test_what_cannot_be(arguments, message):

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+from dataclasses import replace
 
 import data_trees
 import numpy as np
@@ -19,6 +20,7 @@ from sop_keras.data.datasets.prepare import prepare_dataset
 from sop_keras.data.images import decoding
 from sop_keras.data.images.bad_images import TooManyBadImagesError
 from sop_keras.files.atomic import partial_name
+from sop_keras.training.experiment_data import ExperimentData
 
 SIZES = {"resize": 36, "image_size": 32}
 BILINEAR = Image.Resampling.BILINEAR
@@ -235,6 +237,18 @@ def test_short_memory_is_no_bad_image(tree, tmp_path, monkeypatch):
     with pytest.raises(MemoryError, match=r"for .*00\.jpg: 12 bytes\. Free some"):
         prepare_dataset(load(tree), tmp_path / "p")
     assert not (tmp_path / "p" / "bad_images.csv").exists()
+
+
+def test_other_pixels_are_other_data(tree, tmp_path):
+    found = []
+    for name, options in (("a", {}), ("b", {}), ("c", {"image_format": "jpeg"})):
+        prepare_dataset(load(tree), tmp_path / name, **options)
+        dataset = load_dataset("prepared", tmp_path / name)
+        train = replace(dataset.train, images=dataset.train.images[np.arange(20)])
+        data = ExperimentData(dataset, train, dataset.test, {})
+        found.append(data.description())
+    assert found[0] == found[1]
+    assert found[0]["file_names"] != found[2]["file_names"]
 
 
 def test_a_folder_of_something_else(tree, tmp_path):

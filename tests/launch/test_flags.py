@@ -155,7 +155,7 @@ COMMON = {
     "late_beta1": None,
     "weight_average": "none",
     "test_views": "none",
-    "table": None,
+    "table": "dense",
     "table_slots": 8,
 }
 # The columns of SOP+, but for the data and alpha.

@@ -140,6 +140,8 @@ class PreparedImages(TFRecordImages):
         sources: array of bytes, shape `(n,)`: the names.
         resize: the length of the shorter side of every image, in pixels.
         image_size: as for `EncodedImages`.
+        settings: what was stored, and how, as JSON: two folders of other pixels differ
+            in it.
     """
 
     def __init__(
@@ -149,9 +151,11 @@ class PreparedImages(TFRecordImages):
         sources: np.ndarray,
         resize: int,
         image_size: int,
+        settings: str,
     ):
         super().__init__(files, places, resize, image_size)
         self.sources = sources
+        self.settings = settings
 
     def __getitem__(self, positions: np.ndarray) -> PreparedImages:
         return PreparedImages(
@@ -160,6 +164,7 @@ class PreparedImages(TFRecordImages):
             self.sources[positions],
             self.resize,
             self.image_size,
+            self.settings,
         ).read_as(self)
 
     def name(self, position: int) -> str:
@@ -245,9 +250,9 @@ def load_prepared(
     """A data set as `launch/prepare.py` stored it.
 
     Every split, id, label, clean label and class is that of the data set it was made
-    of; what was left out then, because it could not be read, is not in it. Crops of
-    images that were stored as BMP are those of the files they were made of, bit for
-    bit.
+    of; what was left out then, because it could not be read, is not in it. Crops of one
+    size, of images that were stored as BMP, are those of the files that they were made
+    of as exact decoding has them, bit for bit.
 
     Args:
         data_dir: the folder that was written.
@@ -287,10 +292,10 @@ def load_prepared(
                 f"{folder} was prepared with {name}={own}. Received: {name}={asked}. "
                 f"Leave it out, or prepare the data set with --{name}={asked}."
             )
+    image_size = image_size or description.image_size
+    settings = json.dumps(description.settings, sort_keys=True)
     examples = {
-        split: _examples(
-            folder, split, counts, own_resize, image_size or description.image_size
-        )
+        split: _examples(folder, split, counts, own_resize, image_size, settings)
         for split, counts in description.splits.items()
     }
     _check(folder, examples, description)
@@ -309,7 +314,12 @@ def load_prepared(
 
 
 def _examples(
-    folder: Path, split: str, counts: Sequence[int], resize: int, image_size: int
+    folder: Path,
+    split: str,
+    counts: Sequence[int],
+    resize: int,
+    image_size: int,
+    settings: str,
 ) -> Examples:
     files = [file_of(folder, split, i, len(counts)) for i in range(len(counts))]
     if missing := [file for file in files if not file.exists()]:
@@ -328,7 +338,9 @@ def _examples(
             )
     return Examples(
         found.integers["id"],
-        PreparedImages(files, found.places, found.sources, resize, image_size),
+        PreparedImages(
+            files, found.places, found.sources, resize, image_size, settings
+        ),
         found.integers["label"],
         found.integers.get("clean_label"),
     )
