@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from sop_keras.core import sparse_variable
-from sop_keras.core.example_tables import first_positions
+from sop_keras.core.equal_ids import first_positions
 from sop_keras.core.saved_rows import SavedRows
 
 UNKNOWN = -1

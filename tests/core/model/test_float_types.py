@@ -50,7 +50,9 @@ def test_float64(floatx, name):
     logits = [X @ net.weights[0].numpy() + net.weights[1] for net in one._predicting()]
     logits = np.mean(logits, axis=0)
     # To more digits than float32 has.
-    np.testing.assert_allclose(one.predict(X, verbose=0), logits, rtol=1e-12)
+    np.testing.assert_allclose(
+        one.predict(X, verbose=0), logits, rtol=1e-12, atol=1e-15
+    )
     if one.method.finds_label_issues:
         issues = one.label_issues(X, Y)
         assert issues["label_quality"].between(0, 1).all()
