@@ -91,6 +91,7 @@ def check_steps(experiment: Any) -> None:
             f"epochs={experiment.epochs}."
         )
     _check_triangle(experiment)
+    _check_rate_that_rises(experiment)
     if experiment.nesterov and not experiment.momentum:
         raise ValueError(
             "`nesterov` needs a momentum: --nonesterov unsets a flagfile's. "
@@ -161,4 +162,17 @@ def _check_triangle(experiment: Any) -> None:
             "`warmup_learning_rate` must not be above `learning_rate`, which it rises "
             "to: --warmup_lr must not be above --lr. Received: warmup_learning_rate="
             f"{start}, learning_rate={experiment.learning_rate}."
+        )
+
+
+def _check_rate_that_rises(experiment: Any) -> None:
+    start = experiment.warmup_learning_rate
+    rises = experiment.warmup_epochs or experiment.warmup_share
+    if experiment.schedule in ("cosine", "triangle") and start and not rises:
+        length = {"cosine": "warmup_epochs", "triangle": "warmup_share"}
+        raise ValueError(
+            "`warmup_learning_rate` is where the rate rises from, in a warm-up that "
+            f"takes no step here: --{length[experiment.schedule]} says how long it is; "
+            f"--warmup_lr=0 unsets a flagfile's. Received: warmup_learning_rate={start}"
+            f", {length[experiment.schedule]}=0."
         )

@@ -260,6 +260,8 @@ def test_flag_values_are_checked_when_parsed(arguments, text):
         ("--schedule=triangle --lr=0.1 --final_lr=1", "--final_lr must not be above"),
         ("--schedule=triangle --lr=0.1 --warmup_lr=1", "--warmup_lr must not be above"),
         ("--schedule=triangle --warmup_share=1", "`warmup_share` must be less than 1"),
+        ("--schedule=triangle --warmup_lr=1e-4", "--warmup_share says how long it is"),
+        ("--schedule=cosine --warmup_lr=1e-4", "--warmup_epochs says how long it is"),
         ("--optimizer=adam --offset_lr_factor=2", "--offset_lr_factor=1 unsets"),
         ("--image_size=9 --resize=8", "--image_size must not be above --resize"),
     ],
