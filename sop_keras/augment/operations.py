@@ -151,8 +151,12 @@ def _sharpen(images: tf.Tensor, drawn: Drawn, fill: Any) -> tf.Tensor:
     return photometric.sharpness(images, drawn.by_level(magnitude, tf.float32))
 
 
-def _remap(images: tf.Tensor, drawn: Drawn, fill: Any) -> tf.Tensor:
-    return photometric.remap(images, drawn.are("Equalize"))
+def _stretch(images: tf.Tensor, drawn: Drawn, fill: Any) -> tf.Tensor:
+    return photometric.auto_contrast(images)
+
+
+def _equalize(images: tf.Tensor, drawn: Drawn, fill: Any) -> tf.Tensor:
+    return photometric.equalize(images)
 
 
 def _cut_out(images: tf.Tensor, drawn: Drawn, fill: Any) -> tf.Tensor:
@@ -166,7 +170,8 @@ VALUE_GROUPS: dict[tuple[str, ...], Callable[[tf.Tensor, Drawn, Any], tf.Tensor]
     ("Contrast",): _contrast,
     ("Color",): _color,
     ("Sharpness",): _sharpen,
-    ("AutoContrast", "Equalize"): _remap,
+    ("AutoContrast",): _stretch,
+    ("Equalize",): _equalize,
     ("Cutout",): _cut_out,
 }
 """What changes values, computed together as far as it computes alike."""
@@ -180,12 +185,15 @@ def change_values(images: tf.Tensor, drawn: Drawn, fill: Sequence[int]) -> tf.Te
         drawn: the operation of every image.
         fill: Cutout's colour.
     """
-    wheres, changed = [], []
+    stays = places_of(drawn.are(*GEOMETRIC) | (drawn.operations == NONE))
+    wheres, changed = [stays], [tf.gather(images, stays)]
     for names, function in VALUE_GROUPS.items():
         where = places_of(drawn.are(*names))
         changed.append(function(tf.gather(images, where), drawn.take(where), fill))
         wheres.append(where)
-    return put(images, tf.concat(wheres, axis=0), tf.concat(changed, axis=0))
+    # Every image once: one copy, where to put what has changed into a batch is two.
+    merged = tf.dynamic_stitch(wheres, changed)
+    return tf.reshape(merged, tf.shape(images))
 
 
 def places_of(mask: tf.Tensor) -> tf.Tensor:

@@ -5,8 +5,7 @@ channels, and one number an image, shape `(batch_size,)`, where they have a stre
 All give uint8 images of the same shape.
 
 What computes alike is computed together: `change_bits` serves invert, solarize and
-posterize, `remap` the two that need a histogram, so that a batch in which every image
-drew another operation costs few steps.
+posterize, so that a batch in which every image drew another operation costs few steps.
 """
 
 from __future__ import annotations
@@ -103,23 +102,36 @@ def sharpness(images: Any, factors: Any) -> tf.Tensor:
 
     The outermost pixels, which lack neighbours, stay as they are.
     """
-    if min(images.shape[1:3]) < 3:
-        return tf.convert_to_tensor(images)
-    # Rows of values, in which a pixel's neighbours are `channels` places away.
     height, width, channels = images.shape[1:]
-    shorts = tf.cast(tf.reshape(images, (-1, height, width * channels)), tf.int16)
-    three_rows = shorts[:, :-2] + shorts[:, 1:-1] + shorts[:, 2:]
-    ahead, behind = three_rows[:, :, 2 * channels :], three_rows[:, :, : -2 * channels]
+    if min(height, width) < 3:
+        return tf.convert_to_tensor(images)
+    # All rows of all images on top of each other: that a pixel of an image's border has
+    # neighbours of another image or row does not matter, as it stays.
+    rows = tf.cast(tf.reshape(images, (-1, width * channels)), tf.float32)
+    three_rows = tf.reshape(tf.add_n([rows[:-2], rows[1:-1], rows[2:]]), (-1,))
     inside = slice(channels, -channels)
-    total = behind + three_rows[:, :, inside] + ahead
-    total += 4 * shorts[:, 1:-1, inside]
+    total = tf.add_n(
+        [
+            three_rows[: -2 * channels],
+            three_rows[inside],
+            three_rows[2 * channels :],
+            4.0 * tf.reshape(rows[1:-1], (-1,))[inside],
+        ]
+    )
     # total / 13 is never closer to a half than 1/26: float32 rounds it correctly.
-    inner = tf.floor(tf.cast(total, tf.float32) / 13.0 + 0.5)
-    values = tf.cast(shorts, tf.float32)
-    change = inner - values[:, 1:-1, inside]
-    smoothed = values + tf.pad(change, ((0, 0), (1, 1), (channels, channels)))
-    flat = (-1, height * width * channels)
-    return _blend(tf.reshape(smoothed, flat), tf.reshape(values, flat), images, factors)
+    border = (width + 1) * channels
+    smoothed = tf.pad(tf.round(total * np.float32(1 / 13)), ((border, border),))
+    smoothed = smoothed[: tf.size(rows)]  # of no image, there is no border either
+    values = flatten(tf.reshape(rows, tf.shape(images)))
+    changed = _blend(tf.reshape(smoothed, tf.shape(values)), values, images, factors)
+    is_inside = np.zeros((height, width, channels), np.uint8)
+    is_inside[1:-1, 1:-1] = 255
+    mask = is_inside.reshape(-1)
+    changed = tf.bitwise.bitwise_or(
+        tf.bitwise.bitwise_and(flatten(changed), mask),
+        tf.bitwise.bitwise_and(flatten(images), 255 - mask),
+    )
+    return tf.reshape(changed, tf.shape(images))
 
 
 def _blend(degenerate: Any, values: Any, images: Any, factors: Any) -> tf.Tensor:
@@ -133,27 +145,35 @@ def _blend(degenerate: Any, values: Any, images: Any, factors: Any) -> tf.Tensor
     return tf.reshape(values, tf.shape(images))
 
 
+@on_cpu
 def auto_contrast(images: Any) -> tf.Tensor:
     """Stretch each channel linearly, its darkest value to 0, its brightest to 255."""
-    return remap(images, equalized=[False])
+    height, width, channels = images.shape[1:]
+    rows = (-1, height, width * channels)
+    values = tf.cast(tf.reshape(images, rows), tf.float64)
+    darkest, brightest = (
+        # Whole rows first: an axis of three channels is slow to reduce over.
+        reduce(tf.reshape(reduce(values, axis=1), (-1, width, channels)), axis=1)
+        for reduce in (tf.reduce_min, tf.reduce_max)
+    )
+    # As Pillow computes it, product and sum rounded each to float64: the cast cuts off,
+    # so that another order of rounding would change values by one.
+    has_two = brightest > darkest  # a channel of one value stays as it is
+    scale = 255.0 / tf.maximum(brightest - darkest, 1.0)
+    scale = tf.where(has_two, scale, tf.ones_like(scale))
+    offset = tf.where(has_two, -darkest * scale, tf.zeros_like(scale))
+    scale, offset = (
+        tf.tile(tf.expand_dims(number, 1), (1, 1, width)) for number in (scale, offset)
+    )
+    return tf.reshape(tf.cast(values * scale + offset, tf.uint8), tf.shape(images))
 
 
+@on_cpu
 def equalize(images: Any) -> tf.Tensor:
     """Spread each channel's values so that all are about equally frequent.
 
     As Pillow does: the table's step leaves out the brightest value's pixels, and a
     channel of one value, or of too few pixels for a step, stays as it is.
-    """
-    return remap(images, equalized=[True])
-
-
-@on_cpu
-def remap(images: Any, equalized: Any) -> tf.Tensor:
-    """Replace each channel's values by means of a table that its histogram gives.
-
-    Args:
-        images: uint8, shape `(batch_size, height, width, channels)`.
-        equalized: bool, one an image: True for `equalize`, else `auto_contrast`.
     """
     height, width, channels = images.shape[1:]
     num_images = tf.shape(images)[0]
@@ -165,45 +185,29 @@ def remap(images: Any, equalized: Any) -> tf.Tensor:
     histograms = tf.raw_ops.Bincount(
         arr=places, size=256 * channels * num_images, weights=tf.zeros((0,), tf.int32)
     )
-    histograms = tf.reshape(histograms, (-1, 256))
-    equalized = tf.reshape(
-        tf.repeat(tf.broadcast_to(equalized, (num_images,)), channels), (-1, 1)
-    )
-    tables = _tables(histograms, equalized, height * width)
+    tables = _even_tables(tf.reshape(histograms, (-1, 256)), height * width)
     values = tf.gather_nd(tf.reshape(tables, (-1,)), tf.expand_dims(places, -1))
     return tf.reshape(values, tf.shape(images))
 
 
-def _tables(histograms: Any, equalized: Any, num_pixels: int) -> tf.Tensor:
+def _even_tables(histograms: Any, num_pixels: int) -> tf.Tensor:
     """What becomes of each value: uint8 `(num_channels, 256)`.
 
     Entries of values that do not occur may be anything.
 
     Args:
         histograms: how often each value occurs, int32 of this shape.
-        equalized: bool `(num_channels, 1)`.
         num_pixels: the sum of a histogram.
     """
-    levels, occurs = tf.range(256), histograms > 0
-    first = tf.reduce_min(tf.where(occurs, levels, 255), axis=1, keepdims=True)
-    last = tf.reduce_max(tf.where(occurs, levels, 0), axis=1, keepdims=True)
-
+    levels = tf.range(256)
+    last = tf.reduce_max(tf.where(histograms > 0, levels, 0), axis=1, keepdims=True)
     # Whole numbers below 2**24: the floor of the float32 quotient is exact.
     at_last = tf.gather(histograms, last, axis=1, batch_dims=1)
     step = tf.cast((num_pixels - at_last) // 255, tf.float32)
     below = _cumulated(tf.cast(histograms, tf.float32))
     even = tf.floor((below + tf.floor(step / 2)) / tf.maximum(step, 1.0))
     even = tf.cast(tf.minimum(even, 255.0), tf.uint8)
-
-    # As Pillow computes it, product and sum rounded each to float64: the cast cuts off,
-    # so that another order of rounding would change values by one.
-    darkest, brightest = tf.cast(first, tf.float64), tf.cast(last, tf.float64)
-    stretched = (last > first) & ~equalized  # else left alone, where it comes to that
-    scale = 255.0 / tf.maximum(brightest - darkest, 1.0)
-    scale = tf.where(stretched, scale, tf.ones_like(scale))
-    offset = tf.where(stretched, -darkest * scale, tf.zeros_like(scale))
-    linear = tf.cast(tf.range(256, dtype=tf.float64) * scale + offset, tf.uint8)
-    return tf.where(equalized & (step > 0), even, linear)
+    return tf.where(step > 0, even, tf.cast(levels, tf.uint8))
 
 
 def _cumulated(histograms: tf.Tensor) -> tf.Tensor:

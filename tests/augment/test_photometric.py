@@ -125,14 +125,15 @@ def test_contrast_of_a_large_image():
     assert np.all(photometric.contrast(white, [0.1]) == 255)
 
 
-def test_remapping_side_by_side(cifar_images):
-    equalized = np.random.default_rng(0).random(200) < 0.5
-    received = photometric.remap(cifar_images, equalized)
-    expected = with_pillow(
-        lambda image, e: (ImageOps.equalize if e else ImageOps.autocontrast)(image),
-        *(cifar_images, equalized),
-    )
-    np.testing.assert_array_equal(received, expected)
+def test_contrast_stretched_from_any_range():
+    # Where (v - darkest) 255 / (brightest - darkest) is whole, Pillow's float64 is now
+    # and then a little less, and cuts off to one less: from 2 to 51, say.
+    pairs = np.sort(np.random.default_rng(0).integers(0, 256, (400, 2)))
+    pairs = np.concatenate([pairs, [[2, 51], [0, 255], [7, 7], [254, 255]]])
+    images = np.linspace(pairs[:, 0], pairs[:, 1], 256, axis=1).astype(np.uint8)
+    images = images.reshape(-1, 16, 16, 1)
+    expected = with_pillow(ImageOps.autocontrast, images)
+    np.testing.assert_array_equal(photometric.auto_contrast(images), expected)
 
 
 def test_changing_bits_by_hand():
