@@ -57,7 +57,10 @@ class Finding:
             return ""
         tolerance = max(TOLERANCE, 2 * (self.error or 0.0))
         if self.arm.expected == "equal":
-            return AS_SAID if abs(self.difference) <= tolerance else NOT_AS_SAID
+            if abs(self.difference) > tolerance:
+                return NOT_AS_SAID
+            # Within errors so large, a difference would not have been seen either.
+            return AS_SAID if tolerance == TOLERANCE else UNTOLD
         found = self.difference * (1 if self.arm.expected == "above" else -1)
         if abs(found) <= tolerance:
             return UNTOLD

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import flags_of
@@ -86,6 +86,8 @@ class Cell:
         seed: of the run.
         run: its settings, and the folder that may hold it.
         words: the flags of launch/train.py that stand for it.
+        is_joined: whether it is of another comparison, maybe on another machine.
+            Defaults to `False`.
     """
 
     setting: Setting
@@ -93,6 +95,7 @@ class Cell:
     seed: int
     run: PlannedRun
     words: tuple[str, ...]
+    is_joined: bool = False
 
     @property
     def name(self) -> str:
@@ -106,14 +109,18 @@ class Cell:
 
     def history(self) -> list[dict[str, float]]:
         """A row for each epoch that is done, of the training that counts."""
+        experiment = self.run.experiment
+        return self.epochs_done()[experiment.total_epochs - experiment.epochs :]
+
+    def epochs_done(self) -> list[dict[str, float]]:
+        """The same, of a training before that one, too."""
         try:
             with opened_text(self.run.folder / "history.csv") as file:
                 rows = list(csv.DictReader(file))
         except FileNotFoundError:
             return []
-        last = rows[-self.run.experiment.epochs :]
         return [
-            {name: float(cell) for name, cell in row.items() if cell} for row in last
+            {name: float(cell) for name, cell in row.items() if cell} for row in rows
         ]
 
 
@@ -279,7 +286,13 @@ def fewer_epochs(experiment: Experiment, networks: int) -> list[str]:
         at = sorted({max(1, one // networks) for one in experiment.decay_epochs})
         words.append(f"--decay_epochs={','.join(map(str, at))}")
     if experiment.warmup_epochs:
-        words.append(f"--warmup_epochs={experiment.warmup_epochs // networks}")
+        warmup = experiment.warmup_epochs // networks
+        words.append(f"--warmup_epochs={warmup}")
+        if not warmup:
+            words.append("--warmup_lr=0")
+    kind, _, length = experiment.weight_average.partition(":")
+    if kind == "last":
+        words.append(f"--weight_average=last:{max(1, int(length) // networks)}")
     return words
 
 
@@ -318,9 +331,7 @@ def joined(
                 cell.run.execution,
             )
             if cell.run.result is None and run.result is not None:
-                found[place] = Cell(
-                    cell.setting, cell.noise, cell.seed, run, cell.words
-                )
+                found[place] = replace(cell, run=run, is_joined=True)
     check_common_data(found)
     return found, others
 

@@ -33,10 +33,12 @@ class Row:
         last: accuracy after the last epoch of each, on the test set; on the validation
             split where there is none.
         best: after the epoch where it was best.
-        validation: after the last epoch, on the noisy validation split.
+        validation: after the last epoch, on the validation split, whose labels are the
+            given ones where it is a part of the training examples.
         auroc, average_precision: of ranking the wrong labels first.
-        seconds: of an epoch, the first of each run left out.
-        run_seconds: of a whole run.
+        seconds: of an epoch, the first of each run left out; of runs of this comparison
+            alone, as those of another may be of another machine.
+        run_seconds: of a whole run, likewise.
         ratio, run_ratio: those by cross entropy's; None where it is not compared.
         paper: the paper's figure in these settings. None where it has none.
         error: what ended runs that failed. None where none did.
@@ -84,14 +86,17 @@ def rows_of(cells: Sequence[Cell], errors: Mapping[str, str]) -> list[Row]:
 
 def _row(cells: Sequence[Cell], errors: Mapping[str, str]) -> Row:
     first = cells[0]
-    done = [
-        (result, history)
-        for cell in cells
-        if (result := cell.run.result) is not None and (history := cell.history())
-    ]
+    done, timed = [], []
+    for cell in cells:
+        result, history = cell.run.result, cell.history()
+        if result is None or not history:
+            continue
+        done.append((result, history))
+        if not cell.is_joined:
+            timed.append((result, history))
     accuracies = [_accuracies(history) for _, history in done]
     detection = [_detection(result) for result, _ in done]
-    epochs = [row["seconds"] for _, rows in done for row in rows[1:] or rows]
+    epochs = [row["seconds"] for _, rows in timed for row in rows[1:] or rows]
     return Row(
         noise=first.noise.title,
         method=first.setting.method,
@@ -109,7 +114,7 @@ def _row(cells: Sequence[Cell], errors: Mapping[str, str]) -> Row:
         auroc=tuple(one for one, _ in detection if one is not None),
         average_precision=tuple(one for _, one in detection if one is not None),
         seconds=float(np.mean(epochs)) if epochs else None,
-        run_seconds=mean([result["seconds"] for result, _ in done]),
+        run_seconds=mean([result["seconds"] for result, _ in timed]),
         paper=published(first.run.experiment),
         error=_error(cells, errors),
     )
@@ -181,7 +186,7 @@ def mean_and_std(values: Sequence[float], form: str = ".2f") -> str:
 def markdown(rows: Sequence[Row], title: str, notes: Sequence[str]) -> str:
     """A table for each noise, the highest mean of the last epoch in bold."""
     parts = [f"# {title}"]
-    head = ["method", "runs", "last epoch, %", "best epoch, %", "noisy validation, %"]
+    head = ["method", "runs", "last epoch, %", "best epoch, %", "validation, %"]
     head += ["epoch, s", "epoch / CE", "run / CE", "AUROC", "average precision"]
     head += ["paper, %"]
     for noise in dict.fromkeys(row.noise for row in rows):
@@ -248,7 +253,7 @@ def _chosen(rows: Sequence[Row]) -> list[str]:
             best = max(known, key=lambda row: float(np.mean(row.validation)))
             texts.append(
                 f"Of {len(group)} settings of {methods.record(method).title} under "
-                f"{noise}, the noisy validation split chooses: {best.title}."
+                f"{noise}, the validation split chooses: {best.title}."
             )
     return texts
 

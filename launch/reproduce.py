@@ -90,7 +90,7 @@ def reproduce(options: argparse.Namespace, overrides: Sequence[str]) -> bool:
             say(launch_command("train.py", command))
         return True
     changes = dict.fromkeys(change for job in jobs.values() for change in job.changes)
-    notes = captions(options.best, list(changes))
+    notes = captions(table, options.best, list(changes))
     import paper_tables
 
     errors: dict[str, str | None] = {}
@@ -202,7 +202,7 @@ def values(cell: Cell, job: Job, best: bool) -> list[float]:
     return [100 * result[key] for result in results if key in result]
 
 
-def captions(best: bool, changes: Sequence[str]) -> list[str]:
+def captions(table: Table, best: bool, changes: Sequence[str]) -> list[str]:
     """What must be known to read the table, a line each."""
     ours = "test accuracy in % after the last epoch"
     if best:
@@ -211,6 +211,7 @@ def captions(best: bool, changes: Sequence[str]) -> list[str]:
             "pick without the test set's labels"
         )
     lines = [f"Ours: {ours}; mean +- standard deviation over seeds."]
+    lines += [table.note] * bool(table.note)
     return [*lines, *train_flags.said(changes)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import keras
@@ -12,6 +13,8 @@ from sop_keras.core.example_source import Source
 from sop_keras.core.look import Look
 from sop_keras.core.method import Method
 from sop_keras.core.prediction import network_predictors
+
+logger = logging.getLogger(__name__)
 
 # Before the first epoch, and between two.
 _NO_EPOCH = -1
@@ -45,6 +48,7 @@ class EpochHooks(keras.callbacks.Callback):
             self._looked_before = _scalar(model, "looked_before", _NO_EPOCH, "int32")
         self._counts_epochs = type(method).after_epoch is not Method.after_epoch
         self._start: int | None = None
+        self._begins, self._epoch = False, 0
 
     def callbacks(
         self, scan_data: Any, x: Any, y: Any, epochs: int
@@ -84,8 +88,15 @@ class EpochHooks(keras.callbacks.Callback):
     def set_model(self, model: Any) -> None:
         """Leave the model as it is: it owns this."""
 
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Note that the next epoch is the first of this call of `fit`."""
+        self._begins = True
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Set the schedule, and look where the method wants to."""
+        if self._begins and epoch == 0:
+            self._warn_of_repetition()
+        self._begins, self._epoch = False, epoch
         method = self._owner.method
         for name, value in method.schedule(epoch, self._epochs).items():
             self.scheduled[name].assign(value)
@@ -114,8 +125,29 @@ class EpochHooks(keras.callbacks.Callback):
             self._looked_before.assign(_NO_EPOCH)
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Let go of the data."""
+        """Let go of the data, and say if a callback ended half of a training."""
         self._data = None
+        if self._owner.stop_training and self._epoch < (self._start or 0):
+            logger.warning(
+                "Training was stopped in epoch %d, and %s trains anew from epoch %d on "
+                "with what it has found by then: so far, the network is that of plain "
+                "cross entropy. A callback that stops early, or restores the best "
+                "epoch, sees one training where there are two: leave it out.",
+                *(self._epoch, type(self._owner.method).__name__, self._start),
+            )
+
+    def _warn_of_repetition(self) -> None:
+        record, changes = self._owner.training_record, self.scheduled or self.looks
+        # Networks that learn in turn count their batches, and say it themselves.
+        if self._owner.method.in_turn or not changes:
+            return
+        if record.num_written() == self._owner.num_examples:
+            logger.warning(
+                "Every example has been trained on already, and this call of fit "
+                "begins with epoch 0 again: so does what %s changes from epoch to "
+                "epoch. A training goes on with initial_epoch=, and epochs= of all.",
+                type(self._owner.method).__name__,
+            )
 
     def _look(self, epoch: int) -> None:
         model, (x, y) = self._owner, self._data

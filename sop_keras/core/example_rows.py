@@ -59,10 +59,12 @@ class ExampleRows(IndexedModel):
     def trust(self, ids: Any, given_labels: Any = None) -> None:
         """Keep the rows of examples neutral: a person has confirmed their labels.
 
-        The network is trained on these labels as they are, by cross entropy (of SOP,
-        s = 0), and `label_issues` never marks them. It holds, in saved files too, until
-        `reset_examples`; the labels are those that these examples come with from now
-        on.
+        The network is trained on these labels as if nothing were known against them (of
+        SOP, s = 0), and `label_issues` never marks them. What a method decides by the
+        loss of the step alone, it still does: which labels Co-teaching picks and CORES2
+        sieves, and the losses of GCE, SL and Forward. It holds, in saved files too,
+        until `reset_examples`; the labels are those that these examples come with from
+        now on.
 
         Args:
             ids: theirs, integers `(n,)` in `[0, num_examples)`.

@@ -8,18 +8,21 @@ import keras
 import numpy as np
 from keras import ops
 
+from sop_keras.core.optimizer_like import optimizer_like, set_rate
 from sop_keras.core.weight_copies import WeightCopies
 
 # Finite: what is not, in a model's weights, is a training that diverged.
 _NONE_YET = float(np.finfo(np.float32).max)
+_NO_RATE = -1.0
 
 
 class FreshStart(WeightCopies):
     """The networks' first weights, and those of a first training's best epoch.
 
-    They are variables, saved with the model: a training that is resumed before its
-    fresh start, or after it, ends as if it had never stopped. They take twice the bytes
-    of the networks' weights.
+    And the learning rates that the training began with, where they are numbers, which
+    callbacks may lower. They are variables, saved with the model: a training that is
+    resumed before its fresh start, or after it, ends as if it had never stopped. They
+    take twice the bytes of the networks' weights.
 
     Args:
         model: the `NoisyLabelModel` whose networks they are.
@@ -46,11 +49,22 @@ class FreshStart(WeightCopies):
             trainable=False,
             autocast=False,
         )
+        self.first_rates = self.add_weight(
+            name="first_rates",
+            shape=(len(model.networks()),),
+            initializer=keras.initializers.Constant(_NO_RATE),
+            trainable=False,
+            autocast=False,
+        )
         self.built = True
 
     def keep_first(self, model: Any) -> None:
-        """Keep the weights that a training begins with."""
+        """Keep the weights and the learning rates that a training begins with."""
+        for optimizer in model.network_optimizers():
+            optimizer_like(optimizer)  # fails now, not in `start`
         _assign(self.first, _weights(model))
+        rates = [set_rate(optimizer) for optimizer in model.network_optimizers()]
+        self.first_rates.assign([_NO_RATE if r is None else r for r in rates])
         self.best_loss.assign(_NONE_YET)
 
     def keep_best(self, model: Any, loss: float | None) -> None:
@@ -73,13 +87,16 @@ class FreshStart(WeightCopies):
     def start(self, model: Any) -> None:
         """Give the networks their first weights, and their optimizers first states."""
         _assign(_weights(model), self.first)
+        rates = ops.convert_to_numpy(self.first_rates)
         with model.distribute_strategy.scope():
-            for network, optimizer in zip(
-                model.networks(), model.network_optimizers(), strict=True
+            for network, optimizer, rate in zip(
+                model.networks(), model.network_optimizers(), rates, strict=True
             ):
-                fresh = type(optimizer).from_config(optimizer.get_config())
+                fresh = optimizer_like(optimizer)
                 fresh.build(network.trainable_variables)
                 _assign(optimizer.variables, fresh.variables)
+                if rate != _NO_RATE:
+                    optimizer.learning_rate = rate
 
 
 def _weights(model: Any) -> list[keras.Variable]:

@@ -11,6 +11,7 @@ from keras import ops
 
 from sop_keras.core.data_errors import DataError
 from sop_keras.core.example_source import ArraySource, Source
+from sop_keras.core.held_out import num_trained_on
 from sop_keras.core.method import Method
 from sop_keras.core.method_batches import MethodBatches
 from sop_keras.core.passes import EpochPlan, Pass, PlannedBatch, pass_number
@@ -200,8 +201,8 @@ class InTurn(MethodBatches):
                 f"{type(self.method).__name__} has as many steps in an epoch as two "
                 "passes over the examples take. Leave `steps_per_epoch` out."
             )
-        if validation_split and validation_data is None:
-            count = int(len(y["label"]) * (1.0 - validation_split))  # as Keras splits
+        if validation_split:
+            count = num_trained_on(len(y["label"]), validation_split)
             arrays = (x, y) if sample_weight is None else (x, y, sample_weight)
             x_val, y_val, *weights = _cut(arrays, slice(count, None))
             validation_data = (x_val, y_val["label"], *weights)

@@ -12,6 +12,7 @@ from keras import ops
 
 from sop_keras.core.data_errors import clear_data_errors
 from sop_keras.core.distributed_model import DistributedModel
+from sop_keras.core.held_out import trained_on
 from sop_keras.core.label_changes import check_changed_labels
 from sop_keras.core.sparse_inputs import as_tensors, in_row_order
 from sop_keras.core.strategies import scope
@@ -106,6 +107,8 @@ class IndexedModel(DistributedModel):
                 before the step that would use it.
         """
         check_changed_labels(changed_labels)
+        if validation_data is not None:
+            validation_split = 0.0  # of both, Keras takes the data and splits nothing
         check_ids, watchers = (
             self._stream_check(changed_labels) if y is None else (None, [])
         )
@@ -337,14 +340,6 @@ class IndexedModel(DistributedModel):
             epochs: of the whole training.
         """
         return []
-
-
-def trained_on(x: Any, y: Any, validation_split: float) -> tuple[Any, Any]:
-    """The arrays without those that Keras sets aside; streams as they are."""
-    if y is None or not validation_split:
-        return x, y
-    count = int(len(y["label"]) * (1.0 - validation_split))  # as Keras splits
-    return keras.tree.map_structure(lambda one: one[:count], (x, y))
 
 
 def _as_list(callbacks: Any) -> list[keras.callbacks.Callback]:

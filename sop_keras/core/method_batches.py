@@ -12,6 +12,7 @@ from sop_keras.core.batch import Batch, Outputs
 from sop_keras.core.data_errors import DataError
 from sop_keras.core.example_tables import Rows
 from sop_keras.core.global_batch import GlobalBatch
+from sop_keras.core.held_out import num_trained_on
 from sop_keras.core.method import Method
 from sop_keras.core.networks import Networks
 from sop_keras.core.shared_state import SharedState
@@ -205,8 +206,8 @@ class MethodBatches(SharedState, Networks):
                 "`validation_split` would set pairs of views aside, but evaluation "
                 "takes one. Pass validation_data=(x, y) of images as they are."
             )
-        if labels is not None:  # as Keras splits
-            labels = labels[: int(len(labels) * (1.0 - validation_split))]
+        if labels is not None:
+            labels = labels[: num_trained_on(len(labels), validation_split)]
         state = self.shared_values()
         num_seen = None
         if self.tables.level and not (per_batch and self._is_counted):

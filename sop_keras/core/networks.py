@@ -16,6 +16,7 @@ from sop_keras.core.data_errors import DataError
 from sop_keras.core.global_batch import GlobalBatch
 from sop_keras.core.gradient_norms import global_norm, unscaled
 from sop_keras.core.indexed_model import IndexedModel
+from sop_keras.core.optimizer_like import optimizer_like
 from sop_keras.core.predictor import predicting_network
 from sop_keras.core.probabilities import check_probabilities
 from sop_keras.core.skipped_steps import SkippableStep
@@ -84,8 +85,7 @@ class Networks(IndexedModel):
         """As `DistributedModel.compile`; a second network gets an optimizer like it."""
         super().compile(optimizer=optimizer, **kwargs)
         if self.peer is not None:
-            kind = type(self.optimizer)
-            self.peer_optimizer = kind.from_config(self.optimizer.get_config())
+            self.peer_optimizer = optimizer_like(self.optimizer)
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """As `IndexedModel.fit`; a second network's optimizer ends like the first's."""

@@ -14,6 +14,7 @@ import tensorflow as tf
 from sop_keras.core import label_checks
 from sop_keras.core.class_weights import class_weight_table
 from sop_keras.core.data_errors import DataError
+from sop_keras.core.held_out import labels_of, of_trained_on
 from sop_keras.core.loaders import as_dataset
 from sop_keras.core.sparse_inputs import in_row_order
 from sop_keras.core.views import check_stacked
@@ -80,7 +81,7 @@ class TrainingData:
         """
         x, table = as_dataset(x, y, needs_ids=True), None
         if class_weight is not None:
-            labels = _labels_trained_on(x, y, validation_split)
+            labels = None if is_stream(x) else labels_of(y, validation_split)
             table = class_weight_table(class_weight, self.num_classes, labels)
         check = functools.partial(
             self._check_training_batch, class_weights=table, check_ids=check_ids
@@ -96,7 +97,12 @@ class TrainingData:
                     f"num_examples={self.num_examples}. {label_checks.INDEX_HELP}"
                 )
             y = {"label": labels, "index": np.arange(len(labels))}
-        return keras.utils.unpack_x_y_sample_weight(check((x, y, sample_weight)))
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(
+            check((x, y, sample_weight))
+        )
+        if class_weight is not None:
+            sample_weight = of_trained_on(sample_weight, validation_split)
+        return x, y, sample_weight
 
     def for_batch(
         self,
@@ -353,14 +359,6 @@ def _count(y: Any) -> int | None:
     labels: Any = y.get("label") if isinstance(y, Mapping) else y
     shape = labels.shape if hasattr(labels, "shape") else np.shape(labels)
     return shape[0] if len(shape) else None
-
-
-def _labels_trained_on(x: Any, y: Any, validation_split: float) -> Any:
-    """The labels of arrays; None where they are not known in advance."""
-    if is_stream(x) or y is None:
-        return None
-    labels = np.asarray(y["label"] if isinstance(y, Mapping) else y)
-    return labels[: int(len(labels) * (1.0 - validation_split))]  # as Keras splits
 
 
 def _check_structure(y: Any) -> None:

@@ -120,12 +120,21 @@ def compile_model(
 def rate_of_epochs(experiment: Experiment) -> Callable[[int], float] | None:
     """The learning rate of each epoch, where epochs differ in their number of steps.
 
-    Schedules are of steps elsewhere: then it is None.
+    It is that of the epoch's begin, and of its middle where the rate rises: a warm-up
+    from 0 would leave the first epoch without any. Schedules are of steps elsewhere:
+    then it is None.
     """
     if not experiment.record.load().in_turn:
         return None
-    schedule = _learning_rate(experiment, steps_per_epoch=1)
-    return lambda epoch: float(schedule(epoch) if callable(schedule) else schedule)
+    schedule = _learning_rate(experiment, steps_per_epoch=2)
+    if not callable(schedule):
+        return lambda epoch: float(schedule)
+
+    def rate(epoch: int) -> float:
+        begin, middle = (float(schedule(2 * epoch + half)) for half in (0, 1))
+        return max(begin, middle)
+
+    return rate
 
 
 def make_optimizer(
@@ -152,6 +161,11 @@ def make_optimizer(
         options["offset_rate_factor"] = experiment.offset_rate_factor
         return SGD(rate, momentum=momentum, nesterov=nesterov, **options)
     if experiment.late_beta1 is not None:
+        if by_epoch is not None:
+            raise ValueError(
+                "--late_beta1 is for methods whose epochs all have as many steps, and "
+                f"{experiment.record.title} trains its networks in turn. Leave it out."
+            )
         options["late_beta_1"] = experiment.late_beta1
         options["late_from"] = experiment.decay_epochs[0] * steps_per_epoch
     return Adam(rate, beta_1=experiment.momentum, **options)

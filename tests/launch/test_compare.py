@@ -149,6 +149,25 @@ def test_equal_passes_are_shorter_schedules(tmp_path):
     assert cells.fewer_epochs(cell.run.experiment, 2) == ["--epochs=1"]
     (cell,) = planned("--methods=ce", "--epochs=9", *cosine, f"--output_dir={tmp_path}")
     assert cells.fewer_epochs(cell.run.experiment, 2)[1:] == ["--warmup_epochs=2"]
+    # What is left of a warm-up of one epoch has no rate to begin with, either.
+    more = ["--schedule=cosine", "--warmup_epochs=1", "--warmup_lr=0.01"]
+    more += ["--weight_average=last:20", "--epochs=30"]
+    (cell,) = planned("--methods=ce", *more, f"--output_dir={tmp_path}")
+    assert cells.fewer_epochs(cell.run.experiment, 2)[1:] == [
+        *("--warmup_epochs=0", "--warmup_lr=0", "--weight_average=last:10"),
+    ]
+    both = ["--methods=dividemix", "--equal_passes", *more]
+    (cell,) = planned(*both, f"--output_dir={tmp_path}")
+    assert cell.run.experiment.epochs == 15
+
+
+def test_a_training_before_the_one_that_counts_is_no_part_of_it(tmp_path):
+    words = ["--methods=forward", "--epochs=2", f"--output_dir={tmp_path}"]
+    (cell,) = planned(*words)
+    complete(cell, [0.1, 0.2, 0.3], [1, 1, 4])
+    (tmp_path / cell.name / "result.json").unlink()  # one epoch of four is to come
+    assert [row["test_accuracy"] for row in cell.history()] == [0.3]
+    assert train_cells.time_left([cell], [cell]) == "; about 2 s left"
 
 
 def test_equal_passes_are_for_methods_of_two_networks(tmp_path):
@@ -290,6 +309,8 @@ def test_complete_runs_of_another_folder_are_joined(tmp_path, monkeypatch, capsy
     assert compare.main(both) == 0
     rows = read_csv(tmp_path / "here")
     assert float(rows["symmetric 40%", "SL"]["last_mean"]) == pytest.approx(40)
+    # The other machine may be another one: its seconds are no measure here.
+    assert {rows["symmetric 40%", "SL"][name] for name in ("seconds", "ratio")} == {""}
     other = there / "symmetric40-gce-seed0"
     assert f"{other} is none of these runs: not joined." in capsys.readouterr().out
     with pytest.raises(SystemExit):

@@ -85,7 +85,7 @@ def test_the_validation_split_chooses_among_settings(tmp_path):
     complete(found[0], [0.5], [1])
     complete(found[1], [0.6], [1])
     text = compare_table.markdown(compare_table.rows_of(found, {}), "Title", [])
-    assert text.endswith("noisy validation split chooses: SL (alpha=6).\n")
+    assert text.endswith("validation split chooses: SL (alpha=6).\n")
 
 
 def test_every_epoch_is_in_the_csv(runs):

@@ -129,8 +129,17 @@ def test_cores_star_has_its_authors_numbers_for_the_nearest_noise(column):
         schedule="step",
         decay_epochs=(50,),
         final_learning_rate=0.0,
-        warmup_learning_rate=0.001,  # which nothing asks for
     )
+
+
+@pytest.mark.parametrize("name", ["fast_worst", "fast_clean", "fast_sym40"])
+def test_cores_star_has_its_first_training_under_any_schedule(name):
+    found = experiment(name, "--method=cores_star", "--weight_average=last:2")
+    first = dataclasses.replace(found, **found.method.first_run())
+    assert (first.schedule, first.warmup_share, first.offset_rate_factor) == (
+        *("step", 0.0, 1.0),
+    )
+    assert first.weight_average == "none"
 
 
 # ELR+ by its authors' configuration: by data set and kind of noise.

@@ -58,6 +58,11 @@ def fit(model, x=X, y=Y, **arguments):
     return model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0, **arguments)
 
 
+def assert_equal(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy(), one.path)
+
+
 def probs_of(model):
     return tf.nn.softmax(model.backbone(X)).numpy()
 
@@ -137,11 +142,69 @@ def test_stopped_inside_of_either_training_it_ends_alike(epoch, kind, tmp_path):
     options = {"initial_epoch": epoch, "epochs": epoch + 1, "scan_data": scanned}
     fit(resumed, X[rest], targets, **options, **validation)
     fit(resumed, X, TARGETS, initial_epoch=epoch + 1, **validation)
-    for one, other in zip(resumed.weights, whole.weights, strict=True):
-        np.testing.assert_array_equal(one.numpy(), other.numpy(), one.path)
-    pairs = zip(resumed.optimizer.variables, whole.optimizer.variables, strict=True)
-    for one, other in pairs:
-        np.testing.assert_array_equal(one.numpy(), other.numpy(), one.path)
+    assert_equal(resumed.weights, whole.weights)
+    assert_equal(resumed.optimizer.variables, whole.optimizer.variables)
+
+
+def test_the_second_training_has_the_rate_that_the_first_began_with():
+    # As ReduceLROnPlateau lowers it, which works on rates that are numbers.
+    model, rates = made(), []
+
+    class Lower(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            rates.append(float(model.optimizer.learning_rate))
+
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 0:
+                model.optimizer.learning_rate = 0.125
+
+    model.compile(keras.optimizers.SGD(0.5, momentum=0.9))
+    fit(model, callbacks=[Lower()])
+    assert rates == [0.5, 0.125, 0.125, 0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("kind", ["schedule", "function"])
+def test_a_rate_that_no_config_brings_back(kind):
+    class Own(keras.optimizers.schedules.LearningRateSchedule):  # not registered
+        def __call__(self, step):
+            return rate()(step)
+
+        def get_config(self):
+            return {}
+
+    expected, model = made(), made()
+    fit(expected)
+    schedule = Own()
+    model.compile(
+        keras.optimizers.SGD(schedule, momentum=0.9)
+        if kind == "schedule"
+        else keras.optimizers.SGD(lambda: 0.5, momentum=0.9)
+    )
+    fit(model)
+    if kind == "schedule":
+        assert_equal(model.backbone.weights, expected.backbone.weights)
+    peer = methods.CoTeaching(noise_rate=0.2)
+    backbone = keras.Sequential([keras.Input((D,)), keras.layers.Dense(K)])
+    two = NoisyLabelModel(backbone, N, K, method=peer)
+    two.compile(keras.optimizers.SGD(schedule))
+    assert two.peer_optimizer is not two.optimizer
+    assert two.peer_optimizer._learning_rate is schedule
+
+
+def test_stopped_before_the_estimate_it_says_so(caplog):
+    class StopTraining(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 1
+
+    fit(made(), callbacks=[StopTraining()])
+    assert "stopped in epoch 1, and Forward trains anew from epoch 3 on" in caplog.text
+    caplog.clear()
+    model = made()
+    fit(model, epochs=2)  # of more, which follow
+    fit(model, initial_epoch=2)
+    assert caplog.text == ""
+    fit(model)
+    assert "begins with epoch 0 again: so does what Forward changes" in caplog.text
 
 
 def test_a_class_without_an_example():

@@ -11,7 +11,7 @@ from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.optimizers.adam import Adam
 from sop_keras.optimizers.sgd import SGD
 from sop_keras.training.experiment import Experiment
-from sop_keras.training.network import make_optimizer
+from sop_keras.training.network import make_optimizer, rate_of_epochs
 from sop_keras.training.run_folder import RunFolder
 
 LINEAR = {"schedule": "linear", "decay_epochs": (2,), "epochs": 6}
@@ -40,6 +40,22 @@ def test_adam_has_l2_clipping_and_accumulation_too():
     assert (optimizer.beta_1, optimizer.l2, optimizer.late_beta_1) == (0.8, 5e-4, None)
     assert optimizer.global_clipnorm == 2.0
     assert optimizer.gradient_accumulation_steps == 4
+
+
+def test_a_rate_that_rises_is_not_0_for_a_whole_epoch():
+    # Of methods whose epochs are passes of two networks, a rate an epoch: the middle of
+    # epochs that rise, the begin of those that fall.
+    warm = {"schedule": "cosine", "epochs": 10, "learning_rate": 0.1}
+    warm["final_learning_rate"] = 0.0
+    rate = rate_of_epochs(digits("elr_plus", warmup_epochs=3, **warm))
+    falls = [0.05 * (1 + np.cos(np.pi * epoch / 7)) for epoch in range(7)]
+    expected = [0.1 / 6, 0.3 / 6, 0.5 / 6, *falls]
+    np.testing.assert_allclose([rate(e) for e in range(10)], expected, rtol=1e-5)
+    triangle = {**warm, "schedule": "triangle", "warmup_share": 0.4}
+    rate = rate_of_epochs(digits("elr_plus", **triangle))
+    expected = [0.0125, 0.0375, 0.0625, 0.0875, *(0.1 * (1 - np.arange(6) / 6))]
+    np.testing.assert_allclose([rate(e) for e in range(10)], expected, rtol=1e-5)
+    assert rate_of_epochs(digits("ce", warmup_epochs=3, **warm)) is None
 
 
 def test_sgd_takes_the_line_too():
