@@ -50,7 +50,7 @@ def define_flags() -> flags.FlagValues:
     flags.DEFINE_string(
         "figure",
         None,
-        "Where figure1.png goes; --output_dir if unset.",
+        "The picture's file; figure1.png in --output_dir if unset.",
         **command.own(values),
     )
     for name, are_right, expected in (
@@ -120,6 +120,23 @@ def folder_of(line: command.CommandLine) -> Path:
     return Path(line.flags.output_dir or f"runs/{name}-figure1")
 
 
+def figure_of(line: command.CommandLine) -> Path:
+    """The file of the picture.
+
+    Raises:
+        ValueError: for a name that is no picture's.
+    """
+    figure = line.flags.figure
+    if figure is None:
+        return folder_of(line) / "figure1.png"
+    if Path(figure).is_dir() or Path(figure).suffix.lower() != ".png":
+        raise ValueError(
+            f"--figure is the file of a picture, such as figure1.png; the numbers go "
+            f"beside it, as CSV. Received: --figure={figure}."
+        )
+    return Path(figure)
+
+
 def flags_of_run(
     line: command.CommandLine, method: str, rate: float, seed: int, folder: Path
 ) -> str:
@@ -139,6 +156,7 @@ def percent(rate: float) -> str:
 def figure1(line: command.CommandLine) -> None:
     """Run what is missing, then draw."""
     planned = planned_runs(line)
+    figure_of(line)  # what is wrong with it is said before hours of training
     train_flags.say_what_is_not_used(line.words, line.flags.method)
     import train_runs
 
@@ -168,7 +186,7 @@ def _write(
         for (method, rate, seed), one in planned.items()
         for row in _history(one.folder)
     ]
-    target = Path(line.flags.figure or folder_of(line) / "figure1.png")
+    target = figure_of(line)
     target.parent.mkdir(parents=True, exist_ok=True)
     _write_csv(rows, target.with_suffix(".csv"))
     with replacing(target) as partial:
@@ -203,7 +221,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     figure, axes = plt.subplots(
         2, len(rates), figsize=(3.6 * len(rates), 5.6), sharex=True, squeeze=False
     )
-    panels = [("accuracy", "training (given labels)"), ("test_accuracy", "test")]
+    key, split = measured_on(rows)
+    panels = [("accuracy", "training (given labels)"), (key, split)]
     for column, rate in enumerate(rates):
         for line, (key, title) in enumerate(panels):
             axis = axes[line][column]
@@ -240,20 +259,21 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             axis.set_ylim(low, high)
     axes[0][0].legend(loc="lower right")
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, format="png")
     plt.close(figure)
 
 
 def final_table(rows: list[dict[str, Any]]) -> str:
     """Markdown: final test accuracy, and how far it is below its last third's best."""
+    key, split = measured_on(rows)
     lines = [
-        "| noise | method | runs | final test, % | best test, % | last third's best "
-        "- final | final training, % |",
+        f"| noise | method | runs | final {split}, % | best {split}, % | last third's "
+        "best - final | final training, % |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for rate in sorted({float(row["noise_rate"]) for row in rows}):
         for method in _methods(rows, rate):
-            test = _curves(rows, method, rate, "test_accuracy")
+            test = _curves(rows, method, rate, key)
             training = _curves(rows, method, rate, "accuracy")[:, -1]
             late = test[:, -(test.shape[1] // 3) :].max(axis=1) - test[:, -1]
             lines.append(
@@ -263,6 +283,21 @@ def final_table(rows: list[dict[str, Any]]) -> str:
                 f"{_mean_std(training)} |"
             )
     return "\n".join(lines)
+
+
+def measured_on(rows: list[dict[str, Any]]) -> tuple[str, str]:
+    """The column that methods are compared by, and the split that it is of.
+
+    Raises:
+        ValueError: for data with neither a test nor a validation split.
+    """
+    for key, split in (("test_accuracy", "test"), ("val_accuracy", "validation")):
+        if all(row.get(key) for row in rows):
+            return key, split
+    raise ValueError(
+        "The data have no test set and no validation split to compare methods on. Set "
+        "some of the training examples aside: --num_validation=500, say."
+    )
 
 
 def _methods(rows: list[dict[str, Any]], rate: float) -> list[str]:

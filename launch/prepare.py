@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import command
+import flagfiles
 import flags_of
 import train_flags
 from absl import flags
@@ -94,7 +95,10 @@ def prepare(line: command.CommandLine) -> None:
     say(f"{folder}: {counts} images, {stored.num_bytes / 1e9:.2f} GB")
     if bad := sum(stored.num_bad_images.values()):
         say(f"{bad} images left out: {folder / 'bad_images.csv'}")
-    words = [] if line.flagfile is None else [f"--flagfile={line.flagfile}"]
+    kept = {"flagfile", "resize", "image_size"}
+    words = [one for one in line.words if kept & flagfiles.names_of(one)]
+    if line.flagfile is None:  # else train.py would plant wrong labels beside others
+        words += ["--noise=none", "--backbone=resnet50"]
     words += ["--dataset=prepared", f"--data_dir={folder}"]
     say(f"train: {launch_command('train.py', words)}")
 

@@ -20,6 +20,10 @@ RESIZED_CROP = "resized_crop"
 """The one whose crops are drawn in size and shape where images are decoded."""
 
 
+ALTERNATING = "shift_flip"
+"""The one whose views hang on whether the epoch is even."""
+
+
 def check_augmentation_name(name: str) -> None:
     """Check that there is an augmentation of this name.
 

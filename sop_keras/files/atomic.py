@@ -126,7 +126,7 @@ def appending(path: Path) -> Iterator[TextIO]:
     """
     with (
         explained(path),
-        open(os.open(path, _APPEND, _MODE), "a", newline="") as file,
+        open(os.open(path, _APPEND, _MODE), "a", newline="", encoding="utf-8") as file,
     ):
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError("it is no regular file")

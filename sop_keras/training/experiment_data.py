@@ -108,15 +108,10 @@ def load_data(experiment: Experiment, files: DataFiles | None = None) -> Experim
     )
     pool = _with_noise(experiment, dataset)
 
-    # Over the full id range: the examples of a split never depend on the order of
-    # arrival. Where ids are missing from the training split (digits), so are some here.
     ids = pool.ids
     held_out = np.zeros(len(ids), dtype=bool)
     if experiment.num_validation:
-        chosen = validation_ids(
-            dataset.num_examples, experiment.num_validation, experiment.seed
-        )
-        held_out = np.isin(ids, chosen)
+        held_out = np.isin(ids, _held_out_ids(experiment, dataset))
     kept = ~held_out
     if not kept.any():
         raise ValueError(
@@ -139,6 +134,21 @@ def load_data(experiment: Experiment, files: DataFiles | None = None) -> Experim
     )
     check_image_files(dataset.name, data.splits, files.max_bad_fraction)
     return data
+
+
+def _held_out_ids(experiment: Experiment, dataset: Dataset) -> np.ndarray:
+    """The ids that are set aside for validation, some maybe of no training example.
+
+    They are chosen over the full range of ids, whatever the order of arrival; where the
+    test split has a part of that range (digits), it has a part of these. Where ids of
+    the range are nobody's, such as keys of a database, they are of training examples.
+    """
+    number, seed = experiment.num_validation, experiment.seed
+    splits = (dataset.train, *dataset.tests.values())
+    known = np.unique(np.concatenate([split.ids for split in splits]))
+    if len(known) >= dataset.num_examples:
+        return validation_ids(dataset.num_examples, number, seed)
+    return validation_ids(dataset.train.ids, number, seed)
 
 
 def _with_noise(experiment: Experiment, dataset: Dataset) -> Examples:

@@ -34,4 +34,11 @@ def first_images(data: ExperimentData, seed: int) -> np.ndarray:
     batches = evaluation_batches(
         chosen, data.dataset, split="train", bad_images=BadImages(max_fraction=1.0)
     )
-    return np.concatenate([images.numpy() for images, _ in batches])
+    images = [images.numpy() for images, _ in batches]
+    if not any(len(some) for some in images):
+        raise ValueError(
+            f"None of the {count} images that the network is to see before its training "
+            "can be read. bad_images.csv lists such images as training meets them; mend "
+            "or replace them."
+        )
+    return np.concatenate(images)

@@ -4,6 +4,9 @@ import tensorflow as tf
 
 from sop_keras.augment.named import augmentation
 from sop_keras.augment.shift_and_flip import shift_alternate_flip
+from sop_keras.data.batches.planned import PlannedBatches
+from sop_keras.data.datasets.dataset import Dataset, Examples
+from sop_keras.data.images.bad_images import BadImages
 from sop_keras.randomness.keyed import random_bits
 
 
@@ -23,6 +26,28 @@ def view(image, identity, epoch, seed, shift):
     crop = padded[top : top + height, left : left + width]
     is_flipped = draw(2, seed, "alternate_flip", identity) == 1
     return crop[:, ::-1] if is_flipped ^ (epoch % 2 == 1) else crop
+
+
+@pytest.mark.parametrize("network", [0, 1])
+def test_each_of_two_networks_sees_both_sides_in_turn(network):
+    # Bright on the left: shifts by 2 pixels leave it on its side. Networks that learn
+    # in turn number their passes 2 * epoch + network.
+    images = np.zeros((12, 32, 32, 3), np.uint8)
+    images[:, :, :16] = 255
+    ids, labels = np.arange(12), np.arange(12) % 2
+    train = Examples(ids=ids, images=images, labels=labels)
+    own = Dataset("own", ("a", "b"), 12, train, None, (0.5,) * 3, (0.5,) * 3)
+    planned = PlannedBatches(train, own, 3, "shift_flip", None, BadImages())
+    passes = [2 * epoch + network for epoch in range(4)]
+    batches = planned.pipeline(passes, [ids] * 4).as_numpy_iterator()
+    is_left = np.array(
+        [
+            x[:, :, :16].mean((1, 2, 3)) > x[:, :, 16:].mean((1, 2, 3))
+            for x, _ in batches
+        ]
+    )
+    np.testing.assert_array_equal(is_left[1:], ~is_left[:-1])
+    assert 0 < is_left[0].sum() < 12
 
 
 def random_images(shape, seed=0):

@@ -1,4 +1,8 @@
 import csv
+import errno
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -44,6 +48,28 @@ def test_what_was_mended_does_not_count(tmp_path):
     bad = BadImages(path, 0.1)
     bad.report("train", 2, "b.jpg", "empty file", 10)
     assert bad.counts() == {"train": 1}
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ESTALE, errno.ETIMEDOUT])
+def test_what_passes_leaves_nothing_out(tmp_path, number):
+    bad = BadImages(tmp_path / "bad_images.csv", max_fraction=1.0)
+    error = OSError(number, os.strerror(number))
+    with pytest.raises(OSError, match=r"a\.jpg could not be read now.*left out for it"):
+        bad.leave_out("train", 1, "a.jpg", error, 10)
+    assert isinstance(bad.error, OSError)
+    assert bad.counts() == {}
+    assert not (tmp_path / "bad_images.csv").exists()
+
+
+def test_the_list_is_utf8_in_any_locale(tmp_path):
+    path = tmp_path / "bad_images.csv"
+    code = "import sys; from pathlib import Path;"
+    code += "from sop_keras.data.images.bad_images import BadImages;"
+    code += "BadImages(Path(sys.argv[1]), 1.0).report('train', 1, chr(0x732b), '', 10)"
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-X", "utf8=0", "-c", code, str(path)]
+    subprocess.run(command, check=True, env=environment, timeout=100)
+    assert "\u732b" in path.read_text("utf-8")
 
 
 def test_nothing_is_listed_after_the_end(tmp_path):

@@ -9,9 +9,9 @@ from encoded_images import (
 )
 from PIL import Image
 
+from sop_keras.data.images import decoding
 from sop_keras.data.images.decoding import (
     UnreadableImageError,
-    crop,
     decode_crops,
     resized_size,
 )
@@ -32,6 +32,14 @@ BILINEAR = Image.Resampling.BILINEAR
 )
 def test_resized_size(width, height, resize, expected):
     assert resized_size(width, height, resize) == expected
+
+
+def crop(image, resize, size, top, left):
+    """What `decode_crops` cuts out, at a place of one's own."""
+    box = (left, top, left + size, top + size)
+    return np.asarray(
+        decoding._resized_part(image, resized_size(*image.size, resize), box)
+    )
 
 
 def test_a_window_by_hand():

@@ -100,6 +100,14 @@ def test_files_that_are_no_images(tmp_path, caplog):
     assert ": cat/a.csv, cat/deep/b.txt, cat/jpg, readme\n" in caplog.text
 
 
+def test_thumbnails_that_programs_leave_are_no_examples(tmp_path):
+    write(tmp_path, "a/1.jpg", "b/2.jpg", "a/@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg")
+    write(tmp_path, "__MACOSX/a/1.jpg")
+    dataset = load_image_folder(tmp_path)
+    assert dataset.class_names == ("a", "b")
+    assert len(dataset.train) == 2
+
+
 def test_a_warning_shows_a_few_files(tmp_path, caplog):
     write(tmp_path, "cat/1.jpg", "dog/1.jpg", *(f"cat/{i}.txt" for i in range(7)))
     load_image_folder(tmp_path)

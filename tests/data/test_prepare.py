@@ -229,6 +229,16 @@ def test_what_cannot_be_read_is_left_out_and_listed_once(tree, tmp_path, monkeyp
     assert [train.images.name(i) for i in range(16)] == [NAMES[i] for i in left]
 
 
+def test_what_a_jpeg_cannot_hold_is_left_out_by_name(tree, tmp_path):
+    # 1 x 2000 pixels are 36 x 72,000 at this size, and libjpeg has 65,500.
+    Image.new("RGB", (1, 2000)).save(tree / NAMES[4], "PNG")
+    folder, options = tmp_path / "p", {"image_format": "jpeg", "max_bad_fraction": 0.1}
+    stored = prepare_dataset(load(tree), folder, **options)
+    assert stored.num_bad_images == {"train": 1}
+    text = (folder / "bad_images.csv").read_text("utf-8")
+    assert "36x72000 pixels at this size; a JPEG has 65500 at most" in text
+
+
 def test_short_memory_is_no_bad_image(tree, tmp_path, monkeypatch):
     def short(data, *rest):
         raise MemoryError("12 bytes")

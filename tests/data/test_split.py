@@ -43,6 +43,19 @@ def test_the_split_is_independent_of_the_label_noise_of_the_same_seed():
     assert abs(rate - 0.4) < 4 * np.sqrt(0.4 * 0.6 / 5000)
 
 
+def test_ids_with_gaps_give_as_many_as_asked_for():
+    keys = np.random.default_rng(0).permutation(np.arange(10**6, 10**6 + 900, 3))
+    chosen = validation_ids(keys, 50, seed=0)
+    assert len(chosen) == 50
+    assert np.isin(chosen, keys).all()
+    # Of all ids of a range, in whatever order, it is the choice for the range.
+    whole = np.random.default_rng(1).permutation(700)
+    expected = validation_ids(700, 60, seed=2)
+    np.testing.assert_array_equal(validation_ids(whole, 60, seed=2), expected)
+    with pytest.raises(ValueError, match="num_validation"):
+        validation_ids(keys, 300, seed=0)
+
+
 def test_a_smaller_choice_is_contained_in_a_larger_one():
     held_out = [validation_ids(1000, size, seed=1) for size in (10, 100, 999)]
     assert np.all(np.isin(held_out[0], held_out[1]))

@@ -53,6 +53,26 @@ def test_the_table_by_hand(runs):
     assert table[5].startswith("| 40% | CE | 1 | 40.00 | 70.00 | 0.00")
 
 
+def test_without_a_test_set_it_is_of_validation(runs, tmp_path):
+    of_validation = [
+        {"val_accuracy": row.pop("test_accuracy"), **row} for row in map(dict, runs)
+    ]
+    table = figure1.final_table(of_validation)
+    assert "| final validation, % | best validation, % |" in table
+    assert table.splitlines()[2:] == figure1.final_table(runs).splitlines()[2:]
+    figure1.draw(of_validation, tmp_path / "of no ending")
+    assert (tmp_path / "of no ending").read_bytes()[:4] == b"\x89PNG"
+    neither = [{**row, "val_accuracy": ""} for row in of_validation]
+    with pytest.raises(ValueError, match="no test set and no validation split"):
+        figure1.final_table(neither)
+
+
+@pytest.mark.parametrize("figure", ["pictures", ".", "figure.jpg"])
+def test_a_figure_that_is_no_png_is_refused_before_training(figure):
+    with pytest.raises(ValueError, match=f"--figure is the file.*--figure={figure}"):
+        figure1.figure1(parsed(f"--figure={figure}"))
+
+
 def test_the_fall_in_the_last_third_by_hand():
     # Of nine epochs the last three: 0.6 at best, 0.5 at the end: 10 points.
     test = [0.9] * 6 + [0.6, 0.55, 0.5]

@@ -45,7 +45,8 @@ def test_a_training_on_what_was_prepared(webvision, tmp_path, in_process):
     done = in_process(prepare, *SIZES, *where, f"--output_dir={folder}")
     assert done.returncode == 0, done.stderr
     assert "stored: 90 train, 20 test, 10 ilsvrc12 images, 0.00 GB" in done.stdout
-    assert f"--flagfile=webvision --dataset=prepared --data_dir={folder}" in done.stdout
+    words = [*SIZES, "--dataset=prepared", f"--data_dir={folder}"]
+    assert f"train.py {' '.join(words)}" in done.stdout
     # The flagfile's --expect_full_size is for the data set, not for what is stored.
     results, histories = [], []
     for name, words in (

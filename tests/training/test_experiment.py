@@ -167,6 +167,18 @@ def test_labels_with_errors_of_their_own_take_no_more_noise(monkeypatch):
         load_data(plain)
 
 
+def test_as_many_are_set_aside_as_asked_for_where_ids_have_gaps(monkeypatch):
+    keys = np.arange(10**6, 10**6 + 60, 2)  # those of a database, say
+    images = np.zeros((30, 8, 8, 1), np.uint8)
+    train = Examples(keys, images, np.arange(30) % 2)
+    sparse = Dataset("own", ("a", "b"), 10**6 + 60, train, None, (0.5,), (0.5,))
+    monkeypatch.setattr(experiment_data, "load_dataset", lambda *args, **kw: sparse)
+    data = load_data(digits(noise="none", num_validation=7, max_train_examples=0))
+    assert (len(data.validation), len(data.train)) == (7, 23)
+    both = np.concatenate([data.validation.ids, data.train.ids])
+    np.testing.assert_array_equal(np.sort(both), keys)
+
+
 def test_labels_known_to_be_wrong_somewhere_take_no_noise(monkeypatch):
     # As those of Clothing1M and WebVision: nobody knows which ones are wrong.
     own(monkeypatch, clean_labels=None)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from sop_keras.augment.keyed_views import keyed_views
 from sop_keras.augment.named import augmentation
-from sop_keras.augment.names import RESIZED_CROP
+from sop_keras.augment.names import ALTERNATING, RESIZED_CROP
 from sop_keras.augment.standardize import standardize
 from sop_keras.data.datasets.dataset import Dataset, Examples
 from sop_keras.data.images.encoded_images import EncodedImages
@@ -26,7 +26,11 @@ AUTOTUNE would keep half of the memory full of them, at half a megabyte an image
 
 
 def trained_on(
-    examples: Examples, dataset: Dataset, names: Sequence[str], seed: SupportsIndex
+    examples: Examples,
+    dataset: Dataset,
+    names: Sequence[str],
+    seed: SupportsIndex,
+    by_pass: bool = False,
 ) -> Callable[..., tuple[Any, dict[str, tf.Tensor]]]:
     """A function that makes batches to train on of images.
 
@@ -36,6 +40,8 @@ def trained_on(
         names: of the augmentation of each view, keys of
             `sop_keras.augment.names.AUGMENTATIONS`.
         seed: of augmentation, an integer in `[0, 2**64)`.
+        by_pass: whether the number is not the epoch's but that of a pass of one of two
+            networks, `2 * epoch + network`. Defaults to `False`.
 
     Returns:
         A function of the epoch (or another number that draws hang on), an int64
@@ -54,7 +60,12 @@ def trained_on(
         )
     check_range("ids", examples.ids, dataset.num_examples)
     check_range("labels", examples.labels, dataset.num_classes)
-    augmentations = [augmentation(name, dataset.mean) for name in names]
+    augmentations = [
+        _by_epoch(augmentation(name, dataset.mean))
+        if by_pass and name == ALTERNATING
+        else augmentation(name, dataset.mean)
+        for name in names
+    ]
     with tf.device("CPU"):
         labels = tf.constant(examples.labels, tf.int64)
         ids = tf.constant(examples.ids, tf.int64)
@@ -71,6 +82,16 @@ def trained_on(
         return views if len(views) > 1 else views[0], targets
 
     return batch
+
+
+def _by_epoch(augment: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+    """Of passes: a network whose numbers are all even would see one side for ever."""
+
+    def augmented(epoch: tf.Tensor, **others: Any) -> tf.Tensor:
+        network = epoch % 2
+        return augment(epoch=epoch // 2 + network * 2**40, **others)
+
+    return augmented
 
 
 def resized_crops(names: Sequence[str]) -> list[bool]:

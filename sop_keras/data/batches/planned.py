@@ -29,8 +29,8 @@ from sop_keras.data.images.encoded_images import EncodedImages
 class PlannedBatches:
     """Makes augmented, standardised batches of examples, in any order.
 
-    An example's view depends on the seed, the number of the batch (of its pass, say)
-    and the example's id alone.
+    An example's view depends on the seed, the number of the batch's pass and the
+    example's id alone.
 
     Args:
         examples: what there is to train on.
@@ -54,7 +54,7 @@ class PlannedBatches:
         bad_images: BadImages,
     ):
         names = [augment] if second_augment is None else [augment, second_augment]
-        self._batch = trained_on(examples, dataset, names, seed)
+        self._batch = trained_on(examples, dataset, names, seed, by_pass=True)
         self._examples = examples
         self._seeds = view_seeds(seed, len(names))
         self._is_resized = resized_crops(names)
@@ -70,7 +70,7 @@ class PlannedBatches:
         """The batches.
 
         Args:
-            numbers: of each, a key of its draws.
+            numbers: of each, that of its pass, `2 * epoch + network`.
             places: of the examples of each, integers `(n,)`.
 
         Returns:

@@ -31,6 +31,8 @@ _SPLITS = {
 }
 
 _NUM_SHOWN = 5
+# Folders of thumbnails and the like that programs leave beside the images.
+_OF_PROGRAMS = (b"@eaDir", b"__MACOSX")
 
 _LAYOUT = (
     "Expected one folder of images for each class, as in train/cat/1.jpg and "
@@ -181,13 +183,16 @@ def _files_by_class(folder: Path) -> dict[bytes, list[bytes]]:
 
 
 def _entries(folder: Path) -> tuple[list[bytes], list[bytes]]:
-    """The names of the folders and of the files in a folder, hidden ones left out."""
+    """The names of the folders and of the files in a folder.
+
+    Hidden ones are left out, and what programs leave beside images.
+    """
     # Bytes all along: a file's name need not be valid text.
     top = os.fsencode(folder)
     folders: list[bytes] = []
     files: list[bytes] = []
     for name in os.listdir(top):
-        if not name.startswith(b"."):
+        if not name.startswith(b".") and name not in _OF_PROGRAMS:
             is_folder = os.path.isdir(os.path.join(top, name))
             (folders if is_folder else files).append(name)
     return folders, files
@@ -213,7 +218,8 @@ def _files_below(top: bytes, start: bytes, above: set[tuple[int, int]]) -> list[
         unvisited = []
         for name in sorted(folder_names):
             identity = _identity(os.path.join(folder, name))
-            if not name.startswith(b".") and identity not in visited:
+            is_own = not name.startswith(b".") and name not in _OF_PROGRAMS
+            if is_own and identity not in visited:
                 visited.add(identity)
                 unvisited.append(name)
         folder_names[:] = unvisited

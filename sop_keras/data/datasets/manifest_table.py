@@ -328,7 +328,7 @@ def _gathered(
             codes[column].extend(
                 known.setdefault(text, len(known)) for text in values[column]
             )
-        ids.extend(map(integer, values.get("id", ())))
+        ids.extend(map(label_integer, values.get("id", ())))
     return Table(
         path=path,
         places=np.array(places, np.int64),

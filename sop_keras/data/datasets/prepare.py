@@ -45,6 +45,8 @@ BAD_IMAGES = "bad_images.csv"
 
 # What is lost at the most when the process is killed, and held in no memory.
 _IMAGES_A_FILE = 1000
+# Of a side, in pixels: what libjpeg writes.
+_LONGEST_JPEG = 65_500
 # How many images are decoded and not yet written.
 _AT_ONCE = 32
 
@@ -303,6 +305,11 @@ class _Writer:
             image = decode_resized(
                 images.read(position), images.resize, images.decoding
             )
+            if self._format == "jpeg" and max(image.size) > _LONGEST_JPEG:
+                raise UnreadableImageError(
+                    f"{image.width}x{image.height} pixels at this size; a JPEG has "
+                    f"{_LONGEST_JPEG} at most (image_format=bmp has them all)"
+                )
         except (MemoryError, OSError, UnreadableImageError) as error:
             self._bad_images.leave_out(
                 self._split,

@@ -14,33 +14,35 @@ from sop_keras.randomness.keyed import random_bits
 from sop_keras.validation import check_integer
 
 
-def validation_ids(num_examples: int, num_validation: int, seed: int) -> np.ndarray:
+def validation_ids(ids: int | ArrayLike, num_validation: int, seed: int) -> np.ndarray:
     """The ids to hold out for validation.
 
     With the same seed a smaller validation set is contained in a larger one.
 
     Args:
-        num_examples: the size of the full id range: ids are `0 .. num_examples - 1`.
-        num_validation: how many to hold out, in `[0, num_examples)`.
+        ids: the size n of the full id range, `0 .. n - 1`; or distinct non-negative
+            integers, shape `(n,)`, in any order.
+        num_validation: how many to hold out, in `[0, n)`.
         seed: an integer in `[0, 2**64)`.
 
     Returns:
         int64 array, shape `(num_validation,)`, ascending.
 
     Raises:
-        ValueError: if a number is out of range.
+        ValueError: if a number is out of range, or the ids are not as above.
     """
-    num_examples = check_integer("num_examples", num_examples, 1)
+    if np.ndim(ids) == 0:
+        ascending = np.arange(check_integer("num_examples", ids, 1))
+    else:
+        ascending = np.sort(checked_ids(ids))
     num_validation = check_integer(
         "num_validation",
         num_validation,
         0,
-        below=num_examples,
+        below=len(ascending),
         meaning="the number of examples, or nothing is left to train on",
     )
-    return _smallest_hashes(
-        np.arange(num_examples), num_validation, seed, "split/validation"
-    )
+    return _smallest_hashes(ascending, num_validation, seed, "split/validation")
 
 
 def keyed_subset(ids: ArrayLike, size: int, seed: int) -> np.ndarray:

@@ -17,6 +17,9 @@ from sop_keras.validation import check_fraction
 
 logger = logging.getLogger(__name__)
 
+# Of the machine, or of a file server: too many open files, or one that is away.
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT)
+
 _HEADER = ("split", "id", "image", "reason")
 
 
@@ -120,12 +123,20 @@ class BadImages:
 
         Raises:
             MemoryError: if that is what it is, or an OSError of the same.
+            OSError: if it is one that passes, such as a file server that is away: the
+                image is not bad.
             TooManyBadImagesError: as `report`.
         """
         if getattr(error, "errno", None) == errno.ENOMEM:
             error = MemoryError(str(error))
         if isinstance(error, MemoryError):
             self.end_for_memory(image, error)
+        if getattr(error, "errno", None) in _PASSING:
+            self.error = OSError(
+                f"{shown(image)} could not be read now: {error}. No image was left out "
+                "for it; the same command goes on."
+            )
+            raise self.error from error
         reason = getattr(error, "strerror", None) or str(error)
         self.report(split, identity, image, reason, num_images)
 

@@ -152,26 +152,6 @@ def _checked_decode(
         raise UnreadableImageError(_reason(error)) from error
 
 
-def crop(
-    image: Image.Image, resize: int, image_size: int, top: int, left: int
-) -> np.ndarray:
-    """A crop of the resized image.
-
-    Args:
-        image: an RGB image.
-        resize: the length of the shorter side, in pixels, before the crop is cut out.
-        image_size: the side of the crop, in pixels, at most `resize`.
-        top: the row of the crop's first pixel, in the resized image.
-        left: its column.
-
-    Returns:
-        uint8, shape `(image_size, image_size, 3)`: the pixels of Pillow's bilinear
-        `resize` of the whole image, bit for bit. Not to be written to.
-    """
-    box = (left, top, left + image_size, top + image_size)
-    return np.asarray(_resized_part(image, resized_size(*image.size, resize), box))
-
-
 def decode_crops(
     data: bytes,
     resize: int,
