@@ -37,8 +37,7 @@ def first_images(data: ExperimentData, seed: int) -> np.ndarray:
     images = [images.numpy() for images, _ in batches]
     if not any(len(some) for some in images):
         raise ValueError(
-            f"None of the {count} images that the network is to see before its training "
-            "can be read. bad_images.csv lists such images as training meets them; mend "
-            "or replace them."
+            f"None of the {count} images that the network is to see before it is "
+            "trained can be read. Mend or replace them."
         )
     return np.concatenate(images)
