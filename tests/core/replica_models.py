@@ -114,7 +114,10 @@ class Replicas:
 
 
 def network(
-    synchronized: bool = False, rate: float = 0.0, seed: int = 1
+    synchronized: bool = False,
+    rate: float = 0.0,
+    seed: int = 1,
+    num_classes: int = NUM_CLASSES,
 ) -> keras.Sequential:
     keras.utils.set_random_seed(seed)
     hidden = layers.Dense(
@@ -129,7 +132,7 @@ def network(
     if rate:
         between.append(layers.Dropout(rate))
     return keras.Sequential(
-        [keras.Input((NUM_FEATURES,)), hidden, *between, layers.Dense(NUM_CLASSES)]
+        [keras.Input((NUM_FEATURES,)), hidden, *between, layers.Dense(num_classes)]
     )
 
 

@@ -31,6 +31,7 @@ from replica_models import (
     examples,
     labels_of,
     method_named,
+    network,
     stream,
 )
 from sieve import Sieve
@@ -63,12 +64,12 @@ OF_FOUR = CASES[-1:]
 def variants(replicas: Replicas) -> dict[str, SOPModel]:
     """SOP and SOP+, both variants, with and without normalization; gives the models."""
     models = {}
-    for variant, method, network in CASES if replicas.number < 4 else OF_FOUR:
+    for variant, method, kind in CASES if replicas.number < 4 else OF_FOUR:
         options = PLUS if method == "sop+" else {}
-        model = replicas.model(network != "plain", variant=variant, **options)
+        model = replicas.model(kind != "plain", variant=variant, **options)
         # A last batch of 1 leaves replicas without an example.
-        data = stream(33 if network == "plain" else 39, method == "sop+")
-        name = f"{variant} {method} {network}"
+        data = stream(33 if kind == "plain" else 39, method == "sop+")
+        name = f"{variant} {method} {kind}"
         replicas.train(name, model, data)
         models[name] = model
     return models
@@ -120,6 +121,28 @@ def host_table(replicas: Replicas) -> None:
     """u and v once, in the host's memory."""
     model = replicas.model(table_device="cpu", variant="reference", **PLUS)
     replicas.train("host table", model, stream(33, pairs=True))
+
+
+def slots(replicas: Replicas) -> None:
+    """v in three slots of twelve classes, which are too few for some rows."""
+    with replicas.scope():
+        backbone = network(num_classes=12)
+        model = SOPModel(
+            *(backbone, NUM_EXAMPLES, 12),
+            table="compact",
+            table_slots=3,
+            init_std=1e-2,
+            seed=2,
+            consistency_weight=0.9,
+            balance_weight=0.4,
+        )
+        compile_model(model)
+    weak, strong, ids, _, weights = examples(33)
+    element = ((weak, strong), {"label": ids * 7 % 12, "index": ids}, weights)
+    data = tf.data.Dataset.from_tensor_slices(element).batch(BATCH_SIZE)
+    replicas.train("slots", model, data)
+    replicas.add("slots/rows", model.tables.rows(np.arange(NUM_EXAMPLES)))
+    replicas.add("slots/tables", {"evicted": model.tables.num_evicted()})
 
 
 def inputs(replicas: Replicas) -> None:
@@ -369,6 +392,7 @@ def refusals(replicas: Replicas) -> None:
 def main(number: int, folder: Path) -> None:
     replicas = Replicas(number)
     models = variants(replicas)
+    slots(replicas)
     if number > 1:
         global_batch(replicas)
     if number < 4:
