@@ -31,7 +31,7 @@ from replica_models import (
     examples,
     labels_of,
     method_named,
-    network,
+    slots,
     stream,
 )
 from sieve import Sieve
@@ -121,28 +121,6 @@ def host_table(replicas: Replicas) -> None:
     """u and v once, in the host's memory."""
     model = replicas.model(table_device="cpu", variant="reference", **PLUS)
     replicas.train("host table", model, stream(33, pairs=True))
-
-
-def slots(replicas: Replicas) -> None:
-    """v in three slots of twelve classes, which are too few for some rows."""
-    with replicas.scope():
-        backbone = network(num_classes=12)
-        model = SOPModel(
-            *(backbone, NUM_EXAMPLES, 12),
-            table="compact",
-            table_slots=3,
-            init_std=1e-2,
-            seed=2,
-            consistency_weight=0.9,
-            balance_weight=0.4,
-        )
-        compile_model(model)
-    weak, strong, ids, _, weights = examples(33)
-    element = ((weak, strong), {"label": ids * 7 % 12, "index": ids}, weights)
-    data = tf.data.Dataset.from_tensor_slices(element).batch(BATCH_SIZE)
-    replicas.train("slots", model, data)
-    replicas.add("slots/rows", model.tables.rows(np.arange(NUM_EXAMPLES)))
-    replicas.add("slots/tables", {"evicted": model.tables.num_evicted()})
 
 
 def inputs(replicas: Replicas) -> None:
