@@ -191,11 +191,65 @@ def test_saved_and_loaded_to_the_bit(seed, rate, tmp_path):
         np.testing.assert_array_equal(whole(loaded)[name], rows)
 
 
-def test_files_of_another_kind_are_refused(tmp_path):
-    model_of("compact").save_weights(tmp_path / "slots.weights.h5")
-    for other in (model_of("compact", slots=3), model_of("dense")):
-        with pytest.raises(ValueError, match=r"in another way|\"compact\", the other"):
-            other.load_weights(tmp_path / "slots.weights.h5")
+@pytest.mark.parametrize("saved_by", [None, 10.0])
+def test_a_file_says_what_is_not_stored(saved_by, tmp_path):
+    model = model_of("compact", saved_by, init_std=1e-4)
+    model.fit(X, Y, batch_size=8, epochs=2, shuffle=False, verbose=0)
+    model.save(tmp_path / "model.keras")
+    saved = whole(model)
+    level = np.float32(1e-4)
+    # Rates that set themselves compare how rows grow: those begin alike.
+    assert ((saved["v"] == level).mean() > 0.5) == (saved_by is None)
+    # Nothing is compiled in one, the other kind of rates in the other.
+    loaded = [keras.saving.load_model(tmp_path / "model.keras", compile=False)]
+    loaded.append(model_of("compact", None if saved_by else 10.0, init_std=1e-4))
+    loaded[1].set_weights(model.get_weights())
+    for one in loaded:
+        for name, rows in saved.items():
+            np.testing.assert_array_equal(whole(one)[name], rows)
+    # What compile says afterwards is so of all rows at once.
+    rate = "auto" if saved_by else 10.0
+    loaded[0].compile("sgd", u_optimizer=rate, v_optimizer=rate)
+    assert ((whole(loaded[0])["v"] == level).mean() > 0.5) == (saved_by is not None)
+
+
+def test_a_step_that_was_compiled_before_weights_were_set():
+    level = model_of("compact", None, init_std=1e-4).get_weights()
+    model = model_of("compact", 10.0, init_std=1e-4)
+    model.fit(X, Y, batch_size=N, verbose=0)
+    gate = [np.zeros(one.shape) for one in model.weights[len(level) :]]
+    model.set_weights(level + gate)
+    model.fit(X, Y, batch_size=N, verbose=0)
+    stored = np.asarray(model.tables.v_slots)
+    values = stored[:, SLOTS : 2 * SLOTS][stored[:, :SLOTS] >= 0]
+    assert len(values) > N // 2
+    # 1 + 4 alpha_v / B times init_std, at the predicted class.
+    np.testing.assert_allclose(values, 1e-4 * (1 + 4 * 10 / N), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("of_file", "of_model", "message"),
+    [
+        ("compact", "dense", 'saved with table="compact".*made with table="dense"'),
+        ("dense", "compact", 'saved with table="dense".*made with table="compact"'),
+    ],
+)
+def test_files_of_another_kind_are_refused(of_file, of_model, message, tmp_path):
+    path = tmp_path / "model.weights.h5"
+    model_of(of_file).save_weights(path)
+    with pytest.raises(ValueError, match=message):
+        model_of(of_model).load_weights(path)
+
+
+def test_files_of_other_slots_and_of_other_methods_are_refused(tmp_path):
+    path = tmp_path / "model.weights.h5"
+    model_of("compact").save_weights(path)
+    with pytest.raises(ValueError, match="in another way"):
+        model_of("compact", slots=3).load_weights(path)
+    # One table more or less is no matter of how tables are stored.
+    other = NoisyLabelModel(network(), N, K, method=methods.ELR())
+    with pytest.raises(ValueError, match=r"(?s)\A(?!.*compact)"):
+        other.load_weights(path)
 
 
 def test_rows_that_a_person_has_confirmed_and_new_examples():
