@@ -51,7 +51,7 @@ class ExampleTables(UnstoredEntries):
     Attributes:
         Each table under its own name: a float32 variable, shape
         `(num_examples, columns)`; one of slots under `NAME_slots`, shape
-        `(num_examples, 2 slots + 1)`.
+        `(num_examples, 2 slots + 2)`.
         level: names of tables whose rows start anew at their `std` itself.
     """
 
@@ -102,6 +102,18 @@ class ExampleTables(UnstoredEntries):
     def rows_of(self, name: str, ids: Any) -> Any:
         """The rows of one table at `ids`, `(n, columns)`."""
         return self._rows(self._kind(name), ids)[0]
+
+    def rows_to_look_at(self, ids: Any) -> dict[str, Any]:
+        """As `rows`; of slots, what is stored of them (`SlotRows`)."""
+        found = {}
+        for table in self._kinds:
+            if table.slots is None:
+                found[table.name] = self._rows(table, ids)[0]
+                continue
+            stored = sparse_variable.gather(self._variable(table), ids)
+            size = abs(table.initial if table.std is None else table.std)
+            found[table.name] = compact_rows.slot_rows(stored, table.columns, size)
+        return found
 
     def num_evicted(self) -> int:
         """How many entries there was no slot for so far, in all rows of all tables."""
@@ -262,7 +274,8 @@ class ExampleTables(UnstoredEntries):
         for name, rows in updated(old, brought).items():
             _, stored, first = read[name]
             if first is not None:
-                rows = compact_rows.compacted(rows, stored, first)
+                is_level = self._is_level(self._kind(name))
+                rows = compact_rows.compacted(rows, stored, first, is_level)
             if stays is not None:
                 rows = ops.where(stays, stored, rows)
             sparse_variable.scatter(self.by_name()[name], ids, rows)
@@ -296,7 +309,8 @@ class ExampleTables(UnstoredEntries):
             if table.slots is not None:
                 stored = table.first_stored(rows.shape[0])
                 first = self._first_values(table, ops.cast(places, "int64"))
-                rows = compact_rows.compacted(rows, stored, first)
+                is_level = self._is_level(table)
+                rows = compact_rows.compacted(rows, stored, first, is_level)
             sparse_variable.scatter(self._variable(table), places, rows)
 
     def write_first(self, first: Mapping[str, tuple[Any, Any]]) -> None:
@@ -341,7 +355,7 @@ class ExampleTables(UnstoredEntries):
         if table.slots is None:
             return stored, stored, None
         first = self._first_values(table, ops.cast(ids, "int64"))
-        return compact_rows.expanded(stored, first, table.initial), stored, first
+        return compact_rows.expanded(stored, first), stored, first
 
     def _stored_first(self, table: Table, ids: Any) -> Any:
         if table.slots is not None:
@@ -351,12 +365,15 @@ class ExampleTables(UnstoredEntries):
     def _first_values(self, table: Table, ids: Any) -> Any:
         if table.std is None:
             return self._filled(ids, table, table.initial)
-        level = self.level if table.slots is None else self.unstored_level
-        if table.name in level:
+        if self._is_level(table):
             return self._filled(ids, table, table.std)
         columns = ops.arange(table.columns, dtype="int64")
         use = f"rows of {table.name}"
         return table.std * normal_tensor(self.drawn_from, use, ids[:, None], columns)
+
+    def _is_level(self, table: Table) -> bool:
+        level = self.level if table.slots is None else self.unstored_level
+        return table.name in level
 
     def _filled(self, ids: Any, table: Table, value: float) -> Any:
         return ops.full((ops.shape(ids)[0], table.columns), value, dtype="float32")

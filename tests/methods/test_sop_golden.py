@@ -173,7 +173,7 @@ def test_rows_of_slots(kind, start, monkeypatch):
         table.u.assign(file.u[0])
         if first_values == "slots":
             columns = np.broadcast_to(np.arange(10), (64, 10))
-            stored = [columns, file.v[0], np.zeros((64, 1))]
+            stored = [columns, file.v[0], np.full((64, 1), -1), np.zeros((64, 1))]
             table.v_slots.assign(np.concatenate(stored, axis=1))
 
     monkeypatch.setattr(model_module, "stored", stored_all_the_same)
@@ -186,7 +186,7 @@ def test_rows_of_slots(kind, start, monkeypatch):
         # Draws of N(0, 1) are the file's values themselves.
         {"table": "compact", "table_slots": slots, "init_std": 1.0},
     )
-    assert recorder.model.noise_table.v_slots.shape == (64, 2 * slots + 1)
+    assert recorder.model.noise_table.v_slots.shape == (64, 2 * slots + 2)
     assert recorder.model.noise_table.num_evicted() == 0
     assert golden.error(np.stack(recorder.u), file.u) < BOUND
     assert golden.error(np.stack(recorder.v), file.v) < BOUND

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sop_keras import methods
+from sop_keras.core import model as model_module
 from sop_keras.data.batches.pipelines import (
     evaluation_batches,
     steps_per_epoch,
@@ -19,12 +20,18 @@ from sop_keras.training.network import compile_model, make_backbone
 
 pytestmark = pytest.mark.slow
 
-# As launch/flags/digits.flags, for 10 epochs. Of 10 classes 4 is the most that a row of
-# slots may have, and no label is contradicted by more of them here.
+# As launch/flags/digits.flags, for 10 epochs. No label is contradicted by more than 4
+# classes here; that such rows save nothing, of 10 classes, is no matter.
 DIGITS = Experiment(
     dataset="digits", noise_rate=0.4, augment="none", epochs=10, batch_size=64
 )
 SLOTS = 4
+
+
+def stored_all_the_same(tables, kind, slots):
+    if kind == "dense":
+        return tables
+    return [replace(one, slots=slots if one.is_sparse else None) for one in tables]
 
 
 def trained(experiment, data, first):
@@ -67,16 +74,16 @@ def found(model, data):
 
 
 @pytest.mark.parametrize(
-    ("settings", "bound"),
+    "settings",
     [
         # At the paper's init_std no entry shrinks by as much as its last bit.
-        ({"u_learning_rate": 10.0, "v_learning_rate": 100.0, "init_std": 1e-8}, 1e-6),
-        # All entries may shrink to init_std / 2 there, and in slots these alone.
-        ({}, 1e-5),
+        {"u_learning_rate": 10.0, "v_learning_rate": 100.0, "init_std": 1e-8},
+        {},
     ],
     ids=["numbers", "auto"],
 )
-def test_it_ends_as_with_all_entries(settings, bound):
+def test_it_ends_as_with_all_entries(settings, monkeypatch):
+    monkeypatch.setattr(model_module, "stored", stored_all_the_same)
     method = methods.record("sop").settings(**settings)
     compact = replace(DIGITS, method=method, table="compact", table_slots=SLOTS)
     data = load_data(compact)
@@ -90,4 +97,4 @@ def test_it_ends_as_with_all_entries(settings, bound):
     np.testing.assert_array_equal(marked, marked_by_all)
     for name, value in expected.items():
         error = np.abs(actual[name] - value).max()
-        assert error <= bound * np.abs(value).max(), name
+        assert error <= 1e-6 * np.abs(value).max(), name
