@@ -5,78 +5,85 @@ for it (eq. 7 of the SOP paper), which it does for a few wrong classes in a trai
 The others only shrink, by 4 alpha_v / B v_j^3 a visit: of an entry that starts at 1e-4,
 4e-5 of itself in 30 visits. So a row keeps `slots` entries, each with the number of its
 column, and the rest of it is what it was at first, which is never stored: drawn from
-the seed, the id and the column whenever the row is needed.
+the seed, the id and the column whenever the row is needed. Where a row starts level,
+all of the rest moves as one, and is stored as one number.
 
-A stored row is `[column, ..., value, ..., evictions]`, float32: whole numbers below
-2^24 are exact in it. A slot without an entry has the column -1.
+A stored row is `[column, ..., value, ..., rest, evictions]`, float32: whole numbers
+below 2^24 are exact in it. A slot without an entry has the column -1, and a rest that
+is what it was at first is -1.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from keras import ops
 
-_EMPTY, _NEUTRAL = -1.0, -2.0
+from sop_keras.core.slot_rows import SlotRows
+
+_EMPTY = _AS_AT_FIRST = -1.0
 
 
 def width(slots: int) -> int:
     """The length of a stored row."""
-    return 2 * slots + 1
+    return 2 * slots + 2
 
 
 def first_rows(num_rows: Any, slots: int) -> Any:
     """Stored rows that are all as they were at first, `(num_rows, width)`."""
-    return _rows(num_rows, slots, _EMPTY)
+    return _rows(num_rows, slots, _AS_AT_FIRST)
 
 
-def neutral_rows(num_rows: Any, slots: int) -> Any:
-    """Stored rows of which every entry is the one that holds nothing against a label.
-
-    They stay so until they are written anew.
-    """
-    return _rows(num_rows, slots, _NEUTRAL)
+def equal_rows(num_rows: Any, slots: int, value: float) -> Any:
+    """Stored rows of which every entry is one number, which is not negative."""
+    return _rows(num_rows, slots, value)
 
 
-def expanded(stored: Any, first: Any, neutral: float) -> Any:
+def expanded(stored: Any, first: Any) -> Any:
     """Whole rows.
 
     Args:
         stored: stored rows, `(n, width)`.
         first: what each entry was at first, `(n, columns)`.
-        neutral: every entry of neutral rows.
 
     Returns:
         Shape `(n, columns)`.
     """
-    columns, values, _ = _parts(stored)
-    rest = ops.where(columns[:, :1] == _NEUTRAL, neutral, first)
+    columns, values, rest, _ = _parts(stored)
+    rest = ops.where(rest < 0, first, rest)
     has_slot = _spread(ops.ones_like(values), columns, rest) > 0
     return ops.where(has_slot, _spread(values, columns, rest), rest)
 
 
-def compacted(rows: Any, stored: Any, first: Any) -> Any:
+def compacted(rows: Any, stored: Any, first: Any, is_level: bool = False) -> Any:
     """Stored rows of whole ones.
 
-    An entry is kept that has a slot, or has grown beyond what it was at first. Where
+    An entry is kept that has a slot, or has grown beyond the rest. Where
     these are more than there are slots, those that grew just now are kept before the
     others, and of both the larger ones: what is predicted now has only begun to grow.
-    The rest go back to what they were at first, which is counted.
+    The others become what the rest is, which is counted.
 
     Args:
         rows: the whole rows, `(n, columns)`.
         stored: how these rows have been stored so far, `(n, width)`.
         first: what each entry was at first, `(n, columns)`.
+        is_level: whether that is one number, not negative: the rest is then the least
+            of what has no slot. Defaults to `False`: the rest stays.
 
     Returns:
         Shape `(n, width)`.
     """
-    columns, values, evicted = _parts(stored)
+    columns, values, rest, evicted = _parts(stored)
     slots = columns.shape[1]
     sizes = ops.absolute(rows)
+    first = ops.where(rest < 0, first, rest)
     has_slot = _spread(ops.ones_like(values), columns, rows) > 0
     is_kept = ops.logical_or(has_slot, sizes > ops.absolute(first))
     before = ops.where(has_slot, _spread(values, columns, rows), first)
+    if is_level:
+        least = ops.min(ops.where(is_kept, first, rows), axis=1, keepdims=True)
+        rest = ops.where(least < first[:, :1], least, rest)
     grew = ops.logical_and(is_kept, sizes > ops.absolute(before))
     above_all = ops.max(sizes, axis=1, keepdims=True) + 1.0
     ranks = ops.where(is_kept, sizes, -1.0) + ops.where(grew, above_all, 0.0)
@@ -88,9 +95,27 @@ def compacted(rows: Any, stored: Any, first: Any) -> Any:
         [
             ops.where(is_taken, ops.cast(places, "float32"), _EMPTY),
             ops.where(is_taken, values, 0.0),
+            rest,
             evicted + ops.maximum(num_kept - slots, 0.0),
         ],
         axis=1,
+    )
+
+
+def slot_rows(stored: Any, num_columns: int, first: float) -> SlotRows:
+    """Stored rows for those who look at them, in O(n slots).
+
+    Args:
+        stored: stored rows, `(n, width)`.
+        num_columns: of whole rows.
+        first: the size that entries had at first.
+    """
+    columns, values, rest, _ = map(ops.convert_to_numpy, _parts(stored))
+    return SlotRows(
+        columns=columns.astype(np.int64),
+        values=values,
+        rest=np.where(rest < 0, np.float32(first), rest)[:, 0],
+        num_columns=num_columns,
     )
 
 
@@ -99,16 +124,16 @@ def evictions(stored: Any) -> Any:
     return stored[:, -1]
 
 
-def _rows(num_rows: Any, slots: int, column: float) -> Any:
-    rest = ops.zeros((num_rows, slots + 1), "float32")
-    return ops.concatenate(
-        [ops.full((num_rows, slots), column, "float32"), rest], axis=1
-    )
+def _rows(num_rows: Any, slots: int, rest: float) -> Any:
+    values = [(slots, _EMPTY), (slots, 0.0), (1, rest), (1, 0.0)]
+    parts = [ops.full((num_rows, width), one, "float32") for width, one in values]
+    return ops.concatenate(parts, axis=1)
 
 
-def _parts(stored: Any) -> tuple[Any, Any, Any]:
-    slots = stored.shape[1] // 2
-    return stored[:, :slots], stored[:, slots : 2 * slots], stored[:, 2 * slots :]
+def _parts(stored: Any) -> tuple[Any, Any, Any, Any]:
+    slots = stored.shape[1] // 2 - 1
+    columns, values = stored[:, :slots], stored[:, slots : 2 * slots]
+    return columns, values, stored[:, -2:-1], stored[:, -1:]
 
 
 def _spread(values: Any, columns: Any, like: Any) -> Any:

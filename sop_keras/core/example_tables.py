@@ -13,8 +13,8 @@ from keras import ops
 
 from sop_keras.core import compact_rows, sparse_variable
 from sop_keras.core.equal_ids import are_finite, first_positions, sum_segments
-from sop_keras.core.saved_rows import SavedRows
 from sop_keras.core.table import Table, size_of
+from sop_keras.core.unstored_entries import UnstoredEntries
 from sop_keras.randomness.keyed_tensors import normal_tensor
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ _MOST_DRAWN = 6.0  # standard deviations, that 2e-9 of the draws exceed
 Rows = Mapping[str, Any]
 
 
-class ExampleTables(SavedRows):
+class ExampleTables(UnstoredEntries):
     """A method's tables, changed a few rows at a time.
 
     A step touches the rows of its batch alone: O(batch_size x columns) in time and
@@ -51,13 +51,9 @@ class ExampleTables(SavedRows):
     Attributes:
         Each table under its own name: a float32 variable, shape
         `(num_examples, columns)`; one of slots under `NAME_slots`, shape
-        `(num_examples, 2 slots + 1)`.
-        drawn_from: the seed of values that hang on ids.
-        level: names of tables whose rows start anew at their `std` itself, not as draws
-            of it.
+        `(num_examples, 2 slots + 2)`.
+        level: names of tables whose rows start anew at their `std` itself.
     """
-
-    level: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -73,17 +69,9 @@ class ExampleTables(SavedRows):
         self.device = device
         self.table_names = tuple(table.name for table in tables)
         self._kinds = tuple(tables)
-        self.drawn_from = 0  # of draws by id
         has_slots = any(table.slots is not None for table in tables)
         if has_slots:
-            # Of what is not stored. Before the tables, which are put last as they grow.
-            self.draw_seed = self.add_weight(
-                name="draw_seed",
-                shape=(4,),
-                dtype="int64",
-                initializer="zeros",
-                trainable=False,
-            )
+            self.add_draw_seed()
         for table in tables:
             setattr(self, table.variable_name, self._add_table(table))
             if table.slots is not None:
@@ -104,8 +92,7 @@ class ExampleTables(SavedRows):
                 )
                 self._fill(table, draws)
         if has_slots:
-            pieces = [(self.drawn_from >> 16 * i) % 2**16 for i in range(4)]
-            self.draw_seed.assign(pieces)
+            self.write_unstored()
         self.built = True
 
     def rows(self, ids: Any) -> dict[str, Any]:
@@ -115,6 +102,18 @@ class ExampleTables(SavedRows):
     def rows_of(self, name: str, ids: Any) -> Any:
         """The rows of one table at `ids`, `(n, columns)`."""
         return self._rows(self._kind(name), ids)[0]
+
+    def rows_to_look_at(self, ids: Any) -> dict[str, Any]:
+        """As `rows`; of slots, what is stored of them (`SlotRows`)."""
+        found = {}
+        for table in self._kinds:
+            if table.slots is None:
+                found[table.name] = self._rows(table, ids)[0]
+                continue
+            stored = sparse_variable.gather(self._variable(table), ids)
+            size = abs(table.initial if table.std is None else table.std)
+            found[table.name] = compact_rows.slot_rows(stored, table.columns, size)
+        return found
 
     def num_evicted(self) -> int:
         """How many entries there was no slot for so far, in all rows of all tables."""
@@ -166,17 +165,6 @@ class ExampleTables(SavedRows):
                 std, old = table.std or 0.0, np.asarray(self._rows(table, chunk)[0])
                 new = np.where(np.abs(old) <= _MOST_DRAWN * std, std, old)
                 self.write(table.name, chunk, new)
-
-    def load_own_variables(self, store: Any) -> None:
-        """Load the rows, and what their unstored entries are drawn from."""
-        super().load_own_variables(store)
-        self.read_draw_seed()
-
-    def read_draw_seed(self) -> None:
-        """Draw what is not stored from the seed that was loaded with the rows."""
-        if hasattr(self, "draw_seed"):
-            pieces = ops.convert_to_numpy(self.draw_seed)
-            self.drawn_from = sum(int(one) << 16 * i for i, one in enumerate(pieces))
 
     def say_size(self) -> None:
         """Log how much memory the rows of all examples take, if there are any."""
@@ -286,7 +274,8 @@ class ExampleTables(SavedRows):
         for name, rows in updated(old, brought).items():
             _, stored, first = read[name]
             if first is not None:
-                rows = compact_rows.compacted(rows, stored, first)
+                is_level = self._is_level(self._kind(name))
+                rows = compact_rows.compacted(rows, stored, first, is_level)
             if stays is not None:
                 rows = ops.where(stays, stored, rows)
             sparse_variable.scatter(self.by_name()[name], ids, rows)
@@ -320,7 +309,8 @@ class ExampleTables(SavedRows):
             if table.slots is not None:
                 stored = table.first_stored(rows.shape[0])
                 first = self._first_values(table, ops.cast(places, "int64"))
-                rows = compact_rows.compacted(rows, stored, first)
+                is_level = self._is_level(table)
+                rows = compact_rows.compacted(rows, stored, first, is_level)
             sparse_variable.scatter(self._variable(table), places, rows)
 
     def write_first(self, first: Mapping[str, tuple[Any, Any]]) -> None:
@@ -365,7 +355,7 @@ class ExampleTables(SavedRows):
         if table.slots is None:
             return stored, stored, None
         first = self._first_values(table, ops.cast(ids, "int64"))
-        return compact_rows.expanded(stored, first, table.initial), stored, first
+        return compact_rows.expanded(stored, first), stored, first
 
     def _stored_first(self, table: Table, ids: Any) -> Any:
         if table.slots is not None:
@@ -375,11 +365,15 @@ class ExampleTables(SavedRows):
     def _first_values(self, table: Table, ids: Any) -> Any:
         if table.std is None:
             return self._filled(ids, table, table.initial)
-        if table.name in self.level:
+        if self._is_level(table):
             return self._filled(ids, table, table.std)
         columns = ops.arange(table.columns, dtype="int64")
         use = f"rows of {table.name}"
         return table.std * normal_tensor(self.drawn_from, use, ids[:, None], columns)
+
+    def _is_level(self, table: Table) -> bool:
+        level = self.level if table.slots is None else self.unstored_level
+        return table.name in level
 
     def _filled(self, ids: Any, table: Table, value: float) -> Any:
         return ops.full((ops.shape(ids)[0], table.columns), value, dtype="float32")

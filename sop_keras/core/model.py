@@ -240,7 +240,8 @@ class NoisyLabelModel(
         for name, one in optimizers.items():
             setattr(self, f"{name}_optimizer", one)
         # A rate that sets itself compares how rows grow: draws would be noise in that.
-        self.tables.level, self._is_counted = auto, False
+        self.tables.set_level(auto)
+        self._is_counted = False
         self._build_optimizer()
 
     # Methods, not properties: Keras would save what a property lists under its name.

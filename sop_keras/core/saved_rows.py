@@ -36,16 +36,23 @@ class SavedRows(keras.layers.Layer):
 
     def _refusal(self, store: Any) -> str | None:
         variables = self.variables
-        if len(store.keys()) != len(variables):
-            if {len(store.keys()), len(variables)} == {2, 3}:  # u and v, and a seed
-                return (
-                    'One of the file and the model has table="compact", the other one '
-                    "has not. Make the model with the table and table_slots that it "
-                    "was saved with."
-                )
+        all_saved = [tuple(store[key].shape) for key in store.keys()]  # noqa: SIM118
+        tables = [shape for shape in all_saved if len(shape) == 2]
+        if len(tables) != sum(len(one.shape) == 2 for one in variables):
             return None  # another method's, or nothing: for Keras to say
-        for place, variable in enumerate(variables):
-            saved, own = tuple(store[str(place)].shape), tuple(variable.shape)
+        if len(all_saved) != len(variables):
+            # A seed of what is not stored stands beside the tables of one alone.
+            is_compact = len(all_saved) > len(tables)
+            file, model = "compact", "dense"
+            if not is_compact:
+                file, model = model, file
+            return (
+                f'The file was saved with table="{file}", and the model is made with '
+                f'table="{model}". Make it with the table and table_slots that the '
+                "file was saved with."
+            )
+        for saved, variable in zip(all_saved, variables, strict=True):
+            own = tuple(variable.shape)
             if saved == own:
                 continue
             if saved[0] != own[0]:
@@ -79,7 +86,7 @@ class LoadsRows:
         for layer in layers:
             layer.refusal = None
         try:
-            with _of_the_seed(self):
+            with _of_the_unstored(self):
                 super().load_weights(filepath, **kwargs)  # type: ignore[misc]
         except ValueError as error:
             refusals = [one.refusal for one in layers if one.refusal is not None]
@@ -89,22 +96,22 @@ class LoadsRows:
 
     def set_weights(self: Any, weights: Any) -> None:
         """As `keras.Model.set_weights`."""
-        with _of_the_seed(self):
+        with _of_the_unstored(self):
             super().set_weights(weights)  # type: ignore[misc]
-            self.tables.read_draw_seed()
+            self.tables.read_unstored()
 
 
 @contextlib.contextmanager
-def _of_the_seed(model: Any) -> Iterator[None]:
-    """Compile the step anew where the seed of unstored entries is another afterwards.
+def _of_the_unstored(model: Any) -> Iterator[None]:
+    """Compile the step anew where unstored entries are others afterwards.
 
     And have the examples that were trained on be counted again.
     """
-    drawn_from = model.tables.drawn_from
+    unstored = model.tables.unstored()
     try:
         yield
     finally:
         model._is_counted = False
-        if model.tables.drawn_from != drawn_from and model.train_function is not None:
+        if model.tables.unstored() != unstored and model.train_function is not None:
             # `fit` may have made the function already, and calls it.
             model.make_train_function(force=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,9 @@ class PredictionScan:
         suggested: the class to look at if the label is wrong.
     """
 
+    takes_slots = False
+    """Whether `add` takes rows of slots as `SlotRows`, not whole."""
+
     def __init__(self, labels: np.ndarray):
         self.labels = labels
         self.quality = np.empty(len(labels))
@@ -33,7 +37,7 @@ class PredictionScan:
     def add(
         self,
         chunk: slice,
-        rows: Mapping[str, np.ndarray],
+        rows: Mapping[str, Any],
         predictions: np.ndarray,
         given_probs: np.ndarray,
     ) -> None:
@@ -41,7 +45,8 @@ class PredictionScan:
 
         Args:
             chunk: their places in `labels`.
-            rows: theirs, of every table, by name.
+            rows: theirs, of every table, by name; those of slots as `SlotRows` where
+                the scan `takes_slots`.
             predictions: as of `TrainingRecord.read`.
             given_probs: likewise.
         """

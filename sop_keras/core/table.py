@@ -63,7 +63,7 @@ class Table:
         """Rows that hold nothing against their labels, as they are stored."""
         if self.slots is None:
             return ops.full((num_rows, self.columns), self.initial, dtype="float32")
-        return compact_rows.neutral_rows(num_rows, self.slots)
+        return compact_rows.equal_rows(num_rows, self.slots, self.initial)
 
 
 def stored(tables: Sequence[Table], kind: str, slots: int) -> tuple[Table, ...]:
@@ -94,7 +94,7 @@ def stored(tables: Sequence[Table], kind: str, slots: int) -> tuple[Table, ...]:
                 f"A row of {slots} slots takes {compact_rows.width(slots)} numbers, a "
                 f"whole one of {table.name} {table.columns}: nothing is saved. "
                 f"Received: table_slots={slots}. Leave `table` out, or ask for at most "
-                f"{(table.columns - 2) // 2}."
+                f"{(table.columns - 3) // 2}."
             )
     return tuple(
         replace(table, slots=slots) if table.is_sparse else table for table in tables

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from sop_keras.core.scan import PredictionScan
+from sop_keras.core.slot_rows import SlotRows
 from sop_keras.methods.sop_scores import label_quality, noise_norm, noise_score
 
 SPARSE_BELOW = 0.01
@@ -36,12 +38,16 @@ class LogHistogram:
     def __init__(self) -> None:
         self.counts = np.zeros(_NUM_BUCKETS, np.int64)
 
-    def add(self, values: np.ndarray, sign: int = 1) -> None:
-        """Count values; with `sign=-1`, take them out again."""
+    def add(self, values: np.ndarray, times: int | np.ndarray = 1) -> None:
+        """Count values, each so often; with -1, take them out again."""
         magnitudes = np.maximum(np.abs(values).ravel(), 10.0**_LOWEST)
         places = ((np.log10(magnitudes) - _LOWEST) * _PER_DECADE).astype(np.int64)
         places = np.clip(places, 0, _NUM_BUCKETS - 1)
-        self.counts += sign * np.bincount(places, minlength=_NUM_BUCKETS)
+        if isinstance(times, int):
+            self.counts += times * np.bincount(places, minlength=_NUM_BUCKETS)
+        else:
+            counts = np.bincount(places, times.ravel(), minlength=_NUM_BUCKETS)
+            self.counts += counts.astype(np.int64)
 
     def buckets(self) -> np.ndarray:
         """Rows of left end, right end and count, `(k, 3)`, from the first not empty.
@@ -58,7 +64,9 @@ class LogHistogram:
 class SOPScan(PredictionScan):
     """What u, v and the training record say of some examples.
 
-    Memory: 32 bytes an example, and a chunk.
+    Memory: 32 bytes an example, and a chunk. Of rows of slots what is stored is looked
+    at, in O(slots) a row; every other entry counts as the rest of its row, one that was
+    drawn as `init_std`.
 
     Args:
         labels: the given labels, integers `(n,)` in `[0, num_classes)`.
@@ -75,6 +83,8 @@ class SOPScan(PredictionScan):
         log_u: a histogram of log10|u|, at the label.
         log_v: of log10|v|, off the label.
     """
+
+    takes_slots = True
 
     def __init__(
         self,
@@ -94,22 +104,27 @@ class SOPScan(PredictionScan):
     def add(
         self,
         chunk: slice,
-        rows: Mapping[str, np.ndarray],
+        rows: Mapping[str, Any],
         predictions: np.ndarray,
         given_probs: np.ndarray,
     ) -> None:
         """Take some examples into account."""
         u, v, given = rows["u"], rows["v"], self.labels[chunk]
-        noise = self._estimated_noise(rows, given)
-        self._num_sparse += int((np.abs(noise) < SPARSE_BELOW).sum())
+        times: int | np.ndarray = 1
+        places, classes = given, None
+        if isinstance(v, SlotRows):
+            v, times, classes = v.entries(given)
+            places = np.zeros_like(given)
+        noise = self._estimated_noise({"u": u, "v": v}, places)
+        self._num_sparse += int(((np.abs(noise) < SPARSE_BELOW) * times).sum())
         self._num_moved += int(_has_moved(u, v, self._init_std).sum())
         self.log_u.add(u)
-        self.log_v.add(v)
-        self.log_v.add(v[np.arange(len(given)), given], sign=-1)
-        self.norms[chunk] = noise_norm(noise)
+        self.log_v.add(v, times)
+        self.log_v.add(v[np.arange(len(given)), places], -1)
+        self.norms[chunk] = noise_norm(noise * times)
         self.predictions[chunk] = predictions
         self.quality[chunk] = _quality(predictions, given_probs, self.norms[chunk])
-        self.suggested[chunk] = _suggested(predictions, given, v)
+        self.suggested[chunk] = _suggested(predictions, given, v, places, classes)
 
     @property
     def noise_scores(self) -> np.ndarray:
@@ -165,10 +180,17 @@ def _quality(
     return np.where(predictions >= 0, quality, np.nan)
 
 
-def _suggested(predicted: np.ndarray, given: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _suggested(
+    predicted: np.ndarray,
+    given: np.ndarray,
+    v: np.ndarray,
+    places: np.ndarray,
+    classes: np.ndarray | None,
+) -> np.ndarray:
     suggested = predicted.copy()
     (same,) = np.nonzero(predicted == given)
     others = np.abs(v[same])
-    others[np.arange(len(same)), given[same]] = -1.0
-    suggested[same] = others.argmax(axis=-1)
+    others[np.arange(len(same)), places[same]] = -1.0
+    found = others.argmax(axis=-1)
+    suggested[same] = found if classes is None else classes[same, found]
     return suggested

@@ -114,7 +114,10 @@ class Replicas:
 
 
 def network(
-    synchronized: bool = False, rate: float = 0.0, seed: int = 1
+    synchronized: bool = False,
+    rate: float = 0.0,
+    seed: int = 1,
+    num_classes: int = NUM_CLASSES,
 ) -> keras.Sequential:
     keras.utils.set_random_seed(seed)
     hidden = layers.Dense(
@@ -129,7 +132,7 @@ def network(
     if rate:
         between.append(layers.Dropout(rate))
     return keras.Sequential(
-        [keras.Input((NUM_FEATURES,)), hidden, *between, layers.Dense(NUM_CLASSES)]
+        [keras.Input((NUM_FEATURES,)), hidden, *between, layers.Dense(num_classes)]
     )
 
 
@@ -201,3 +204,25 @@ def averaged(replicas: Replicas) -> None:
         replicas.add(f"{name}/issues", issues.drop(columns="is_label_issue"))
         deployed = model.predictor().predict(weak, verbose=0)
         replicas.add(f"{name}/deployed", {"outputs": deployed})
+
+
+def slots(replicas: Replicas) -> None:
+    """v in three slots of twelve classes, which are too few for some rows."""
+    with replicas.scope():
+        backbone = network(num_classes=12)
+        model = SOPModel(
+            *(backbone, NUM_EXAMPLES, 12),
+            table="compact",
+            table_slots=3,
+            init_std=1e-2,
+            seed=2,
+            consistency_weight=0.9,
+            balance_weight=0.4,
+        )
+        compile_model(model)
+    weak, strong, ids, _, weights = examples(33)
+    element = ((weak, strong), {"label": ids * 7 % 12, "index": ids}, weights)
+    data = tf.data.Dataset.from_tensor_slices(element).batch(BATCH_SIZE)
+    replicas.train("slots", model, data)
+    replicas.add("slots/rows", model.tables.rows(np.arange(NUM_EXAMPLES)))
+    replicas.add("slots/tables", {"evicted": model.tables.num_evicted()})

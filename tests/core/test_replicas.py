@@ -46,6 +46,17 @@ def test_replicas_train_like_one_device(results, number, case):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [2, 4])
+def test_rows_of_slots_on_several_as_on_one(results, number):
+    assert_like_one_device(results, number, "slots")
+    stored = results[number]["slots/state/v 0"]
+    assert stored.shape == (number, 23, 8)  # three classes, values, rest, and a count
+    assert results[number]["slots/rows v"].shape == (23, 12)
+    # Which entries are given up is decided alike.
+    assert results[number]["slots/tables evicted"] == stored[0, :, -1].sum() > 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["arrays", "train_on_batch"])
 def test_other_data_too(results, case):
     assert_like_one_device(results, 2, case)

@@ -51,6 +51,35 @@ def test_a_chunk_of_many_classes_has_fewer_rows():
     assert scan.log_v.counts.sum() == 8192 * 999
 
 
+@pytest.mark.parametrize("rows_at_once", [1, 100])
+def test_rows_of_slots_by_hand(rows_at_once):
+    backbone = keras.Sequential([keras.Input((2,)), keras.layers.Dense(20)])
+    model = SOPModel(
+        backbone, 4, 20, init_std=1e-3, table="compact", table_slots=2, seed=0
+    )
+    model.noise_table.u.assign([[0.1], [1e-3], [0.2], [0.3]])
+    v = np.full((4, 20), 1e-3, np.float32)
+    v[1, [7, 5]] = 0.5, 0.4
+    v[2, [0, 9]] = 0.3, 0.2
+    labels, ids = np.array([0, 7, 4, 1]), np.arange(4)
+    model.noise_table.write("v", ids, v)
+    model.trust([3])  # u and v are 0 there
+    record = [[0, 0.5, 0], [7, 0.5, 7], [9, 0.5, 4], [1, 0.5, 1]]
+    model.training_record.table.assign(np.array(record))
+    scan = scan_tables(model, labels, ids, rows_at_once)
+    # u^2 at the label and v^2 off it: of slots as it is, and 1e-6 of every other one.
+    norms = [0.01 + 19e-6, 0.16 + 19e-6, 0.04 + 0.09 + 0.04 + 17e-6, 0.0]
+    np.testing.assert_allclose(scan.norms, norms, rtol=1e-6)
+    # Of s, 0.16 of the second row and all three of the third; 0.01 is not below 0.01.
+    assert scan.sparsity == pytest.approx(1 - 5 / 80)
+    assert scan.rows_moved == 0.75
+    # The other class that grew, where the given one is predicted; else the first other.
+    assert scan.suggested.tolist() == [1, 5, 9, 0]
+    counts = {round(left, 1): n for left, _, n in scan.log_v.buckets().tolist() if n}
+    # 0.3 and 0.4; 0.2; every other one; those of the trusted row.
+    assert counts == {-0.6: 1, -0.4: 1, -0.8: 1, -3.0: 54, -16.0: 19}
+
+
 def test_the_bound_of_s_is_that_of_the_variant():
     backbone = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
     model = SOPModel(backbone, 1, 2, variant="reference")

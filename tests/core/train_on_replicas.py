@@ -31,6 +31,7 @@ from replica_models import (
     examples,
     labels_of,
     method_named,
+    slots,
     stream,
 )
 from sieve import Sieve
@@ -63,12 +64,12 @@ OF_FOUR = CASES[-1:]
 def variants(replicas: Replicas) -> dict[str, SOPModel]:
     """SOP and SOP+, both variants, with and without normalization; gives the models."""
     models = {}
-    for variant, method, network in CASES if replicas.number < 4 else OF_FOUR:
+    for variant, method, kind in CASES if replicas.number < 4 else OF_FOUR:
         options = PLUS if method == "sop+" else {}
-        model = replicas.model(network != "plain", variant=variant, **options)
+        model = replicas.model(kind != "plain", variant=variant, **options)
         # A last batch of 1 leaves replicas without an example.
-        data = stream(33 if network == "plain" else 39, method == "sop+")
-        name = f"{variant} {method} {network}"
+        data = stream(33 if kind == "plain" else 39, method == "sop+")
+        name = f"{variant} {method} {kind}"
         replicas.train(name, model, data)
         models[name] = model
     return models
@@ -369,6 +370,7 @@ def refusals(replicas: Replicas) -> None:
 def main(number: int, folder: Path) -> None:
     replicas = Replicas(number)
     models = variants(replicas)
+    slots(replicas)
     if number > 1:
         global_batch(replicas)
     if number < 4:

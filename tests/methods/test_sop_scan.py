@@ -11,5 +11,5 @@ def test_buckets_are_fifths_of_a_decade():
     expected = [[-16, -15.8, 1], [-4, -3.8, 2], [0.6, 0.8, 1], [0.8, 1, 1]]
     np.testing.assert_allclose(found, expected, atol=1e-12)
     assert histogram.buckets().shape == (85, 3)  # 17 decades
-    histogram.add(np.array([0.0, 100.0, 5.0]), sign=-1)
+    histogram.add(np.array([0.0, 100.0, 5.0]), times=-1)
     np.testing.assert_allclose(histogram.buckets(), [[-4, -3.8, 2]])

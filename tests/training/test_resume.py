@@ -42,6 +42,7 @@ def complete(tmp_path_factory):
         # Stopped after 3 batches of epoch 2: 8 in all, 2 of 3 gradients are summed up.
         {"gradient_accumulation_steps": 3},
         {"precision": "mixed_float16"},
+        {"table": "compact", "table_slots": 3},
     ],
     ids=lambda settings: "-".join(map(str, settings.values())),
 )
