@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from sop_keras.data.datasets.dataset import Dataset
 from sop_keras.drawing.class_matrix import MatrixStyle, draw_class_matrix
 from sop_keras.files.atomic import replacing, write_atomically
+from sop_keras.files.formulas import without_formulas
 from sop_keras.files.untrusted import opened_text
 from sop_keras.training.evaluation import Evaluation, choose_splits
 from sop_keras.training.versions import versions
@@ -128,10 +129,13 @@ def class_rows(evaluation: Evaluation, names: Sequence[str]) -> list[list[Any]]:
 
 
 def write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
-    """Write rows with all texts quoted, whatever is in them."""
+    """Write rows with all texts quoted, and none that a spreadsheet would run."""
     text = io.StringIO()
     writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-    writer.writerows(rows)
+    writer.writerows(
+        [without_formulas(one) if isinstance(one, str) else one for one in row]
+        for row in rows
+    )
     # What is no character, half of a pair, has no place in a file.
     write_atomically(path, text.getvalue().encode(errors="backslashreplace").decode())
 

@@ -7,7 +7,6 @@ import csv
 import json
 import math
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sop_keras.files.atomic import replacing
+from sop_keras.files.formulas import without_formulas
 from sop_keras.files.text_encoding import check_not_utf16
 from sop_keras.files.untrusted import UntrustedFileError, open_untrusted, read_bytes
 from sop_keras.label_issues.find import COLUMNS, MORE_COLUMNS
@@ -32,7 +32,6 @@ _DTYPES = {
     "suggested_label_prob": np.float64,
     "is_label_issue": np.bool_,
 }
-_CLASS_COLUMNS = ("given_class", "suggested_class")
 
 MAX_TABLE_BYTES = 2**31
 """The largest table of label issues that is read: a file of 2 GiB."""
@@ -45,15 +44,6 @@ _NUMBERS = ("BOOLEAN", "INT32", "INT64", "FLOAT", "DOUBLE")
 
 # Rows that are made into text, or into Arrow's columns, together.
 _ROWS_AT_ONCE = 65_536
-
-# Where a spreadsheet finds a formula: a cell whose first character is = + - @ or a
-# full-width one of them, maybe after blanks and characters that are not seen. A cell
-# may begin inside the text as well: quotes do not hold it together for a spreadsheet
-# whose separator is not the comma.
-_FORMULA = re.compile(
-    r"\A(?=[\t\r])|(?:\A|(?<=[;|\t\r\n]))"
-    r"(?=[\s\"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2060\ufeff]*[=+\-@＝＋－＠])"
-)
 
 # Columns by name, in the order of the file; those of texts are of objects.
 _Chunks = Iterator[dict[str, np.ndarray]]
@@ -229,7 +219,7 @@ def _write_csv(chunks: _Chunks, path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         for number, chunk in enumerate(chunks):
             safe = {
-                name: [_FORMULA.sub("'", text) for text in column]
+                name: [without_formulas(text) for text in column]
                 for name, column in chunk.items()
                 if column.dtype == object
             }
@@ -240,11 +230,6 @@ def _write_csv(chunks: _Chunks, path: Path) -> None:
                 quoting=csv.QUOTE_NONNUMERIC,
                 lineterminator="\n",
             )
-
-
-def is_formula(text: str) -> bool:
-    """Whether a spreadsheet would run a cell with this text, or with an end of it."""
-    return _FORMULA.search(text) is not None
 
 
 def _write_json(chunks: _Chunks, path: Path) -> None:

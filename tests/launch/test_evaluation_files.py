@@ -89,9 +89,15 @@ def test_the_files_by_hand(evaluation, dataset, tmp_path):
     assert not list(tmp_path.glob("partial-*"))
 
 
-def test_a_name_that_a_spreadsheet_would_take_for_a_formula_stays_text(tmp_path):
-    evaluation_files.write_csv(tmp_path / "some.csv", [["=1+1", 2]])
-    assert (tmp_path / "some.csv").read_text("utf-8") == '"=1+1",2\n'
+def test_a_name_that_a_spreadsheet_would_run_gets_an_apostrophe(tmp_path):
+    # Quotes are gone once a spreadsheet has read the cell: they stop no formula.
+    path = tmp_path / "some.csv"
+    rows = [['=HYPERLINK("http://x","a")', 2, -0.5, None, "a=1"]]
+    evaluation_files.write_csv(path, rows)
+    written = [["'" + rows[0][0], "2", "-0.5", "", "a=1"]]
+    assert read(path) == written
+    evaluation_files.write_csv(path, [["'=1"]])  # a row of before, kept
+    assert read(path) == [["'=1"]]
 
 
 def drawn(monkeypatch, draw, *arguments):
