@@ -13,7 +13,7 @@ from sop_keras.auditing.feature_rows import ArrayRows, FeatureRows, blocks
 from sop_keras.auditing.head import Head, HeadProgress, train_head
 from sop_keras.auditing.head_settings import HeadSettings
 from sop_keras.auditing.judgement import Judgement, judge
-from sop_keras.label_issues.decisions import NO_LABEL, Decisions
+from sop_keras.label_issues.decisions import DECISION, NO_LABEL, Decisions
 from sop_keras.label_issues.doubts import Doubt
 from sop_keras.label_issues.find import COLUMNS, LabelScores
 
@@ -24,9 +24,6 @@ logger = logging.getLogger(__name__)
 
 LEAST_EXAMPLES = 20
 """Of fewer, nothing is said."""
-
-DECISION = "decision"
-"""The column that has what a person decided."""
 
 
 @dataclass(frozen=True)

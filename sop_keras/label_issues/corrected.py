@@ -22,8 +22,8 @@ from sop_keras.data.datasets.manifest_table import is_no_value, is_number
 from sop_keras.data.images.encoded_images import EncodedImages, ImageFiles
 from sop_keras.files.atomic import replacing, write_new
 from sop_keras.files.formulas import is_formula
+from sop_keras.files.parquet import pyarrow_for
 from sop_keras.label_issues.decisions import NO_LABEL, Decisions
-from sop_keras.label_issues.export import pyarrow_for
 from sop_keras.validation import check_choice_of
 
 if TYPE_CHECKING:
