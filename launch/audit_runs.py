@@ -236,7 +236,7 @@ def _of_decisions(decisions: Sequence[Decisions], table: pd.DataFrame) -> str:
     if not decisions:
         return ""
     count = len(decisions[0])
-    num_wrong = int((decisions[0].kinds != "given").sum())
+    num_wrong = int((~table["decision"].isin(["", "given"])).sum())
     lines = ["decided: nothing yet"]
     if count:
         low, high = wilson_interval(num_wrong, count)

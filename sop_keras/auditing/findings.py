@@ -187,7 +187,9 @@ def _decided(
             f"the {len(ids)} here; the first has the id {decisions.ids[wrong][0]}. Are "
             "they on other data?"
         )
-    said[at], right[at] = decisions.kinds, decisions.labels
+    is_own = decisions.labels == labels[at]  # whatever key it was decided with
+    said[at] = np.where(is_own, "given", decisions.kinds)
+    right[at] = decisions.labels
     other = (decisions.kinds == "given") & (decisions.labels != labels[at])
     if other.any():
         place = int(np.flatnonzero(other)[0])

@@ -147,7 +147,9 @@ def _apply(
             f"given label is {labels[decided[row]]}. Pass those that were made with "
             "the report of this run."
         )
-    kinds[decided], kinds[disagreed] = decisions.kinds, CONFLICT
+    is_own = decisions.labels == labels[decided]  # whatever key it was decided with
+    kinds[decided] = np.where(is_own, "given", decisions.kinds)
+    kinds[disagreed] = CONFLICT
     labels[decided] = decisions.labels
 
 

@@ -112,6 +112,17 @@ def test_what_was_decided_is_never_changed():
     assert len(findings.table) == N
 
 
+def test_another_class_that_is_the_given_one_confirms_it():
+    # As earlier pages saved it: the key 3, and the name of the given class.
+    features, clean, labels = blobs()
+    one = int(np.flatnonzero(labels != clean)[0])
+    given = decisions([one], ["other"], [labels[one]])
+    findings = find_wrong_labels(features, labels, K, decisions=given)
+    row = findings.table.iloc[one]
+    assert (row["decision"], row["label_quality"]) == ("given", 1.0)
+    assert row["suggested_label"] == clean[one]
+
+
 def test_decided_labels_are_counted_as_decided():
     """Once all wrong labels were found by people, as many are estimated, no more."""
     features, clean, labels = blobs()
