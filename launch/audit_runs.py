@@ -113,7 +113,7 @@ def audit_own_features(
         settings: of the head.
         words: the flags as they were given.
     """
-    check_folder_of_features(folder)
+    check_folder_of_features(folder, values.features)
     own = read_features(values.features, values.labels)
     decisions = []
     if values.decisions:
@@ -121,6 +121,7 @@ def audit_own_features(
     audited = audit_features(
         own,
         folder,
+        source=values.features,
         decisions=decisions[0] if decisions else None,
         settings=settings,
         told_of_head=_progress("epochs of the head"),
