@@ -36,7 +36,8 @@ MAX_DECISIONS_BYTES = 2**28
 # What spreadsheets put between the values of a CSV, depending on the country.
 _SEPARATORS = (",", ";", "\t")
 _LONGEST_LINE = 2**16
-_INTEGER = re.compile(r"[0-9]{1,18}")
+# As many digits as the review page reads.
+_INTEGER = re.compile(r"[0-9]{1,15}")
 _UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|\+00:00)")
 
 
@@ -269,7 +270,9 @@ def _parsed(values: dict[str, str], num_classes: int) -> tuple[int, _Row]:
     """Id and row; a ValueError says what is wrong with a value."""
     one, kind, label, time = (values[name] for name in COLUMNS)
     if not _INTEGER.fullmatch(one):
-        raise ValueError(f"the id {shown(one)!r} is not an integer of 0 or more")
+        raise ValueError(
+            f"the id {shown(one)!r} is not an integer of 0 or more, in 15 digits"
+        )
     if kind not in KINDS:
         raise ValueError(
             f"the decision {shown(kind)!r} is not one of {', '.join(KINDS)}"
