@@ -97,21 +97,30 @@ def _duplicates(
     result: Mapping[str, Any], known: set[int], noun: str
 ) -> Section | None:
     found = (result.get("contradictory_duplicates") or [])[:NUM_GROUPS]
+    # Of large groups there are not all ids.
+    sizes = result.get("contradictory_duplicate_sizes") or [*map(len, found)]
     groups, more = [], []
-    for group, whole in zip(_groups(result), found, strict=True):
+    for group, whole, size in zip(_groups(result), found, sizes, strict=False):
         if shown := [one for one in group if one in known]:
             groups.append(shown)
-            more.append(len(whole) - len(shown))
+            more.append(max(len(whole), size) - len(shown))
     if not groups:
         return None
     count = max(
         len(result["contradictory_duplicates"]),
         result.get("num_contradictory_duplicates", 0),
     )
+    near = f"features at a cosine of {LEAST_SIMILARITY:g} or more"
+    kind = f"the same, or nearly ({near})"
+    if (share := result.get("too_many_near_duplicates")) is not None:
+        kind = (
+            f"the same (equal features alone: {100 * share:.0f} % of all have {near} "
+            "to another one, too many to be copies)"
+        )
     text = (
-        f"{_counted(count, 'group')} of {noun}s that are the same, or nearly (features "
-        f"at a cosine of {LEAST_SIMILARITY:g} or more), and have different labels: of "
-        f"each group one label at least is wrong. {_of_all(len(groups), count)}"
+        f"{_counted(count, 'group')} of {noun}s that are {kind}, and have different "
+        f"labels: of each group one label at least is wrong. "
+        f"{_of_all(len(groups), count)}"
     )
     title = f"The same {noun} under different labels"
     return Section("duplicates", title, text, groups, is_same=True, more=more)
