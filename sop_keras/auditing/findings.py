@@ -210,7 +210,7 @@ def _table(
 ) -> tuple[pd.DataFrame, tuple[Doubt, ...]]:
     """The table of what was trained on, under the labels that it was trained on."""
     scores = LabelScores(head.model)
-    for places, features in blocks(rows):
+    for places, features in blocks(rows, beside=8 * head.model.num_classes):
         scores.add(head.logits(features), places, labels[places])
     table = scores.table()
     table["id"] = ids

@@ -2,6 +2,8 @@ import keras
 import numpy as np
 import pytest
 
+from sop_keras.auditing import findings
+from sop_keras.auditing.feature_rows import blocks
 from sop_keras.auditing.findings import find_wrong_labels, most_confused
 from sop_keras.label_issues.decisions import NO_LABEL, Decisions
 from sop_keras.label_issues.detection import auroc
@@ -155,6 +157,20 @@ def test_decisions_are_learnt_from():
         for one in (first, second)
     ]
     assert scores[1] > max(scores[0], 0.9)
+
+
+def test_blocks_are_small_where_classes_are_many(monkeypatch):
+    besides = []
+
+    def seen(rows, beside=0):
+        besides.append(beside)
+        return blocks(rows, beside)
+
+    monkeypatch.setattr(findings, "blocks", seen)
+    features, _, labels = blobs()
+    find_wrong_labels(features, labels, 40)
+    assert len(besides) == 1
+    assert besides[0] >= 40
 
 
 @pytest.mark.parametrize(
