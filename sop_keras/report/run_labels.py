@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sop_keras.drawing.cells import MOST_CLASSES
 from sop_keras.label_issues.corrected import match_examples
 from sop_keras.label_issues.noise_matrix import noise_matrix, transition_rates
 from sop_keras.training.run_folder import LABEL_ISSUES, RunFolderError
@@ -58,8 +59,11 @@ class RunLabels:
     def matrices(self) -> dict[str, np.ndarray]:
         """P(given label | true label), shape `(K, K)` each, estimated and as it is.
 
-        Where the clean labels are not known, the estimated one alone.
+        Where the clean labels are not known, the estimated one alone; none of more than
+        `MOST_CLASSES`.
         """
+        if self.num_classes > MOST_CLASSES:
+            return {}
         true_labels = {"estimated": self.estimated}
         if self.clean is not None:
             true_labels["true"] = self.clean

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from untrained_runs import Labels, table, write_run
@@ -34,6 +36,14 @@ def test_the_matrices_by_hand(run):
     # Estimated are 1, 2, 0, 0, 2.
     expected = [[0.5, 0.5, 0, 0], [1, 0, 0, 0], [0, 0, 0.5, 0.5], [0, 0, 0, 0]]
     np.testing.assert_array_equal(matrices["estimated"], expected)
+
+
+def test_of_many_classes_there_is_no_matrix(run):
+    labels = labels_of(run)
+    assert dataclasses.replace(labels, num_classes=2001).matrices() == {}
+    assert set(dataclasses.replace(labels, num_classes=2000).matrices()) == {
+        *("true", "estimated"),
+    }
 
 
 def test_the_frequent_changes_by_hand(tmp_path):
