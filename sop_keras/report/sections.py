@@ -82,7 +82,7 @@ def _outliers(
         return None
     shown = ids[:NUM_OUTLIERS]
     count = max(len(ids), result.get("num_outliers", 0))
-    least = least_score(len(np.unique(labels.column("given_label"))))
+    least = least_score(len(np.unique(labels.whole.column("given_label"))))
     text = (
         f"{_counted(count, noun)} in which little speaks for any class: an outlier "
         f"score above {least:g}, where an ordinary {noun} has 0 and one that nothing "
@@ -136,7 +136,8 @@ def _alike(
     ]
     if not pairs:
         return None
-    sizes = np.bincount(labels.column("given_label"), minlength=len(class_names))
+    given = labels.whole.column("given_label")
+    sizes = np.bincount(given, minlength=len(class_names))
     rows = [
         (
             class_names[first],

@@ -120,7 +120,7 @@ def test_a_page_with_sections(tmp_path):
         "&quot;&gt;&lt;b onclick=alert(1)&gt;",
         "2",
         "&lt;script&gt;alert(1)&lt;/script&gt;",
-        "1",
+        "2",
         "0.96",
     ]
     for name in ("outliers", "duplicates", "alike"):
