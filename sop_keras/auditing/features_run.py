@@ -89,7 +89,7 @@ def check_folder(folder: Path, source: str | os.PathLike[str] | None = None) -> 
             "--output_dir=FOLDER."
         )
     there = read_files(folder).get("features")
-    if None not in (there, source) and there != os.path.abspath(source):
+    if None not in (there, source) and _files(source) != {"features": there}:
         raise RunFolderError(
             f"{folder} holds the audit of another file, {shown(str(there))}. Choose "
             "another folder: --output_dir=FOLDER. If that file was moved, remove the "

@@ -6,7 +6,7 @@ import csv
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -90,12 +90,14 @@ class Decisions:
         """
         here = np.append(self.ids, [one.id for one in self.conflicts])
         is_left = ~np.isin(earlier.ids, here)
-        columns = {
-            name: np.append(getattr(self, name), getattr(earlier, name)[is_left])
+        ids, kinds, labels, times = (
+            np.append(getattr(self, name), getattr(earlier, name)[is_left])
             for name in ("ids", "kinds", "labels", "times")
-        }
-        order = np.argsort(columns["ids"])
-        return replace(self, **{name: one[order] for name, one in columns.items()})
+        )
+        order = np.argsort(ids)
+        return Decisions(
+            ids[order], kinds[order], labels[order], times[order], self.conflicts
+        )
 
 
 @dataclass(frozen=True)
