@@ -257,10 +257,9 @@ def seen(precision: SeenPrecision) -> str:
         f"{one.num_decided}"
         for one in precision.windows[-NUM_SHOWN:]
     ]
-    text = (
-        f"worth a look: {worth.num_undecided:,} more, up to rank {worth.last_rank:,}, "
-        f"of which some {worth.num_wrong:.0f} are wrong"
-    )
+    text = f"worth a look: {worth.num_undecided:,} more, up to rank {worth.last_rank:,}"
+    if precision.windows:  # of labels that were decided on the page of this table
+        text += f", of which some {worth.num_wrong:.0f} are wrong"
     if not worth.is_end_seen:
         text += "; where wrong ones get few is not seen yet"
     return "\n".join([*lines, text])

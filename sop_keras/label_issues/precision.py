@@ -138,8 +138,8 @@ def seen_precision(decisions: Decisions, issues: pd.DataFrame) -> SeenPrecision:
     new = given.copy()
     new[is_decided] = [label_of[one] for one in ids[is_decided].tolist()]
     is_wrong = new != given
-    is_judged = (issues["label_quality"].notna() & issues["noise_score"].notna()).array
-    ranked = np.flatnonzero(is_judged)
+    is_judged = issues["label_quality"].notna() & issues["noise_score"].notna()
+    (ranked,) = np.nonzero(is_judged.to_numpy())
     (decided,) = np.nonzero(is_decided[ranked])
     (undecided,) = np.nonzero(~is_decided[ranked])
     windows = _windows(decided + 1, is_wrong[ranked[decided]])

@@ -274,6 +274,8 @@ def test_what_the_audit_was_given_is_applied(photos, capsys, caplog):
     assert "decided: 3 (1 given, 0 suggested, 1 other, 1 remove)" in text
     assert "decided before the audit: 3, as label_issues.csv has them\n" in text
     assert "wrong among the decided: 2 of 3" in text
+    # Eight are open, and nobody has decided on any of the page of this table.
+    assert "worth a look: 8 more, up to rank 8; where wrong ones get few is" in text
 
     # A file says that 0 is a cat after all; of eleven, the eight others are marked.
     decisions = photos / "new.csv"
