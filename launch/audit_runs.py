@@ -113,7 +113,7 @@ def audit_own_features(
         settings: of the head.
         words: the flags as they were given.
     """
-    check_folder_of_features(folder)
+    check_folder_of_features(folder, values.features)
     own = read_features(values.features, values.labels)
     decisions = []
     if values.decisions:
@@ -121,6 +121,7 @@ def audit_own_features(
     audited = audit_features(
         own,
         folder,
+        source=values.features,
         decisions=decisions[0] if decisions else None,
         settings=settings,
         told_of_head=_progress("epochs of the head"),
@@ -236,7 +237,7 @@ def _of_decisions(decisions: Sequence[Decisions], table: pd.DataFrame) -> str:
     if not decisions:
         return ""
     count = len(decisions[0])
-    num_wrong = int((decisions[0].kinds != "given").sum())
+    num_wrong = int((~table["decision"].isin(["", "given"])).sum())
     lines = ["decided: nothing yet"]
     if count:
         low, high = wilson_interval(num_wrong, count)

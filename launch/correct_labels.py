@@ -19,7 +19,8 @@ them out. The label issues are those that the run found, or with --num_issues or
 launch/report.py saves, one a person. What they confirmed stays, what they named another
 class for gets it, what they removed is left out, and what they disagree on stays as it
 is. --action is then for the other label issues, and may be keep: nothing is done with
-these.
+these. What an audit was given is in its table, and is applied as well; where these
+files say something else, they count.
 
 The data are looked for where they were when the run was trained. The flags of
 launch/train.py say that they are elsewhere: --data_dir, --manifest, --test_manifest,
@@ -65,11 +66,14 @@ from sop_keras.label_issues.decisions import (
     NO_LABEL,
     Decisions,
     check_there,
+    decisions_in,
+    is_settled,
     read_decisions,
 )
 from sop_keras.label_issues.precision import SeenPrecision, seen_precision
 from sop_keras.settings import flag_of
 from sop_keras.training.experiment import Experiment
+from sop_keras.training.run_folder import LABEL_ISSUES
 from sop_keras.training.saved_run import SavedRun, load_run
 
 NUM_SHOWN = 10
@@ -122,11 +126,6 @@ def correct(line: command.CommandLine) -> None:
             "Say what to do and where to: --action=relabel (or drop) "
             "--output_dir=FOLDER."
         )
-    if values.action == KEEP and not values.decisions:
-        raise ValueError(
-            "--action=keep is for the label issues that nobody decided on: give "
-            "--decisions=FILE, or choose relabel or drop."
-        )
     check_there(values.decisions)
     check_choice(values.num_issues, values.issue_rate)
     folder = Path(values.output_dir)
@@ -136,13 +135,22 @@ def correct(line: command.CommandLine) -> None:
     issues = run.label_issues()
     if values.num_issues is not None or values.issue_rate is not None:
         issues["is_label_issue"] = label_issues(
-            issues["label_quality"].to_numpy(), values.num_issues, values.issue_rate
+            issues["label_quality"].to_numpy(),
+            values.num_issues,
+            values.issue_rate,
+            is_settled(issues),
         )
     num_classes = run.data.dataset.num_classes
-    decisions = None
+    earlier = decisions_in(issues)
+    decisions = earlier if len(earlier) else None
     if values.decisions:
-        decisions = read_decisions(values.decisions, num_classes)
-    elif not issues["is_label_issue"].any():
+        decisions = read_decisions(values.decisions, num_classes).over(earlier)
+    if values.action == KEEP and decisions is None:
+        raise ValueError(
+            "--action=keep is for the label issues that nobody decided on: give "
+            "--decisions=FILE, or choose relabel or drop."
+        )
+    if decisions is None and not issues["is_label_issue"].any():
         raise ValueError(
             f"No label of {folder_of_run} is an issue: nothing would change. "
             + "".join(f"{doubt} " for doubt in run.doubts())
@@ -152,6 +160,11 @@ def correct(line: command.CommandLine) -> None:
         run.data.train, issues, values.action, num_classes, decisions
     )
     say(changes(run, correction, decisions))
+    if len(earlier):
+        say(
+            f"decided before the audit: {len(earlier):,}, as {LABEL_ISSUES} has them"
+            + ("; --decisions counts where it says otherwise" * bool(values.decisions))
+        )
     if decisions is not None:
         say(seen(seen_precision(decisions, issues)))
     test = run.data.tests.get("test")
@@ -244,10 +257,9 @@ def seen(precision: SeenPrecision) -> str:
         f"{one.num_decided}"
         for one in precision.windows[-NUM_SHOWN:]
     ]
-    text = (
-        f"worth a look: {worth.num_undecided:,} more, up to rank {worth.last_rank:,}, "
-        f"of which some {worth.num_wrong:.0f} are wrong"
-    )
+    text = f"worth a look: {worth.num_undecided:,} more, up to rank {worth.last_rank:,}"
+    if precision.windows:  # of labels that were decided on the page of this table
+        text += f", of which some {worth.num_wrong:.0f} are wrong"
     if not worth.is_end_seen:
         text += "; where wrong ones get few is not seen yet"
     return "\n".join([*lines, text])

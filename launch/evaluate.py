@@ -11,8 +11,9 @@ are standardised as the data set's are, unless --mean and --std say what it was 
 with. Labels are those that the data set has, wrong ones among them; no noise is drawn.
 
 For each split, --output_dir gets SPLIT.json (all figures), SPLIT_per_class.csv,
-SPLIT_confusion.csv and .png (rows are labels, columns predictions) and
-SPLIT_reliability.png; and bad_images.csv with the images that could not be used.
+SPLIT_confusion.csv and .png (of up to 2,000 classes; rows are labels, columns
+predictions) and SPLIT_reliability.png; and bad_images.csv with the images that could
+not be used.
 
 Of the flags of launch/train.py it has those that say what and where the data set is;
 they win over the run's settings. --image_size is that of the model's input if unset.

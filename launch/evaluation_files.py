@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from sop_keras.data.datasets.dataset import Dataset
 from sop_keras.drawing.class_matrix import MatrixStyle, draw_class_matrix
 from sop_keras.files.atomic import replacing, write_atomically
+from sop_keras.files.formulas import without_formulas
 from sop_keras.files.untrusted import opened_text
 from sop_keras.training.evaluation import Evaluation, choose_splits
 from sop_keras.training.versions import versions
@@ -99,15 +100,17 @@ def write(
     write_atomically(folder / f"{split}.json", text)
     names = dataset.class_names
     write_csv(folder / f"{split}_per_class.csv", class_rows(evaluation, names))
-    rows = [["label \\ predicted", *names]]
-    counts = evaluation.confusion.tolist()
-    rows += [[name, *line] for name, line in zip(names, counts, strict=True)]
-    write_csv(folder / f"{split}_confusion.csv", rows)
     title = (
         f"{dataset.name}, {split}: {100 * evaluation.accuracy:.2f} % of "
         f"{evaluation.num_images:,} images"
     )
-    draw_confusion(evaluation, names, title, folder / f"{split}_confusion.png")
+    if evaluation.confusion is not None:
+        rows = [["label \\ predicted", *names]]
+        counts = evaluation.confusion.tolist()
+        rows += [[name, *line] for name, line in zip(names, counts, strict=True)]
+        write_csv(folder / f"{split}_confusion.csv", rows)
+        path = folder / f"{split}_confusion.png"
+        draw_confusion(evaluation.confusion, names, title, path)
     draw_reliability(evaluation, title, folder / f"{split}_reliability.png")
 
 
@@ -118,8 +121,8 @@ def class_rows(evaluation: Evaluation, names: Sequence[str]) -> list[list[Any]]:
     ]
     figures = evaluation.figures()
     for place, name in enumerate(names):
-        correct = int(evaluation.confusion[place, place])
-        images = int(evaluation.confusion[place].sum())
+        correct = int(evaluation.num_correct[place])
+        images = int(evaluation.num_of_label[place])
         ratios = (
             figures[f"class_{one}"][place] for one in ("accuracies", "precisions")
         )
@@ -128,19 +131,21 @@ def class_rows(evaluation: Evaluation, names: Sequence[str]) -> list[list[Any]]:
 
 
 def write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
-    """Write rows with all texts quoted, whatever is in them."""
+    """Write rows with all texts quoted, and none that a spreadsheet would run."""
     text = io.StringIO()
     writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-    writer.writerows(rows)
+    writer.writerows(
+        [without_formulas(one) if isinstance(one, str) else one for one in row]
+        for row in rows
+    )
     # What is no character, half of a pair, has no place in a file.
     write_atomically(path, text.getvalue().encode(errors="backslashreplace").decode())
 
 
 def draw_confusion(
-    evaluation: Evaluation, names: Sequence[str], title: str, path: Path
+    counts: np.ndarray, names: Sequence[str], title: str, path: Path
 ) -> None:
     """Labels by predictions; the darker, the more of the label's images."""
-    counts = evaluation.confusion
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     inches = INCHES_OF_ALL
     if len(names) <= STYLE.most_names:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 
 from sop_keras.auditing.audit_figures import figures_of
 from sop_keras.auditing.beside_labels import BesideLabels, beside_labels
+from sop_keras.auditing.earlier_audit import check_ids, forget_result
 from sop_keras.auditing.feature_rows import ArrayRows, FeatureRows
 from sop_keras.auditing.findings import Findings, find_wrong_labels
 from sop_keras.auditing.head import HeadProgress
@@ -36,12 +36,15 @@ from sop_keras.training.versions import versions
 if TYPE_CHECKING:
     import pandas as pd
 
-logger = logging.getLogger(__name__)
-
 FEATURES = "features"
 """The folder of stored features in that of an audit."""
 
 _OF_TRAININGS = ("model.keras", "checkpoints")
+
+_APPLY_FIRST = (
+    "Apply them first (`sop-keras correct_labels --decisions=FILE`), or put the data "
+    "back."
+)
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ def run_audit(
         decisions = read(data.dataset.num_classes)
         train = data.train
         own = RunFolder(folder, experiment, files)
-        _check_ids(own, data, decisions)
+        check_ids(folder, data, decisions, _APPLY_FIRST)
         # Once the features are there, nothing holds the network in memory.
         network = network_for(
             train.images, backbone, experiment.pretrained, image_size, store
@@ -223,6 +226,7 @@ def run_audit(
         }
         rows = enumerate(findings.head.accuracies, start=1)
         lock.check()
+        forget_result(folder)
         own.begin(data)
         lines = [f"{epoch},{accuracy:.6g}" for epoch, accuracy in rows]
         write_atomically(
@@ -231,28 +235,3 @@ def run_audit(
         write_issues(folder / LABEL_ISSUES, table, data)
         own.write_result(result)
         return Audited(data, table, embedded, rows_of_good, findings, beside, result)
-
-
-def _check_ids(
-    own: RunFolder, data: ExperimentData, decisions: Decisions | None
-) -> None:
-    """Check that decisions are on these ids; say where ids are others than before.
-
-    Images in folders, and tables without ids, are numbered anew where one comes or
-    goes.
-    """
-    try:
-        own.check_data(data)
-    except RunFolderError as error:
-        if decisions is not None:
-            raise RunFolderError(
-                "Decisions are on the ids of the last audit, and the data have changed "
-                f"since: {error} Apply them first (`sop-keras correct_labels "
-                "--decisions=FILE`), or put the data back."
-            ) from None
-        if own.result is not None:
-            logger.warning(
-                "The data are not those of the last audit in %s: ids may be others, "
-                "and decisions that were saved from its page are not to be used here.",
-                own.path,
-            )

@@ -11,8 +11,9 @@ import numpy as np
 from sop_keras.auditing.class_pairs import AlikePairs, alike_pairs
 from sop_keras.auditing.feature_rows import FeatureRows, SomeRows
 from sop_keras.auditing.near_duplicates import (
+    LEAST_SIMILARITY,
     contradictory_groups,
-    duplicate_groups,
+    find_duplicates,
 )
 from sop_keras.auditing.outliers import find_outliers
 from sop_keras.drawing.cells import shown_name
@@ -21,7 +22,7 @@ from sop_keras.label_issues.decisions import NO_LABEL
 if TYPE_CHECKING:
     import pandas as pd
 
-_MOST_LISTED = 1_000
+_MOST_LISTED, _MOST_OF_GROUP = 1_000, 100
 _PAIRS_NAMED = 5
 
 
@@ -38,6 +39,8 @@ class BesideLabels:
         is_removed: which a person removed, likewise.
         alike: classes that look like one; empty where they were not looked for.
         noun: what an example is.
+        near_share: the share of near-duplicates, where these are too many to be any, so
+            that `duplicate_group` is of equal features alone; None where it is not.
     """
 
     columns: dict[str, np.ndarray]
@@ -46,6 +49,7 @@ class BesideLabels:
     is_removed: np.ndarray
     alike: AlikePairs = ()
     noun: str = "image"
+    near_share: float | None = None
 
     def facts(self, class_names: Sequence[str]) -> dict[str, str]:
         """How many there are, as texts by name.
@@ -59,10 +63,18 @@ class BesideLabels:
         of_no_class = f"{int((is_outlier & self.is_open).sum()):,}"
         if num_decided := int((is_outlier & ~self.is_open).sum()):
             of_no_class += f", and {num_decided:,} decided on"
+        duplicates = (
+            f"{num_groups:,} groups, {len(self.contradictory):,} of them under "
+            "different labels"
+        )
+        if self.near_share is not None:
+            duplicates += (
+                f"; of equal features alone, as {100 * self.near_share:.0f} % of all "
+                f"are at a cosine of {LEAST_SIMILARITY:g} or more to another one"
+            )
         facts = {
             f"{self.noun.capitalize()}s of no class": of_no_class,
-            "Near-duplicates": f"{num_groups:,} groups, {len(self.contradictory):,} of "
-            "them under different labels",
+            "Near-duplicates": duplicates,
         }
         names = [shown_name(name) for name in class_names]
         pairs = [
@@ -78,7 +90,8 @@ class BesideLabels:
     def figures(self, ids: np.ndarray) -> dict[str, Any]:
         """The same as JSON knows it, with at most 1,000 of each, by ids.
 
-        What a person has decided on is not there: of groups, removed examples.
+        Of a group of duplicates there are at most 100 ids, and their number. What a
+        person has decided on is not there: of groups, removed examples.
 
         Args:
             ids: of the examples, `(n,)`.
@@ -87,13 +100,19 @@ class BesideLabels:
         score = np.where(is_listed, self.columns["outlier_score"], -np.inf)
         order = np.argsort(-score, kind="stable")[: int(is_listed.sum())]
         groups = np.where(self.is_removed, -1, self.columns["duplicate_group"])
+        listed = self.contradictory[:_MOST_LISTED].tolist()
+        share = self.near_share
         return {
             "num_outliers": int(is_listed.sum()),
             "outliers": ids[order[:_MOST_LISTED]].tolist(),
             "num_contradictory_duplicates": len(self.contradictory),
             "contradictory_duplicates": [
-                ids[groups == one].tolist() for one in self.contradictory[:_MOST_LISTED]
+                ids[groups == one][:_MOST_OF_GROUP].tolist() for one in listed
             ],
+            "contradictory_duplicate_sizes": [
+                int((groups == one).sum()) for one in listed
+            ],
+            "too_many_near_duplicates": None if share is None else round(share, 4),
             "alike_classes": [list(pair) for pair in self.alike[:_MOST_LISTED]],
         }
 
@@ -121,7 +140,8 @@ def beside_labels(
     right, is_open = _right_labels(table)
     is_removed = right == NO_LABEL
     outliers = find_outliers(features, given)
-    groups = duplicate_groups(features)
+    duplicates = find_duplicates(features)
+    groups = duplicates.groups
     kept = np.where(is_removed, -1, groups)
     contradictory = contradictory_groups(kept, right)
     contradictory = contradictory[np.isin(contradictory, kept[is_open])]
@@ -134,7 +154,10 @@ def beside_labels(
         "is_outlier": outliers.is_outlier,
         "duplicate_group": groups,
     }
-    return BesideLabels(columns, contradictory, is_open, is_removed, alike, noun)
+    near_share = duplicates.near_share if duplicates.are_equal else None
+    return BesideLabels(
+        columns, contradictory, is_open, is_removed, alike, noun, near_share
+    )
 
 
 def _right_labels(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from sop_keras.auditing.feature_rows import ArrayRows, FeatureRows, blocks
 from sop_keras.auditing.head import Head, HeadProgress, train_head
 from sop_keras.auditing.head_settings import HeadSettings
 from sop_keras.auditing.judgement import Judgement, judge
-from sop_keras.label_issues.decisions import NO_LABEL, Decisions
+from sop_keras.label_issues.decisions import DECISION, NO_LABEL, Decisions
 from sop_keras.label_issues.doubts import Doubt
 from sop_keras.label_issues.find import COLUMNS, LabelScores
 
@@ -24,9 +24,6 @@ logger = logging.getLogger(__name__)
 
 LEAST_EXAMPLES = 20
 """Of fewer, nothing is said."""
-
-DECISION = "decision"
-"""The column that has what a person decided."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +187,9 @@ def _decided(
             f"the {len(ids)} here; the first has the id {decisions.ids[wrong][0]}. Are "
             "they on other data?"
         )
-    said[at], right[at] = decisions.kinds, decisions.labels
+    is_own = decisions.labels == labels[at]  # whatever key it was decided with
+    said[at] = np.where(is_own, "given", decisions.kinds)
+    right[at] = decisions.labels
     other = (decisions.kinds == "given") & (decisions.labels != labels[at])
     if other.any():
         place = int(np.flatnonzero(other)[0])
@@ -211,7 +210,7 @@ def _table(
 ) -> tuple[pd.DataFrame, tuple[Doubt, ...]]:
     """The table of what was trained on, under the labels that it was trained on."""
     scores = LabelScores(head.model)
-    for places, features in blocks(rows):
+    for places, features in blocks(rows, beside=8 * head.model.num_classes):
         scores.add(head.logits(features), places, labels[places])
     table = scores.table()
     table["id"] = ids

@@ -18,7 +18,8 @@ from sop_keras.auditing.transitions import (
     sharpness_of,
 )
 
-# Beliefs that the noise between classes is estimated of: 160 MB.
+# Beliefs that the noise between classes is estimated of: 160 MB. Of fewer examples than
+# there are classes, it cannot be.
 _MAX_BELIEFS = 20_000_000
 _AT_ONCE = 8_192
 
@@ -57,7 +58,9 @@ def judge(
 ) -> Judgement:
     """Judge labels by a head that was trained on the same examples.
 
-    Memory: what is returned, and beliefs of at most 20 million entries.
+    Memory: what is returned, three matrices of K x K rates, and beliefs of at most 20
+    million entries; of more than 4,472 classes, whose K x K is more than that, of K
+    examples.
 
     Args:
         head: trained.

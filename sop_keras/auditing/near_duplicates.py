@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,6 +23,10 @@ from sop_keras.validation import check_fraction
 LEAST_SIMILARITY = 0.9
 """The cosine of features from which on images count as the same."""
 
+MOST_NEAR = 0.2
+"""The share of near-duplicates from which on they are none: features of few numbers, or
+of classes far apart, are at such a cosine to all of their class."""
+
 # Of the short code of an example, that candidates are found by.
 _CODE_LENGTH = 128
 
@@ -39,6 +44,47 @@ _MOST_CANDIDATES = 16
 
 # Numbers of a block of cosines: 32 MB; and pairs whose features are read together.
 _BLOCK_NUMBERS, _PAIRS_READ = 8_000_000, 2000
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Images that are there more than once, among n examples.
+
+    Args:
+        groups: int64, shape `(n,)`, as of `duplicate_groups`.
+        near_share: the share of examples that are near-duplicates of one of other
+            features, in [0, 1].
+    """
+
+    groups: np.ndarray
+    near_share: float
+
+    @property
+    def are_equal(self) -> bool:
+        """Whether groups are of equal features alone, as too many are near others."""
+        return self.near_share > MOST_NEAR
+
+
+def find_duplicates(features: FeatureRows) -> Duplicates:
+    """Near-duplicates; equal ones alone where a fifth of all would be near-duplicates.
+
+    So many are no copies: the cosine does not tell copies from images of one class
+    there, and what is joined over others would make whole classes one image.
+
+    Args:
+        features: of n examples.
+
+    Raises:
+        ValueError: as of `duplicate_groups`.
+    """
+    groups, first_equal = _groups(features, LEAST_SIMILARITY, seed=0)
+    is_first = first_equal == np.arange(len(features))
+    num_different = np.bincount(groups[is_first & (groups >= 0)])
+    is_near = (groups >= 0) & (np.append(num_different, 0)[groups] > 1)
+    found = Duplicates(groups, float(is_near.mean()))
+    if found.are_equal:
+        return Duplicates(_numbered(first_equal), found.near_share)
+    return found
 
 
 def duplicate_groups(
@@ -80,13 +126,7 @@ def duplicate_groups(
     ```
     """
     least_similarity = check_fraction("least_similarity", least_similarity)
-    scale = scale_of(take_finite(features, sample(features)))
-    codes, first_equal = _codes(features, scale, seed)
-    (places,) = np.nonzero(first_equal == np.arange(len(features)))
-    pairs = places[_candidates(codes[places], least_similarity - _SLACK, seed)]
-    pairs = pairs[_are_similar(features, scale, pairs, least_similarity)]
-    equal = np.stack([np.arange(len(features)), first_equal], axis=1)
-    return _numbered(_joined(np.concatenate([pairs, equal]), len(features)))
+    return _groups(features, least_similarity, seed)[0]
 
 
 def contradictory_groups(groups: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -114,6 +154,20 @@ def contradictory_groups(groups: np.ndarray, labels: np.ndarray) -> np.ndarray:
     )
     numbers, num_labels = np.unique(kinds[:, 0], return_counts=True)
     return numbers[num_labels > 1].astype(np.int64)
+
+
+def _groups(
+    features: FeatureRows, least_similarity: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The group of each example, and the first that has equal features."""
+    scale = scale_of(take_finite(features, sample(features)))
+    codes, first_equal = _codes(features, scale, seed)
+    (places,) = np.nonzero(first_equal == np.arange(len(features)))
+    pairs = places[_candidates(codes[places], least_similarity - _SLACK, seed)]
+    pairs = pairs[_are_similar(features, scale, pairs, least_similarity)]
+    equal = np.stack([np.arange(len(features)), first_equal], axis=1)
+    joined = _joined(np.concatenate([pairs, equal]), len(features))
+    return _numbered(joined), first_equal
 
 
 def _codes(

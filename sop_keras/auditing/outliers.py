@@ -78,7 +78,7 @@ def find_outliers(features: FeatureRows, labels: np.ndarray) -> Outliers:
     scale = scale_of(take_finite(features, sample(features)))
     weights = _regression(features, codes, len(classes), scale)
     evidence = np.empty(len(features))
-    for places, rows in blocks(features):
+    for places, rows in blocks(features, beside=len(classes)):
         outputs = scale.with_constant(rows) @ weights
         evidence[places] = outputs.max(axis=1) - 1 / len(classes)
     typical = np.median(evidence)
@@ -126,7 +126,7 @@ def _regression(
     of_class = len(codes) / num_classes / counts
     products = np.zeros((num_features + 1, num_features + 1))
     with_labels = np.zeros((num_features + 1, num_classes))
-    for places, rows in blocks(features):
+    for places, rows in blocks(features, beside=num_classes):
         columns = scale.with_constant(rows)
         codes_here = codes[places]
         weighted = columns * of_class[codes_here, None].astype(np.float32)

@@ -16,6 +16,10 @@ from sop_keras.files.shown_text import shown
 DARKEST = (8, 48, 107)
 """Red, green and blue of a share of 1, on a white page."""
 
+MOST_CLASSES = 2_000
+"""Of more classes no matrix of all pairs is made: of these it has 32 MB, and four
+million cells that nobody tells apart."""
+
 # The largest share that is.
 _ROUNDED_TO_0 = 0.005
 

@@ -20,6 +20,7 @@ from sop_keras.data.datasets.manifest_table import (
     is_no_value,
     is_number,
     label_integer,
+    two_spellings,
 )
 from sop_keras.features.array_files import map_npy
 from sop_keras.files.shown_text import shown
@@ -28,6 +29,9 @@ from sop_keras.files.untrusted import opened_text
 
 LABEL, ID = "label", "id"
 """The columns of tables."""
+
+MAX_ID = 10**15 - 1
+"""The largest id: the review page counts in floats, which have no more digits."""
 
 _MAX_TEXT_BYTES = 2**31
 # Of a Parquet file, which may have the features as well.
@@ -129,7 +133,7 @@ def checked_ids(ids: np.ndarray, what: str) -> np.ndarray:
         what: they are, for errors.
 
     Raises:
-        ValueError: if they are no integers of at least 0, shape `(n,)`, or there are
+        ValueError: if they are no integers in `[0, MAX_ID]`, shape `(n,)`, or there are
             equal ones.
     """
     if ids.ndim != 1 or ids.dtype.kind not in "iu":
@@ -139,14 +143,15 @@ def checked_ids(ids: np.ndarray, what: str) -> np.ndarray:
         )
     ordered = np.sort(ids)
     is_again = ordered[1:] == ordered[:-1]
-    if len(ids) and (ordered[0] < 0 or ordered[-1] >= 2**63 or is_again.any()):
+    if len(ids) and (ordered[0] < 0 or ordered[-1] > MAX_ID or is_again.any()):
         reason = (
             f"{ordered[1:][is_again][0]} is there more than once"
             if is_again.any()
             else f"they are from {ordered[0]} to {ordered[-1]}"
         )
         raise ValueError(
-            f"{what}: ids must be integers from 0, each for one example: {reason}."
+            f"{what}: ids must be integers from 0 to {MAX_ID}, each for one example: "
+            f"{reason}."
         )
     return ids.astype(np.int64)
 
@@ -208,8 +213,15 @@ def _of_rows(
     ids = array("q")
 
     def labels() -> Iterator[str]:
-        for label, *more in rows:
-            ids.extend(map(integer, more))
+        for number, (label, *more) in enumerate(rows, start=first):
+            for text in more:
+                ids.append(integer(text))
+                if not 0 <= ids[-1] <= MAX_ID:
+                    raise ValueError(
+                        f"{place} {number} has the id {shown(text[:40])!r}. Ids are "
+                        f"integers from 0 to {MAX_ID}, in digits alone; leave the "
+                        f"column {ID!r} out to have the rows numbered."
+                    )
             yield label
 
     found = _labels_of_texts(labels(), place, first)
@@ -240,6 +252,12 @@ def _labels_of_texts(texts: Iterable[str], place: str, first: int) -> Labels:
     names = list(code_of)
     integers = np.array([label_integer(name) for name in names], np.int64)
     if len(names) and integers.min() >= 0:
+        if two := two_spellings(names):
+            raise ValueError(
+                f"{place.rpartition(':')[0]}: the labels {two[0]!r} and {two[1]!r} are "
+                "one integer. Write each class in one way; if these are two, give them "
+                "names."
+            )
         return labels_of_array(integers[np.array(codes, np.int64)], place)
     if names and all(map(is_number, names)):
         odd = names[int(integers.argmin())]

@@ -105,6 +105,16 @@ def write_atomically(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def remove(path: Path) -> None:
+    """Remove a file, or a link in its place, if there is one.
+
+    Raises:
+        OutputError: where it cannot be removed.
+    """
+    with explained(path):
+        path.unlink(missing_ok=True)
+
+
 def write_new(path: Path, content: bytes) -> None:
     """Write a file that is not there yet, in a folder that is written anew.
 

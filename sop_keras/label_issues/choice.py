@@ -25,8 +25,8 @@ def label_issues(
         num_issues: how many to take, from 0 to n. Defaults to `None`.
         issue_rate: the share to take, in [0, 1]. Defaults to `None`; with neither, the
             rule above decides.
-        is_trusted: which labels a person has confirmed, bool `(n,)`: no issues either.
-            Defaults to `None`: none.
+        is_trusted: which labels a person has confirmed, or decided on, bool `(n,)`: no
+            issues either. Defaults to `None`: none.
 
     Returns:
         bool, shape `(n,)`.
@@ -38,7 +38,9 @@ def label_issues(
     if issue_rate is not None:
         num_issues = round(issue_rate * len(quality))
     is_known = ~np.isnan(quality)
-    may_be = is_known if is_trusted is None else is_known & ~is_trusted
+    if is_trusted is None:
+        is_trusted = np.zeros(len(quality), bool)
+    may_be = is_known & ~is_trusted
     if num_issues is None:
         return may_be & (quality < 0.5)
     if num_issues > len(quality):
@@ -50,13 +52,13 @@ def label_issues(
     if num_issues > num_marked:
         wish = "num_issues" if issue_rate is None else f"issue_rate={issue_rate} of all"
         reasons = []
-        if num_unknown := int((~is_known).sum()):
+        if num_unknown := int((~is_known & ~is_trusted).sum()):
             reasons.append(
                 f"nothing is known of the other {num_unknown} of {len(quality)} "
                 "examples, which were never trained on"
             )
-        if num_trusted := int((is_known & ~may_be).sum()):
-            reasons.append(f"{num_trusted} are trusted")
+        if num_trusted := int(is_trusted.sum()):
+            reasons.append(f"{num_trusted} are trusted, or decided on")
         logger.warning(
             "%d labels are marked as issues, not %d (%s): %s.",
             *(num_marked, num_issues, wish, ", and ".join(reasons)),

@@ -21,8 +21,9 @@ from sop_keras.data.datasets.dataset import Examples
 from sop_keras.data.datasets.manifest_table import is_no_value, is_number
 from sop_keras.data.images.encoded_images import EncodedImages, ImageFiles
 from sop_keras.files.atomic import replacing, write_new
+from sop_keras.files.formulas import is_formula
+from sop_keras.files.parquet import pyarrow_for
 from sop_keras.label_issues.decisions import NO_LABEL, Decisions
-from sop_keras.label_issues.export import is_formula, pyarrow_for
 from sop_keras.validation import check_choice_of
 
 if TYPE_CHECKING:
@@ -146,7 +147,9 @@ def _apply(
             f"given label is {labels[decided[row]]}. Pass those that were made with "
             "the report of this run."
         )
-    kinds[decided], kinds[disagreed] = decisions.kinds, CONFLICT
+    is_own = decisions.labels == labels[decided]  # whatever key it was decided with
+    kinds[decided] = np.where(is_own, "given", decisions.kinds)
+    kinds[disagreed] = CONFLICT
     labels[decided] = decisions.labels
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -16,13 +16,19 @@ from sop_keras.files.shown_text import shown
 from sop_keras.files.text_encoding import check_not_utf16
 from sop_keras.files.untrusted import opened_text
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 KINDS = ("given", "suggested", "other", "remove")
 """The given label is right, the suggested one, another one; or no class is."""
 
 NO_LABEL = -1
 """The label of what is removed."""
 
-COLUMNS = ("id", "decision", "label", "time")
+DECISION = "decision"
+"""The column that has the kind, of a file of decisions and of the table of an audit."""
+
+COLUMNS = ("id", DECISION, "label", "time")
 
 MAX_DECISIONS_BYTES = 2**28
 """The largest file of decisions that is read: 256 MiB, some five million rows."""
@@ -30,7 +36,8 @@ MAX_DECISIONS_BYTES = 2**28
 # What spreadsheets put between the values of a CSV, depending on the country.
 _SEPARATORS = (",", ";", "\t")
 _LONGEST_LINE = 2**16
-_INTEGER = re.compile(r"[0-9]{1,18}")
+# As many digits as the review page reads.
+_INTEGER = re.compile(r"[0-9]{1,15}")
 _UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|\+00:00)")
 
 
@@ -62,7 +69,7 @@ class Decisions:
         ids: of the examples, int64 `(n,)`, none twice.
         kinds: one of `KINDS` each, texts `(n,)`.
         labels: the labels that are right, int64 `(n,)`; `NO_LABEL` to remove.
-        times: when, in UTC, datetime64[ms] `(n,)`.
+        times: when, in UTC, datetime64[ms] `(n,)`; NaT where nobody knows.
         conflicts: what files disagree on: it is not among the above.
     """
 
@@ -74,6 +81,23 @@ class Decisions:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def over(self, earlier: Decisions) -> Decisions:
+        """These, and earlier ones on examples that these say nothing of.
+
+        Args:
+            earlier: without conflicts.
+        """
+        here = np.append(self.ids, [one.id for one in self.conflicts])
+        is_left = ~np.isin(earlier.ids, here)
+        ids, kinds, labels, times = (
+            np.append(getattr(self, name), getattr(earlier, name)[is_left])
+            for name in ("ids", "kinds", "labels", "times")
+        )
+        order = np.argsort(ids)
+        return Decisions(
+            ids[order], kinds[order], labels[order], times[order], self.conflicts
+        )
 
 
 @dataclass(frozen=True)
@@ -131,6 +155,39 @@ def read_decisions(
         np.array([row.time for row in kept], "datetime64[ms]"),
         tuple(conflicts),
     )
+
+
+def decisions_in(issues: pd.DataFrame) -> Decisions:
+    """What people had decided before an audit, as its table has it.
+
+    Args:
+        issues: a table of label issues; without the column `decision` nothing was.
+    """
+    if DECISION in issues:
+        issues = issues[issues[DECISION] != ""].sort_values("id")
+        kinds = issues[DECISION].to_numpy(np.str_)
+    else:
+        issues, kinds = issues[:0], np.array([], np.str_)
+    labels = np.where(
+        kinds == "given", issues["given_label"], issues["suggested_label"]
+    )
+    return Decisions(
+        issues["id"].to_numpy(np.int64),
+        kinds,
+        np.where(kinds == "remove", NO_LABEL, labels).astype(np.int64),
+        np.full(len(kinds), "NaT", "datetime64[ms]"),
+    )
+
+
+def is_settled(issues: pd.DataFrame) -> np.ndarray:
+    """Which labels of a table people had decided on, or the model trusts, `(n,)`.
+
+    Args:
+        issues: a table of label issues.
+    """
+    is_trusted = issues["label_quality"].notna() & issues["noise_score"].isna()
+    is_decided = issues[DECISION] != "" if DECISION in issues else False
+    return (is_trusted | is_decided).to_numpy()
 
 
 def check_there(paths: Iterable[str | os.PathLike[str]]) -> None:
@@ -215,7 +272,9 @@ def _parsed(values: dict[str, str], num_classes: int) -> tuple[int, _Row]:
     """Id and row; a ValueError says what is wrong with a value."""
     one, kind, label, time = (values[name] for name in COLUMNS)
     if not _INTEGER.fullmatch(one):
-        raise ValueError(f"the id {shown(one)!r} is not an integer of 0 or more")
+        raise ValueError(
+            f"the id {shown(one)!r} is not an integer of 0 or more, in 15 digits"
+        )
     if kind not in KINDS:
         raise ValueError(
             f"the decision {shown(kind)!r} is not one of {', '.join(KINDS)}"

@@ -7,7 +7,6 @@ import csv
 import json
 import math
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sop_keras.files.atomic import replacing
+from sop_keras.files.formulas import without_formulas
+from sop_keras.files.parquet import pyarrow_for
+from sop_keras.files.shown_text import shown
 from sop_keras.files.text_encoding import check_not_utf16
 from sop_keras.files.untrusted import UntrustedFileError, open_untrusted, read_bytes
+from sop_keras.label_issues.decisions import DECISION, KINDS
 from sop_keras.label_issues.find import COLUMNS, MORE_COLUMNS
 
 if TYPE_CHECKING:
@@ -32,7 +35,6 @@ _DTYPES = {
     "suggested_label_prob": np.float64,
     "is_label_issue": np.bool_,
 }
-_CLASS_COLUMNS = ("given_class", "suggested_class")
 
 MAX_TABLE_BYTES = 2**31
 """The largest table of label issues that is read: a file of 2 GiB."""
@@ -45,15 +47,6 @@ _NUMBERS = ("BOOLEAN", "INT32", "INT64", "FLOAT", "DOUBLE")
 
 # Rows that are made into text, or into Arrow's columns, together.
 _ROWS_AT_ONCE = 65_536
-
-# Where a spreadsheet finds a formula: a cell whose first character is = + - @ or a
-# full-width one of them, maybe after blanks and characters that are not seen. A cell
-# may begin inside the text as well: quotes do not hold it together for a spreadsheet
-# whose separator is not the comma.
-_FORMULA = re.compile(
-    r"\A(?=[\t\r])|(?:\A|(?<=[;|\t\r\n]))"
-    r"(?=[\s\"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2060\ufeff]*[=+\-@＝＋－＠])"
-)
 
 # Columns by name, in the order of the file; those of texts are of objects.
 _Chunks = Iterator[dict[str, np.ndarray]]
@@ -111,7 +104,8 @@ def read_label_issues(path: str | os.PathLike[str]) -> pd.DataFrame:
         path: the file; it ends in .csv, .parquet or .json.
 
     Returns:
-        A DataFrame with the columns `COLUMNS`: the same values, to the last bit.
+        A DataFrame with the columns `COLUMNS`: the same values, to the last bit; and of
+        an audit with `decision`, what people had decided before it, or `""`.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -229,7 +223,7 @@ def _write_csv(chunks: _Chunks, path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         for number, chunk in enumerate(chunks):
             safe = {
-                name: [_FORMULA.sub("'", text) for text in column]
+                name: [without_formulas(text) for text in column]
                 for name, column in chunk.items()
                 if column.dtype == object
             }
@@ -240,11 +234,6 @@ def _write_csv(chunks: _Chunks, path: Path) -> None:
                 quoting=csv.QUOTE_NONNUMERIC,
                 lineterminator="\n",
             )
-
-
-def is_formula(text: str) -> bool:
-    """Whether a spreadsheet would run a cell with this text, or with an end of it."""
-    return _FORMULA.search(text) is not None
 
 
 def _write_json(chunks: _Chunks, path: Path) -> None:
@@ -280,24 +269,6 @@ def _write_parquet(chunks: _Chunks, path: Path) -> None:
             writer.write_table(table)
 
 
-def pyarrow_for(path: Path) -> tuple[Any, Any]:
-    """Pyarrow and its module for Parquet.
-
-    Raises:
-        ImportError: if it is not installed; it names the file that needs it.
-    """
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ImportError(
-            f"{path} needs pyarrow, which is not installed. Install this package with "
-            "its extra [parquet], or run: pip install pyarrow. Or take a file that "
-            "ends in .csv."
-        ) from error
-    return pyarrow, parquet
-
-
 def _read_csv(path: Path) -> pd.DataFrame:
     import pandas as pd
 
@@ -308,9 +279,12 @@ def _read_csv(path: Path) -> pd.DataFrame:
             found = list(pd.read_csv(file, nrows=0).columns)
         _check_columns(str(path), found)
         file.seek(0)
+        names = [*COLUMNS, *({DECISION} & {*found})]
+        dtypes = {**_DTYPES, DECISION: np.object_}
         with _damage_explained(path):
-            table = pd.read_csv(file, usecols=list(COLUMNS), dtype=_DTYPES, **exact)
-    return table[list(COLUMNS)]
+            table = pd.read_csv(file, usecols=names, dtype=dtypes, **exact)
+    said = table[DECISION].fillna("") if DECISION in names else None
+    return _with_decisions(path, table[list(COLUMNS)], said)
 
 
 def _exact_floats(version: str) -> dict[str, Any]:
@@ -330,7 +304,10 @@ def _read_json(path: Path) -> pd.DataFrame:
     columns = {name: [record[name] for record in records] for name in COLUMNS}
     for column in columns.values():
         column[:] = [math.nan if value is None else value for value in column]
-    return _typed(path, columns)
+    said = None
+    if any(DECISION in record for record in records):
+        said = [record.get(DECISION, "") for record in records]
+    return _with_decisions(path, _typed(path, columns), said)
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -338,11 +315,17 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     with open_untrusted(path, MAX_TABLE_BYTES) as opened:
         with _damage_explained(path, arrow.ArrowException, OSError):
             file = parquet.ParquetFile(opened)
-        _check_columns(str(path), file.schema_arrow.names)
+        found = file.schema_arrow.names
+        _check_columns(str(path), found)
         _check_footer(path, file.metadata)
+        more = [DECISION] if DECISION in found else []
         with _damage_explained(path, arrow.ArrowException, OSError):
-            table = file.read(columns=list(COLUMNS))
-    return _typed(path, {name: table[name].to_numpy() for name in COLUMNS})
+            # Texts of a dictionary are read once, however many rows have them.
+            file = parquet.ParquetFile(opened, read_dictionary=more)
+            table = file.read(columns=[*COLUMNS, *more])
+    said = table[DECISION].to_pandas() if more else None
+    issues = _typed(path, {name: table[name].to_numpy() for name in COLUMNS})
+    return _with_decisions(path, issues, said)
 
 
 def _check_footer(path: Path, footer: Any) -> None:
@@ -354,6 +337,9 @@ def _check_footer(path: Path, footer: Any) -> None:
         is_number = leaf.path == name and leaf.physical_type in _NUMBERS
         if name in COLUMNS and not is_number:
             raise _damaged(path, f"its column {name!r} is no column of numbers")
+        is_text = leaf.path == name and leaf.physical_type == "BYTE_ARRAY"
+        if name == DECISION and not is_text:
+            raise _damaged(path, f"its column {name!r} is no column of texts")
 
 
 @contextlib.contextmanager
@@ -378,6 +364,17 @@ def _typed(path: Path, columns: dict[str, Any]) -> pd.DataFrame:
             raise _damaged(path, f"its column {name!r} is of {array.dtype}")
         arrays[name] = array.astype(dtype)
     return pd.DataFrame(arrays)
+
+
+def _with_decisions(path: Path, issues: pd.DataFrame, said: Any) -> pd.DataFrame:
+    """The table with what people decided, if it has that."""
+    if said is None:
+        return issues
+    texts = np.asarray(said, object)
+    if unknown := {*map(str, texts)} - {"", *KINDS}:
+        reason = f"its column {DECISION!r} has {shown(min(unknown))[:40]!r}"
+        raise _damaged(path, reason)
+    return issues.assign(**{DECISION: texts})
 
 
 def _damaged(path: Path, reason: Any) -> ValueError:

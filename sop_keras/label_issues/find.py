@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from sop_keras.label_issues.choice import check_choice, label_issues
+from sop_keras.label_issues.decisions import DECISION
 from sop_keras.label_issues.doubts import Doubt, Evidence, largest_of
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ COLUMNS = (
     "is_label_issue",
 )
 
-MORE_COLUMNS = ("decision", "outlier_score", "is_outlier", "duplicate_group")
-"""What an audit knows beside: files have these, too, and they are not read back."""
+MORE_COLUMNS = (DECISION, "outlier_score", "is_outlier", "duplicate_group")
+"""What an audit knows beside: files have these, too; `decision` alone is read back."""
 
 LEAST_LOG_PROB = np.log(1e-300)
 """The floor of logarithms of probabilities."""

@@ -83,7 +83,7 @@ class SeenPrecision:
 
     Args:
         decided: of all decided labels.
-        windows: of `WINDOW` each, by rank.
+        windows: of `WINDOW` each, by rank; of decisions made with this table alone.
         worth_looking_at: what is left to look at.
     """
 
@@ -96,8 +96,13 @@ def seen_precision(decisions: Decisions, issues: pd.DataFrame) -> SeenPrecision:
     """How many of the decided labels were wrong, by the rank of their quality.
 
     A label was wrong if the decided one is another, or the example is to be removed.
-    Ranks are those of `label_quality` among all examples whose quality is known, the
-    lowest has 1, equal ones by id; decisions on others are not counted.
+    All decisions are counted.
+
+    Ranks are those of `label_quality` among all examples that the table judged, the
+    lowest has 1, equal ones by id. What was decided, or trusted, before the table was
+    made has none: its quality is 1 or NaN, not what people saw, and its `noise_score`
+    is NaN, as of examples that were never trained on. So after several audits, ranks
+    are those of the page of the last one.
 
     A window is `WINDOW` decided labels that follow each other by rank, whatever lies
     between them; what is left at the end, if it is no whole window, belongs to the last
@@ -119,9 +124,6 @@ def seen_precision(decisions: Decisions, issues: pd.DataFrame) -> SeenPrecision:
     Raises:
         ValueError: for a decision on an example that the table does not have.
     """
-    ranked = issues[issues["label_quality"].notna()]
-    ranked = ranked.sort_values(["label_quality", "id"])
-    ids = ranked["id"].to_numpy()
     unknown = ~np.isin(decisions.ids, issues["id"].to_numpy())
     if unknown.any():
         raise ValueError(
@@ -129,16 +131,22 @@ def seen_precision(decisions: Decisions, issues: pd.DataFrame) -> SeenPrecision:
             f"{decisions.ids[unknown][0]}, which was decided on. Pass the table of the "
             "run whose report the decisions were made with."
         )
+    issues = issues.sort_values(["label_quality", "id"])
+    ids, given = issues["id"].to_numpy(), issues["given_label"].to_numpy()
     label_of = dict(zip(decisions.ids.tolist(), decisions.labels.tolist(), strict=True))
     is_decided = np.isin(ids, decisions.ids)
-    decided = np.flatnonzero(is_decided)
-    new = np.array([label_of[one] for one in ids[decided].tolist()], np.int64)
-    is_wrong = new != ranked["given_label"].to_numpy()[decided]
-    windows = _windows(decided + 1, is_wrong)
+    new = given.copy()
+    new[is_decided] = [label_of[one] for one in ids[is_decided].tolist()]
+    is_wrong = new != given
+    is_judged = issues["label_quality"].notna() & issues["noise_score"].notna()
+    (ranked,) = np.nonzero(is_judged.to_numpy())
+    (decided,) = np.nonzero(is_decided[ranked])
+    (undecided,) = np.nonzero(~is_decided[ranked])
+    windows = _windows(decided + 1, is_wrong[ranked[decided]])
     return SeenPrecision(
-        Share(len(decided), int(is_wrong.sum())),
+        Share(len(decisions), int(is_wrong.sum())),
         windows,
-        _worth(np.flatnonzero(~is_decided) + 1, windows),
+        _worth(undecided + 1, windows),
     )
 
 

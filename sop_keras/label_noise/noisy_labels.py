@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +68,8 @@ class NoisyLabels:
         Entry `(i, j)` is the fraction of the examples of true class i that are
         labelled j. Rows sum to 1; that of a class without examples is all zeros.
         """
-        counts = self._counts()
+        shape = self.num_classes, self.num_classes
+        counts = np.bincount(self._pairs(), minlength=math.prod(shape)).reshape(shape)
         return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
     def log(self, name: str) -> None:
@@ -89,9 +91,8 @@ class NoisyLabels:
             )
             details = f"true class (row) to label (column):\n{matrix}"
         else:
-            counts = self._counts()
-            np.fill_diagonal(counts, 0)
-            details = f"{np.count_nonzero(counts)} pairs (true class, wrong label)"
+            pairs = np.unique(self._pairs()[self.is_wrong])
+            details = f"{len(pairs)} pairs (true class, wrong label)"
         _LOGGER.info(
             "%s label noise: %d of %d labels are wrong (%.2f%%); %s",
             name,
@@ -101,8 +102,6 @@ class NoisyLabels:
             details,
         )
 
-    def _counts(self) -> np.ndarray:
-        pairs = self.clean_labels * self.num_classes + self.labels
-        return np.bincount(pairs, minlength=self.num_classes**2).reshape(
-            self.num_classes, self.num_classes
-        )
+    def _pairs(self) -> np.ndarray:
+        """A number for each pair of true class and label, `(n,)`."""
+        return self.clean_labels * self.num_classes + self.labels

@@ -15,6 +15,7 @@ from keras import ops
 
 from sop_keras.core.scan import PredictionScan
 from sop_keras.core.table_scan import scan_tables
+from sop_keras.drawing.cells import MOST_CLASSES
 from sop_keras.files.tensorboard import Scalars, Summaries
 from sop_keras.label_issues.noise_matrix import noise_matrix
 from sop_keras.monitoring import pictures
@@ -51,10 +52,10 @@ class NoiseMonitor(keras.callbacks.Callback):
     which the text `doubts` gives. Where clean labels are known, `detection/` says how
     well wrong ones are found, and `memorization/` how many of the right and of the
     wrong labels the network predicts, and for how many wrong ones the clean label.
-    Histograms are the
-    method's: of SOP log10 of |u| at the label and of |v| off the label. Images: the
-    estimated class-to-class noise, beside the true one where that is known, and the
-    examples whose labels look worst. HParams and text, where they are given.
+    Histograms are the method's: of SOP log10 of |u| at the label and of |v| off the
+    label. Images: the estimated class-to-class noise of up to 2,000 classes, beside the
+    true one where that is known, and the examples whose labels look worst. HParams and
+    text, where they are given.
 
     The tables are read once an epoch, a chunk of rows at a time; pictures are drawn
     after epochs 1, 3, 10, 30, 100, ... and the last one. Nothing is drawn at random,
@@ -266,11 +267,13 @@ class NoiseMonitor(keras.callbacks.Callback):
         matrices = {_ESTIMATED: scan.likely_labels}
         if examples.clean_labels is not None:
             matrices["true"] = examples.clean_labels
-        counts = {
-            title: noise_matrix(true, labels, len(names))
-            for title, true in matrices.items()
-        }
-        drawn = {"noise_matrix": pictures.noise_matrices(counts, names)}
+        drawn = {}
+        if len(names) <= MOST_CLASSES:
+            counts = {
+                title: noise_matrix(true, labels, len(names))
+                for title, true in matrices.items()
+            }
+            drawn["noise_matrix"] = pictures.noise_matrices(counts, names)
         if examples.have_images and scan.is_known.any():
             suspects = self._suspects(scan, names)
             title = f"The {len(suspects)} labels of lowest quality, epoch {epoch + 1}"

@@ -53,7 +53,7 @@ def draw_all(
 def _of_training(
     labels: RunLabels, history: Sequence[Mapping[str, float]], views: str
 ) -> Iterator[_Drawing]:
-    is_wrong = labels.is_wrong
+    is_wrong = labels.whole.is_wrong
     noise_rate = None if is_wrong is None else float(is_wrong.mean())
     yield _Drawing(
         "training_accuracy",

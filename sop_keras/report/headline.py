@@ -129,15 +129,24 @@ def _accuracies(result: dict[str, Any]) -> list[Statistic]:
 
 
 def _issues(labels: RunLabels) -> list[Statistic]:
-    if not len(labels):
+    whole = labels.whole
+    is_known, is_decided_wrong = whole.is_known, whole.is_decided_wrong
+    if not is_known.any():
         return [Statistic("Label issues", "0", "no example was trained on")]
-    is_issue = labels.column("is_label_issue")
-    note = f"of {len(labels):,} training labels"
+    is_issue = whole.column("is_label_issue")
+    note = "share of issues"
+    if is_decided_wrong.any():
+        note += f" and of {is_decided_wrong.sum():,} that were decided to be wrong"
+    share = (is_issue | is_decided_wrong)[is_known].mean()
     statistics = [
-        Statistic("Label issues", f"{is_issue.sum():,}", note),
-        Statistic("Estimated noise rate", percent(is_issue.mean()), "share of issues"),
+        Statistic(
+            "Label issues",
+            f"{is_issue.sum():,}",
+            f"of {is_known.sum():,} training labels",
+        ),
+        Statistic("Estimated noise rate", percent(share), note),
     ]
-    if (is_wrong := labels.is_wrong) is not None:
+    if (is_wrong := whole.is_wrong) is not None:
         note = f"{is_wrong.sum():,} wrong labels"
         statistics.append(Statistic("True noise rate", percent(is_wrong.mean()), note))
     return statistics

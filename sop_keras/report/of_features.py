@@ -42,10 +42,9 @@ def write_features_report(
     """
     check_page(path, num_examples)
     own, result = audited.own, audited.result
-    quality = audited.table["label_quality"].to_numpy()
-    order = np.lexsort((own.ids, quality))[: np.isfinite(quality).sum()]
     num_classes, name = len(own.class_names), Path(source).name
-    labels = RunLabels(audited.table.iloc[order], order, None, num_classes)
+    places = np.arange(len(own.ids))
+    labels = RunLabels.of_table(audited.table, places, None, num_classes)
     facts = {
         "Features": f"{source}, {audited.rows.num_features:,} of each example",
         "Examples": f"{len(own.labels):,}",
@@ -67,7 +66,7 @@ def write_features_report(
         ),
         doubts=result["doubts"],
         labels=labels,
-        train=Examples(own.ids, NoImages(np.arange(len(own.ids))), own.labels),
+        train=Examples(own.ids, NoImages(places), own.labels),
         class_names=own.class_names,
         statistics=result_statistics(result, labels, own.class_names),
         settings={fact: text for fact, text in facts.items() if text},

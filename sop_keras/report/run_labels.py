@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sop_keras.drawing.cells import MOST_CLASSES
 from sop_keras.label_issues.corrected import match_examples
+from sop_keras.label_issues.decisions import DECISION
 from sop_keras.label_issues.noise_matrix import noise_matrix, transition_rates
 from sop_keras.training.run_folder import LABEL_ISSUES, RunFolderError
 from sop_keras.training.saved_run import SavedRun
@@ -20,22 +22,60 @@ if TYPE_CHECKING:
 class RunLabels:
     """The labels that a run judged, from the lowest `label_quality` on.
 
-    Those of examples that were never trained on are left out.
+    Those without a quality are not among them, but in `whole`: of examples that were
+    never trained on, and of an audit those that people had decided to be wrong.
 
     Args:
         issues: their rows of the table of label issues, n of them.
         positions: their places in the run's training examples, shape `(n,)`.
         clean: their clean labels, shape `(n,)`; None where these are not known.
         num_classes: K.
+        everything: the same of all rows of the table. Defaults to `None`: these are
+            all.
     """
 
     issues: pd.DataFrame
     positions: np.ndarray
     clean: np.ndarray | None
     num_classes: int
+    everything: RunLabels | None = None
+
+    @classmethod
+    def of_table(
+        cls,
+        issues: pd.DataFrame,
+        positions: np.ndarray,
+        clean: np.ndarray | None,
+        num_classes: int,
+    ) -> RunLabels:
+        """The labels of a whole table, in any order.
+
+        Args:
+            issues: the table of label issues.
+            positions: the places of its rows in the training examples, `(n,)`.
+            clean: the clean labels of its rows, `(n,)`, or None.
+            num_classes: K.
+        """
+        quality = issues["label_quality"].to_numpy()
+        order = np.lexsort((issues["id"], quality))  # NaN comes last
+        clean = None if clean is None else clean[order]
+        whole = cls(issues.iloc[order], positions[order], clean, num_classes)
+        count = int(np.isfinite(quality).sum())
+        return cls(
+            whole.issues.iloc[:count],
+            whole.positions[:count],
+            None if clean is None else clean[:count],
+            num_classes,
+            whole,
+        )
 
     def __len__(self) -> int:
         return len(self.positions)
+
+    @property
+    def whole(self) -> RunLabels:
+        """All labels of the table, those without a quality last."""
+        return self if self.everything is None else self.everything
 
     def column(self, name: str) -> np.ndarray:
         """A column of the table, shape `(n,)`."""
@@ -47,10 +87,22 @@ class RunLabels:
         return None if self.clean is None else self.column("given_label") != self.clean
 
     @property
+    def is_decided_wrong(self) -> np.ndarray:
+        """Which labels people had decided to be wrong before an audit, bool `(n,)`."""
+        if DECISION not in self.issues:
+            return np.zeros(len(self), bool)
+        return ~self.issues[DECISION].isin(["", "given"]).to_numpy()
+
+    @property
+    def is_known(self) -> np.ndarray:
+        """Of which labels something is known, bool `(n,)`."""
+        return np.isfinite(self.column("label_quality")) | self.is_decided_wrong
+
+    @property
     def estimated(self) -> np.ndarray:
-        """The labels with those suggested for issues, as given for the rest."""
+        """The labels with those suggested for issues, or decided; else as given."""
         return np.where(
-            self.column("is_label_issue"),
+            self.column("is_label_issue") | self.is_decided_wrong,
             self.column("suggested_label"),
             self.column("given_label"),
         )
@@ -58,15 +110,20 @@ class RunLabels:
     def matrices(self) -> dict[str, np.ndarray]:
         """P(given label | true label), shape `(K, K)` each, estimated and as it is.
 
-        Where the clean labels are not known, the estimated one alone.
+        They are of the whole table, the estimated one without what nothing is known of.
+        Where the clean labels are not known, the estimated one alone; none of more than
+        `MOST_CLASSES`.
         """
-        true_labels = {"estimated": self.estimated}
-        if self.clean is not None:
-            true_labels["true"] = self.clean
-        given = self.column("given_label")
+        if self.num_classes > MOST_CLASSES:
+            return {}
+        whole = self.whole
+        given, known = whole.column("given_label"), whole.is_known
+        pairs = {"estimated": (whole.estimated[known], given[known])}
+        if whole.clean is not None:
+            pairs["true"] = whole.clean, given
         return {
-            name: transition_rates(noise_matrix(labels, given, self.num_classes))
-            for name, labels in true_labels.items()
+            name: transition_rates(noise_matrix(*labels, self.num_classes))
+            for name, labels in pairs.items()
         }
 
     def frequent_changes(self, count: int) -> list[tuple[int, int, int]]:
@@ -97,13 +154,6 @@ def labels_of(run: SavedRun) -> RunLabels:
         raise RunFolderError(
             f"{run.folder / LABEL_ISSUES} is not of this run. {error}"
         ) from None
-    quality = issues["label_quality"].to_numpy()
-    by_quality = np.lexsort((issues["id"], quality))  # NaN comes last
-    rows = by_quality[: np.isfinite(quality).sum()]
     clean = train.clean_labels
-    return RunLabels(
-        issues.iloc[rows],
-        positions[rows],
-        None if clean is None else clean[positions[rows]],
-        num_classes,
-    )
+    clean = None if clean is None else clean[positions]
+    return RunLabels.of_table(issues, positions, clean, num_classes)

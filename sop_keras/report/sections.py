@@ -82,7 +82,7 @@ def _outliers(
         return None
     shown = ids[:NUM_OUTLIERS]
     count = max(len(ids), result.get("num_outliers", 0))
-    least = least_score(len(np.unique(labels.column("given_label"))))
+    least = least_score(len(np.unique(labels.whole.column("given_label"))))
     text = (
         f"{_counted(count, noun)} in which little speaks for any class: an outlier "
         f"score above {least:g}, where an ordinary {noun} has 0 and one that nothing "
@@ -97,21 +97,30 @@ def _duplicates(
     result: Mapping[str, Any], known: set[int], noun: str
 ) -> Section | None:
     found = (result.get("contradictory_duplicates") or [])[:NUM_GROUPS]
+    # Of large groups there are not all ids.
+    sizes = result.get("contradictory_duplicate_sizes") or [*map(len, found)]
     groups, more = [], []
-    for group, whole in zip(_groups(result), found, strict=True):
+    for group, whole, size in zip(_groups(result), found, sizes, strict=False):
         if shown := [one for one in group if one in known]:
             groups.append(shown)
-            more.append(len(whole) - len(shown))
+            more.append(max(len(whole), size) - len(shown))
     if not groups:
         return None
     count = max(
         len(result["contradictory_duplicates"]),
         result.get("num_contradictory_duplicates", 0),
     )
+    near = f"features at a cosine of {LEAST_SIMILARITY:g} or more"
+    kind = f"the same, or nearly ({near})"
+    if (share := result.get("too_many_near_duplicates")) is not None:
+        kind = (
+            f"the same (equal features alone: {100 * share:.0f} % of all have {near} "
+            "to another one, too many to be copies)"
+        )
     text = (
-        f"{_counted(count, 'group')} of {noun}s that are the same, or nearly (features "
-        f"at a cosine of {LEAST_SIMILARITY:g} or more), and have different labels: of "
-        f"each group one label at least is wrong. {_of_all(len(groups), count)}"
+        f"{_counted(count, 'group')} of {noun}s that are {kind}, and have different "
+        f"labels: of each group one label at least is wrong. "
+        f"{_of_all(len(groups), count)}"
     )
     title = f"The same {noun} under different labels"
     return Section("duplicates", title, text, groups, is_same=True, more=more)
@@ -127,7 +136,8 @@ def _alike(
     ]
     if not pairs:
         return None
-    sizes = np.bincount(labels.column("given_label"), minlength=len(class_names))
+    given = labels.whole.column("given_label")
+    sizes = np.bincount(given, minlength=len(class_names))
     rows = [
         (
             class_names[first],

@@ -12,6 +12,7 @@ import tensorflow as tf
 from sop_keras.data.batches.pipelines import evaluation_batches
 from sop_keras.data.datasets.dataset import Dataset, Examples
 from sop_keras.data.images.bad_images import BadImages
+from sop_keras.drawing.cells import MOST_CLASSES
 from sop_keras.log_softmax import log_softmax
 from sop_keras.training.image_views import image_views, mean_of_views
 from sop_keras.training.saved_classifier import check_image_shape
@@ -86,7 +87,8 @@ def confidence_bins(confidences: np.ndarray) -> np.ndarray:
 class Evaluation:
     """The figures of a classifier on some examples, added up batch by batch.
 
-    It keeps counts and sums alone, K x K of them, however many examples there are.
+    It keeps counts and sums alone, K x K of them for up to `MOST_CLASSES` classes, else
+    3 K, however many examples there are.
 
     The expected calibration error is that of Guo et al., "On Calibration of Modern
     Neural Networks", ICML 2017: with the examples put into 15 bins of equal width by
@@ -99,13 +101,21 @@ class Evaluation:
 
     Attributes:
         confusion: int64 array, shape `(K, K)`: how many examples of each label (row)
-            were taken for each class (column).
+            were taken for each class (column); None of more than `MOST_CLASSES`.
+        num_of_label: int64 array, shape `(K,)`: how many examples have each label.
+        num_predicted: likewise: how many were taken for each class.
+        num_correct: likewise: how many of each label were taken for it.
         k: of `top_k_accuracy`: 5, or K where there are fewer classes.
     """
 
     def __init__(self, num_classes: int, from_logits: bool = True):
         self.from_logits = from_logits
-        self.confusion = np.zeros((num_classes, num_classes), np.int64)
+        self.confusion = None
+        if num_classes <= MOST_CLASSES:
+            self.confusion = np.zeros((num_classes, num_classes), np.int64)
+        self.num_of_label, self.num_predicted, self.num_correct = np.zeros(
+            (3, num_classes), np.int64
+        )
         self.k = min(_TOP, num_classes)
         self._num_in_top_k = 0
         self._loss_sum = 0.0
@@ -121,7 +131,11 @@ class Evaluation:
             labels: integers `(n,)` in `[0, K)`.
         """
         predictions = outputs.argmax(axis=-1)
-        np.add.at(self.confusion, (labels, predictions), 1)
+        if self.confusion is not None:
+            np.add.at(self.confusion, (labels, predictions), 1)
+        np.add.at(self.num_of_label, labels, 1)
+        np.add.at(self.num_predicted, predictions, 1)
+        np.add.at(self.num_correct, labels, predictions == labels)
         self._num_in_top_k += int((label_ranks(outputs, labels) < self.k).sum())
         logs = log_probabilities(outputs, self.from_logits)
         self._loss_sum -= float(np.take_along_axis(logs, labels[:, None], -1).sum())
@@ -134,12 +148,12 @@ class Evaluation:
     @property
     def num_images(self) -> int:
         """How many examples there were."""
-        return int(self.confusion.sum())
+        return int(self.num_of_label.sum())
 
     @property
     def accuracy(self) -> float:
         """The share of the examples that are classified right, in [0, 1]."""
-        return float(np.trace(self.confusion) / self.num_images)
+        return float(self.num_correct.sum() / self.num_images)
 
     @property
     def top_k_accuracy(self) -> float:
@@ -154,12 +168,12 @@ class Evaluation:
     @property
     def class_accuracies(self) -> np.ndarray:
         """The accuracy (recall) of each class, `(K,)`; NaN where it has no examples."""
-        return _ratios(np.diag(self.confusion), self.confusion.sum(axis=1))
+        return _ratios(self.num_correct, self.num_of_label)
 
     @property
     def class_precisions(self) -> np.ndarray:
         """How often each class is right when predicted, `(K,)`; NaN if it never is."""
-        return _ratios(np.diag(self.confusion), self.confusion.sum(axis=0))
+        return _ratios(self.num_correct, self.num_predicted)
 
     @property
     def calibration_error(self) -> float:

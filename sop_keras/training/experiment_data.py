@@ -73,15 +73,18 @@ class ExperimentData:
             "num_examples": self.dataset.num_examples,
             "class_names": list(self.dataset.class_names),
             "image_shapes": [list(split.image_shape) for split in splits.values()],
-            "ids": _digest({k: split.ids.astype("<i8") for k, split in splits.items()}),
-            "labels": _digest(
+            "ids": digest_of(
+                {k: split.ids.astype("<i8") for k, split in splits.items()}
+            ),
+            "labels": digest_of(
                 {k: split.labels.astype("<i8") for k, split in splits.items()}
             ),
-            "file_names": _digest(names),
+            "file_names": digest_of(names),
         }
 
 
-def _digest(arrays: dict[str, np.ndarray]) -> str:
+def digest_of(arrays: dict[str, np.ndarray]) -> str:
+    """A digest of arrays and their names, as text."""
     digest = hashlib.sha256()
     for name, array in arrays.items():
         digest.update(name.encode())

@@ -99,6 +99,11 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
         "a list of lists of ids",
         lambda value: _is_list(value, lambda one: _is_list(one, _is_id)),
     ),
+    "contradictory_duplicate_sizes": (
+        "a list of whole numbers",
+        lambda value: _is_list(value, _is_id),
+    ),
+    "too_many_near_duplicates": ("a number, or null", _is_number_or_none),
     "alike_classes": (
         "a list of two classes and a number each",
         lambda value: _is_list(value, _is_pair_with_share),

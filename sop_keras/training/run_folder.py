@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import Field, asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sop_keras.data.datasets.by_name import NOT_RECORDED, DataFiles
 from sop_keras.files.atomic import write_atomically
@@ -36,6 +36,13 @@ MAX_JSON_BYTES = 2**26
 
 class RunFolderError(ValueError):
     """A folder that does not hold this run, or holds it damaged."""
+
+
+class Described(Protocol):
+    """Data that say what they are: `ExperimentData`, or rows of features."""
+
+    def description(self) -> dict[str, Any]:
+        """What other data do not have, by name, as JSON knows it."""
 
 
 class RunFolder:
@@ -166,7 +173,7 @@ def recorded(files: DataFiles) -> dict[str, Any]:
     return options
 
 
-def data_differences(there: dict[str, Any], data: ExperimentData) -> list[str]:
+def data_differences(there: dict[str, Any], data: Described) -> list[str]:
     """What of `data` is not as a run's `data.json` says; empty for the run's data.
 
     Args:
@@ -177,7 +184,7 @@ def data_differences(there: dict[str, Any], data: ExperimentData) -> list[str]:
     there = {name: value for name, value in there.items() if name != "files"}
     now = data.description()
     # Of other examples, the ids and labels are others as well.
-    digests = {name: (there.pop(name, None), now.pop(name)) for name in _DIGESTS}
+    digests = {name: (there.pop(name, None), now.pop(name, None)) for name in _DIGESTS}
     return _differences(there, now) or [
         f"other {name.replace('_', ' ')}"
         for name, (one, other) in digests.items()

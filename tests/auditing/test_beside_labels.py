@@ -96,3 +96,24 @@ def test_classes_that_look_like_one():
     found = beside_labels(ArrayRows(array), said, 4)
     assert found.alike == ()
     assert "Classes that look like one" not in found.facts(NAMES)
+
+
+def test_too_many_near_ones_are_said_and_large_groups_are_cut():
+    # All rows of one class are at a cosine of nearly 1; those of the first are equal.
+    draw = np.random.default_rng(0)
+    kind = np.arange(600) % 3
+    array = 10 * np.eye(3)[kind] + draw.normal(0, 0.1, (600, 3))
+    array[kind == 0] = array[0]
+    array = array.astype(np.float32)
+    given = np.where(np.arange(600) == 3, 1, kind)
+    said = pd.DataFrame({"given_label": given, "suggested_label": 0, "decision": ""})
+    found = beside_labels(ArrayRows(array), said)
+    # The other 400 are near-duplicates of others.
+    text = found.facts(NAMES)["Near-duplicates"]
+    assert text.startswith("1 groups, 1 of them under different labels; of equal feat")
+    assert "as 67 % of all are at a cosine of 0.9 or more to another one" in text
+    figures = found.figures(np.arange(600))
+    assert figures["too_many_near_duplicates"] == round(2 / 3, 4)
+    (ids,) = figures["contradictory_duplicates"]
+    assert ids == [3 * number for number in range(100)]
+    assert figures["contradictory_duplicate_sizes"] == [200]

@@ -2,6 +2,8 @@ import keras
 import numpy as np
 import pytest
 
+from sop_keras.auditing import findings
+from sop_keras.auditing.feature_rows import blocks
 from sop_keras.auditing.findings import find_wrong_labels, most_confused
 from sop_keras.label_issues.decisions import NO_LABEL, Decisions
 from sop_keras.label_issues.detection import auroc
@@ -112,6 +114,17 @@ def test_what_was_decided_is_never_changed():
     assert len(findings.table) == N
 
 
+def test_another_class_that_is_the_given_one_confirms_it():
+    # As earlier pages saved it: the key 3, and the name of the given class.
+    features, clean, labels = blobs()
+    one = int(np.flatnonzero(labels != clean)[0])
+    given = decisions([one], ["other"], [labels[one]])
+    findings = find_wrong_labels(features, labels, K, decisions=given)
+    row = findings.table.iloc[one]
+    assert (row["decision"], row["label_quality"]) == ("given", 1.0)
+    assert row["suggested_label"] == clean[one]
+
+
 def test_decided_labels_are_counted_as_decided():
     """Once all wrong labels were found by people, as many are estimated, no more."""
     features, clean, labels = blobs()
@@ -144,6 +157,20 @@ def test_decisions_are_learnt_from():
         for one in (first, second)
     ]
     assert scores[1] > max(scores[0], 0.9)
+
+
+def test_blocks_are_small_where_classes_are_many(monkeypatch):
+    besides = []
+
+    def seen(rows, beside=0):
+        besides.append(beside)
+        return blocks(rows, beside)
+
+    monkeypatch.setattr(findings, "blocks", seen)
+    features, _, labels = blobs()
+    find_wrong_labels(features, labels, 40)
+    assert len(besides) == 1
+    assert besides[0] >= 40
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,11 @@ import pytest
 from array_rows import ArrayRows
 
 from sop_keras.auditing import feature_rows, near_duplicates
-from sop_keras.auditing.near_duplicates import contradictory_groups, duplicate_groups
+from sop_keras.auditing.near_duplicates import (
+    contradictory_groups,
+    duplicate_groups,
+    find_duplicates,
+)
 
 
 def with_cosine(rows, cosine, draw):
@@ -52,6 +56,45 @@ def test_what_is_joined_over_others_is_one_group():
     circle = ArrayRows(np.stack([np.cos(angles), np.sin(angles)], axis=1))
     assert duplicate_groups(circle).tolist() == [0] * 18
     assert duplicate_groups(circle, least_similarity=0.95).tolist() == [-1] * 18
+
+
+def apart(num_near):
+    """Of 100 rows of 200 numbers, so many pairs at a cosine of 0.97, and two equal."""
+    draw = np.random.default_rng(3)
+    array = draw.normal(size=(100, 200))
+    array[50 : 50 + num_near] = with_cosine(array[:num_near], 0.97, draw)
+    array[48] = array[49]
+    return ArrayRows(array.astype(np.float32))
+
+
+def test_more_than_a_fifth_that_are_near_are_no_copies():
+    # Ten pairs are twenty of a hundred, and counted as copies; eleven are not.
+    found = find_duplicates(apart(10))
+    assert (found.near_share, found.are_equal) == (0.2, False)
+    assert found.groups.max() == 10
+    found = find_duplicates(apart(11))
+    assert (found.near_share, found.are_equal) == (0.22, True)
+    assert np.flatnonzero(found.groups == 0).tolist() == [48, 49]
+    assert found.groups.max() == 0
+
+
+@pytest.mark.parametrize("num_features", [1, 2, 3, 8, 64])
+def test_classes_far_apart_are_not_one_image(num_features):
+    # Ten Gaussian classes, standard deviations of 1 and centres of 10.
+    draw = np.random.default_rng(0)
+    array = 10 * draw.normal(size=(10, num_features))[np.arange(500) % 10]
+    array += draw.normal(size=(500, num_features))
+    array[7] = array[3]
+    found = find_duplicates(ArrayRows(array.astype(np.float32)))
+    assert found.near_share > 0.5
+    assert np.flatnonzero(found.groups >= 0).tolist() == [3, 7]
+
+
+def test_data_that_are_there_twice_are_copies():
+    array = np.random.default_rng(0).normal(size=(50, 60))
+    found = find_duplicates(ArrayRows(np.concatenate([array, array])))
+    assert found.near_share == 0
+    assert found.groups.tolist() == [*range(50), *range(50)]
 
 
 def slow_groups(array, least):

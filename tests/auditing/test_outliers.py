@@ -43,6 +43,21 @@ def test_like_slow_least_squares_whatever_the_blocks(block, monkeypatch):
     assert outliers.is_outlier.dtype == bool
 
 
+def test_blocks_are_small_where_classes_are_many(monkeypatch):
+    monkeypatch.setattr(feature_rows, "_BLOCK_NUMBERS", 1000)
+    seen = []
+
+    class Seen(ArrayRows):
+        def take(self, positions):
+            seen.append(len(positions))
+            return super().take(positions)
+
+    array = np.random.default_rng(0).normal(size=(200, 2))
+    find_outliers(Seen(array), np.arange(200) % 50)
+    # After the sample of all: 1,000 numbers are 20 examples of 50 classes, twice.
+    assert seen == [200] + 20 * [20]
+
+
 def test_by_hand():
     # One feature, -1 for class 0 and 1 for class 1, a class twice as large as the other
     # would be; and an example of each in the middle. Standardised, x = +-s or 0, with

@@ -30,6 +30,14 @@ def test_each_image_is_listed_and_counted_once(tmp_path):
     ]
 
 
+def test_names_and_reasons_are_no_formulas(tmp_path):
+    path = tmp_path / "bad_images.csv"
+    BadImages(path, 1.0).report("train", 3, "=cmd|' /C calc'!A0", "@x;=1", 10)
+    assert rows(path)[1] == ["train", "3", "'=cmd|' /C calc'!A0", "'@x;'=1"]
+    BadImages(path, 1.0).report("train", 3, "=cmd|' /C calc'!A0", "@x;=1", 10)
+    assert len(rows(path)) == 2
+
+
 def test_the_same_command_again_meets_the_same_limit(tmp_path):
     path = tmp_path / "bad_images.csv"
     for _ in range(2):

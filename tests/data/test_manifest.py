@@ -53,6 +53,7 @@ def test_labels_that_are_integers(num_classes, expected, manifest, caplog):
     assert dataset.class_names == tuple(str(i) for i in range(expected))
     assert dataset.train.labels.tolist() == [2, 3, 3]
     assert dataset.train.clean_labels.tolist() == [2, 4, 0]
+    assert "labels '003' and '3' in the column label are one class" in caplog.text
     told = "1 of 5 classes have no example, the first is class 1." in caplog.text
     assert told == (num_classes is None)
 

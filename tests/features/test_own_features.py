@@ -125,6 +125,16 @@ def test_labels_that_are_integers(tmp_path, npy, values):
     check_numbers(tmp_path / "a.parquet")
 
 
+def test_ids_that_the_page_cannot_count_are_refused(tmp_path):
+    # 10^15 - 1 has 15 digits, which floats count exactly, and pages in JavaScript.
+    path, ids = tmp_path / "a.npz", np.arange(6) + 10**15 - 6
+    np.savez(path, features=FEATURES, labels=np.array(LABELS), ids=ids)
+    check(read_features(path), ids=ids.tolist())
+    np.savez(path, features=FEATURES, labels=np.array(LABELS), ids=ids + 1)
+    with pytest.raises(ValueError, match=r"ids: .* from 0 to 9{15}, .* are from 9"):
+        read_features(path)
+
+
 def test_labels_of_their_own_file_come_before_those_beside(tmp_path, labels):
     other = np.array([0, 0, 0, 1, 1, 1])
     np.savez(tmp_path / "a.npz", features=FEATURES, labels=other)
@@ -143,7 +153,17 @@ def test_labels_of_their_own_file_come_before_those_beside(tmp_path, labels):
         ("a.csv", "class\na\n", r"one column 'label', .*found: 'class'\."),
         ("a.csv", "label,label\na,b\n", r"one column 'label', .*found: 'label', 'lab"),
         ("a.csv", "label,id\na\n", r"line 2 has 1 values, and the first line names 2"),
-        ("a.csv", "label,id\na,x\nb,1\n", r"integers from 0.*from -1 to 1"),
+        ("a.csv", "label,id\na,3\nb,x\n", r"a\.csv: row 2 has the id 'x'\. Ids are"),
+        ("a.csv", "label,id\na,1.0\nb,1\n", r"row 1 has the id '1\.0'\. Ids are int"),
+        ("a.csv", "label,id\na,1\nb,\n", r"row 2 has the id ''\. Ids are integers"),
+        (
+            "a.csv",
+            f"label,id\na,{10**15}\n",
+            r"row 1 has the id '10{15}'\. .* to 9{15},",
+        ),
+        ("a.csv", f"label,id\na,{10**18}\n", r"row 1 has the id '10{18}'\."),
+        ("a.txt", "1\n2\n01\n", r"a\.txt: the labels '1' and '01' are one integer"),
+        ("a.txt", "2\n1\n2.0\n", r"a\.txt: the labels '2' and '2\.0' are one integer"),
         ("a.csv", "label,id\na,1\nb,1\n", r"1 is there more than once"),
         ("a.csv", 'label\nb\n"a\na\n', r"from line 3 on .* quote left open"),
         ("a.json", "[]", r"read from \.npy, \.csv, \.txt .* Received: .*a\.json"),

@@ -54,7 +54,16 @@ def test_trusted_labels_are_never_marked(caplog):
     label_issues(quality, num_issues=4, is_trusted=is_trusted)
     assert "2 labels are marked as issues, not 4 (num_issues)" in caplog.text
     assert "the other 1 of 5 examples, which were never" in caplog.text
-    assert "trained on, and 2 are trusted." in caplog.text
+    assert "trained on, and 2 are trusted, or decided on." in caplog.text
+
+
+def test_decided_labels_are_not_said_to_be_unknown(caplog):
+    # Of five, one was decided to be wrong, NaN, and one confirmed, 1: three are left.
+    quality = np.array([np.nan, 1.0, 0.9, 0.2, 0.7])
+    decided = np.array([True, True, False, False, False])
+    found = label_issues(quality, issue_rate=1.0, is_trusted=decided)
+    assert found.tolist() == [False, False, True, True, True]
+    assert "5 (issue_rate=1.0 of all): 2 are trusted, or decided on." in caplog.text
 
 
 @pytest.mark.parametrize(("how", "message"), [

@@ -1,9 +1,10 @@
 import os
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from sop_keras.label_issues.decisions import read_decisions
+from sop_keras.label_issues.decisions import decisions_in, is_settled, read_decisions
 
 TIME = "2024-05-06T07:08:09.123Z"
 PLAIN = f"""id,decision,label,time
@@ -168,3 +169,39 @@ def test_a_file_must_be_there_and_be_one(tmp_path):
         file.truncate(2**28 + 1)
     with pytest.raises(OSError, match="at most 268,435,456"):
         read_decisions(tmp_path / "large", num_classes=3)
+
+
+# An audit's table: 8 was confirmed, 6 is a 2, 5 is a 1, 4 was removed; 2 and 3 open.
+AUDITED = pd.DataFrame(
+    {
+        "id": [3, 8, 6, 4, 5, 2],
+        "given_label": [0, 0, 1, 2, 0, 1],
+        "suggested_label": [1, 1, 2, 2, 1, 0],
+        "label_quality": [0.1, 1.0, np.nan, np.nan, np.nan, 0.9],
+        "noise_score": [-1.0, np.nan, np.nan, np.nan, np.nan, -9.0],
+        "decision": ["", "given", "suggested", "remove", "other", ""],
+    }
+)
+IN_TABLE = [(4, "remove", -1), (5, "other", 1), (6, "suggested", 2), (8, "given", 0)]
+
+
+def test_a_table_has_what_was_decided_before_it():
+    assert told(decisions_in(AUDITED)) == IN_TABLE
+    assert is_settled(AUDITED).tolist() == [False, True, True, True, True, False]
+    # Without decisions, what a model trusts has the quality 1 and no noise score.
+    alone = AUDITED.drop(columns="decision")
+    assert len(decisions_in(alone)) == 0
+    assert is_settled(alone).tolist() == [False, True, False, False, False, False]
+
+
+def test_files_count_over_what_was_decided_before(tmp_path):
+    one = write(tmp_path / "one.csv", f"id,decision,label,time\n6,other,0,{TIME}\n")
+    rows = f"id,decision,label,time\n8,remove,,{TIME}\n5,given,0,{TIME}\n"
+    two = write(tmp_path / "two.csv", rows)
+    rows = f"id,decision,label,time\n8,given,0,{TIME}\n2,given,1,{TIME}\n"
+    three = write(tmp_path / "three.csv", rows)
+    found = read_decisions([one, two, three], num_classes=3).over(decisions_in(AUDITED))
+    # On 8 the files disagree: nothing is decided, whatever the table has.
+    expected = [(2, "given", 1), (4, "remove", -1), (5, "given", 0), (6, "other", 0)]
+    assert told(found) == expected
+    assert [one.id for one in found.conflicts] == [8]

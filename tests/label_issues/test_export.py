@@ -321,3 +321,18 @@ def test_json_of_another_kind(text, tmp_path):
 )
 def test_pandas_is_asked_for_exact_floats_where_they_are_not_its_default(version, asks):
     assert bool(export._exact_floats(version)) is asks
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_was_decided_is_read_back(suffix, tmp_path):
+    path = tmp_path / f"issues{suffix}"
+    said = ["", "given", "", "remove", "other"]
+    write_label_issues(ISSUES.assign(decision=said, is_outlier=False), path, CLASSES)
+    found = read_label_issues(path)
+    assert list(found) == [*COLUMNS, "decision"]
+    assert found["decision"].tolist() == [said[place] for place in ORDER]
+    write_label_issues(ISSUES.assign(decision=["x" * 99, *said[1:]]), path)
+    with pytest.raises(ValueError, match=r"its column 'decision' has 'x{40}'"):
+        read_label_issues(path)
+    write_label_issues(ISSUES[:0].assign(decision=[]).astype({"decision": str}), path)
+    assert len(read_label_issues(path)) == 0

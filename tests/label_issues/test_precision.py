@@ -11,7 +11,14 @@ from sop_keras.label_issues.precision import seen_precision, wilson_interval
 def table(size):
     """Examples whose given label is 0; the rank of an id is the id."""
     ids = np.arange(1, size + 1)
-    issues = pd.DataFrame({"id": ids, "given_label": 0, "label_quality": ids / size})
+    issues = pd.DataFrame(
+        {
+            "id": ids,
+            "given_label": 0,
+            "label_quality": ids / (size + 1),
+            "noise_score": -1.0,
+        }
+    )
     return issues.sample(frac=1, random_state=0)
 
 
@@ -119,10 +126,36 @@ def test_no_decisions():
 
 def test_what_has_no_quality_has_no_rank():
     issues = table(10)
-    issues.loc[issues["id"] == 1, "label_quality"] = np.nan
+    issues.loc[issues["id"] == 1, ["label_quality", "noise_score"]] = np.nan
     found = seen_precision(decided({1: 1, 3: 0}), issues)
-    assert found.decided.num_decided == 1
-    assert found.windows[0].first == 2
+    # Both were decided, one was wrong; 3 is the second that has a quality.
+    assert (found.decided.num_decided, found.decided.num_wrong) == (2, 1)
+    (window,) = found.windows
+    assert (window.first, window.num_decided, window.num_wrong) == (2, 1, 0)
+
+
+def test_the_second_round_has_the_ranks_of_the_second_table():
+    # The first round: 100 examples, of which 90 were wrong. In the second audit's table
+    # these have NaN, the 10 that were confirmed 1, and none has a noise score. The
+    # second round: of the lowest 50 others, 20 are wrong.
+    issues = table(1000)
+    before = issues["id"] <= 100
+    issues.loc[before, "noise_score"] = np.nan
+    issues.loc[before, "label_quality"] = np.where(
+        issues["id"][before] <= 90, np.nan, 1
+    )
+    labels = {one: int(one <= 90) for one in range(1, 101)}
+    labels |= {one: int(one <= 120) for one in range(101, 151)}
+    found = seen_precision(decided(labels), issues)
+    assert (found.decided.num_decided, found.decided.num_wrong) == (150, 110)
+    (window,) = found.windows
+    assert (window.first, window.last) == (1, 50)
+    assert (window.num_decided, window.num_wrong) == (50, 20)
+    # Nobody saw the end: the next 50, two fifths of them wrong.
+    worth = found.worth_looking_at
+    assert (worth.last_rank, worth.num_undecided) == (100, 50)
+    assert worth.num_wrong == pytest.approx(20)
+    assert not worth.is_end_seen
 
 
 def test_decisions_on_other_examples_are_refused():

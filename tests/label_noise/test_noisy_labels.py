@@ -68,6 +68,14 @@ def test_the_log_of_many_classes_counts_pairs(caplog):
     ]
 
 
+def test_the_log_of_very_many_classes_makes_no_matrix(caplog):
+    # Of 2^31 classes, a matrix would have 2^62 entries.
+    clean, labels = np.array([0, 5, 2**31 - 1]), np.array([0, 2**31 - 1, 5])
+    with caplog.at_level(logging.INFO, logger="sop_keras.label_noise"):
+        NoisyLabels(clean, labels, 2**31).log("human")
+    assert "2 of 3 labels are wrong (66.67%); 2 pairs (true" in caplog.text
+
+
 def test_labels_of_different_examples_are_refused():
     with pytest.raises(ValueError, match="7 clean labels and 6 noisy ones"):
         NoisyLabels(CLEAN, NOISY[1:], 4)

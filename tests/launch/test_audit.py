@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from sop_keras.training.run_lock import RunLock
+from sop_keras.training.saved_run import load_run
 
 LONG_AGO = 1_500_000_000
 COLOURS = {"blue": (20, 20, 200), "green": (20, 200, 20), "red": (200, 20, 20)}
@@ -239,6 +240,35 @@ def test_a_kill_while_the_head_is_trained(photos, network, tmp_path, capsys):
     undisturbed = contents_of(out)
     assert {"label_issues.csv", "history.csv", "features/features.f32"} < set(gone_on)
     assert gone_on == undisturbed
+
+
+@pytest.mark.slow
+def test_a_kill_leaves_no_figures_of_the_data_before(
+    photos, network, tmp_path, capsys, monkeypatch
+):
+    out = tmp_path / "out"
+    flags = [
+        "--dataset=image_folder",
+        f"--data_dir={photos}",
+        f"--backbone={network}",
+        "--pretrained=none",
+        "--num_examples=3",
+        f"--output_dir={out}",
+    ]
+    audit.main(flags)
+    os.remove(photos / "red" / "01.png")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sop_keras.auditing.audit_run.write_issues", killed)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        audit.main(flags)
+    # The old table is there, and nothing takes it for that of the new data.
+    assert json.loads((out / "data.json").read_text())["train"] == 184
+    assert len(rows_of(out)) == 185
+    with pytest.raises(ValueError, match="the run is not complete"):
+        load_run(out)
 
 
 @pytest.mark.slow

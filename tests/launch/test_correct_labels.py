@@ -250,6 +250,48 @@ def test_what_people_decided_is_applied(photos, capsys):
     assert "worth a look: 8 more, up to rank 11, of which some 5 are wrong;" in text
 
 
+def test_what_the_audit_was_given_is_applied(photos, capsys, caplog):
+    run, out = photos / "run", photos / "out"
+    path = run / "label_issues.csv"
+    issues = read_label_issues(path).set_index("id", drop=False)
+    # As an audit leaves them: 0, a cat (1), is the piece of HTML (0); 3 is confirmed,
+    # 6 removed. 9 looks wrong.
+    issues["decision"] = ""
+    said = {0: "other", 3: "given", 6: "remove"}
+    issues.loc[list(said), "decision"] = list(said.values())
+    issues["suggested_label"] = 1 - issues["given_label"]
+    issues["is_label_issue"] = issues["id"] == 9
+    issues.loc[list(said), "noise_score"] = np.nan
+    issues.loc[list(said), "label_quality"] = [np.nan, 1.0, np.nan]
+    write_label_issues(issues, path)
+
+    correct(str(run), "--action=keep", f"--output_dir={out}")
+    text = capsys.readouterr().out
+    after = load_manifest(out / "train.csv").train
+    labels = dict(zip(after.ids.tolist(), after.labels.tolist(), strict=True))
+    assert 6 not in labels
+    assert [labels[one] for one in (0, 3, 9, 12)] == [0, 0, 0, 1]
+    assert "decided: 3 (1 given, 0 suggested, 1 other, 1 remove)" in text
+    assert "decided before the audit: 3, as label_issues.csv has them\n" in text
+    assert "wrong among the decided: 2 of 3" in text
+    # Eight are open, and nobody has decided on any of the page of this table.
+    assert "worth a look: 8 more, up to rank 8; where wrong ones get few is" in text
+
+    # A file says that 0 is a cat after all; of eleven, the eight others are marked.
+    decisions = photos / "new.csv"
+    row = "0,given,1,2024-05-06T07:08:09Z"
+    decisions.write_text(f"id,decision,label,time\n{row}\n")
+    words = ["--action=drop", "--issue_rate=1", f"--decisions={decisions}"]
+    correct(str(run), *words, f"--output_dir={photos / 'more'}")
+    assert "where it says otherwise" in capsys.readouterr().out
+    after = load_manifest(photos / "more" / "train.csv", num_classes=2).train
+    assert after.ids.tolist() == [0, 3]
+    assert after.labels.tolist() == [1, 0]
+    assert "8 labels are marked as issues, not 11" in caplog.text
+    assert "3 are trusted, or decided on." in caplog.text
+    assert "never trained on" not in caplog.text
+
+
 def test_decisions_that_cannot_be_applied_write_nothing(photos):
     words = [str(photos / "run"), f"--output_dir={photos / 'out'}", "--action=keep"]
     with pytest.raises(ValueError, match="--action=keep is for the label issues that"):

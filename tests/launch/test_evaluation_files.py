@@ -89,9 +89,31 @@ def test_the_files_by_hand(evaluation, dataset, tmp_path):
     assert not list(tmp_path.glob("partial-*"))
 
 
-def test_a_name_that_a_spreadsheet_would_take_for_a_formula_stays_text(tmp_path):
-    evaluation_files.write_csv(tmp_path / "some.csv", [["=1+1", 2]])
-    assert (tmp_path / "some.csv").read_text("utf-8") == '"=1+1",2\n'
+def test_of_many_classes_there_is_no_matrix(evaluation, dataset, tmp_path, monkeypatch):
+    evaluation_files.write(tmp_path, "test", evaluation, dataset, Path("m.keras"))
+    monkeypatch.setattr("sop_keras.training.evaluation.MOST_CLASSES", 7)
+    many = Evaluation(8)
+    labels = np.repeat(np.arange(7), np.arange(1, 8))
+    predictions = labels.copy()
+    predictions[labels == 1] = [1, 7]
+    many.add(9 * np.eye(8)[predictions], labels)
+    assert many.confusion is None
+    evaluation_files.write(tmp_path, "train", many, dataset, Path("m.keras"))
+    assert not list(tmp_path.glob("train_confusion.*"))
+    one, other = (tmp_path / f"{part}_per_class.csv" for part in ("test", "train"))
+    assert one.read_text() == other.read_text()
+    assert many.figures() == evaluation.figures()
+
+
+def test_a_name_that_a_spreadsheet_would_run_gets_an_apostrophe(tmp_path):
+    # Quotes are gone once a spreadsheet has read the cell: they stop no formula.
+    path = tmp_path / "some.csv"
+    rows = [['=HYPERLINK("http://x","a")', 2, -0.5, None, "a=1"]]
+    evaluation_files.write_csv(path, rows)
+    written = [["'" + rows[0][0], "2", "-0.5", "", "a=1"]]
+    assert read(path) == written
+    evaluation_files.write_csv(path, [["'=1"]])  # a row of before, kept
+    assert read(path) == [["'=1"]]
 
 
 def drawn(monkeypatch, draw, *arguments):
@@ -112,7 +134,12 @@ def drawn(monkeypatch, draw, *arguments):
 def test_a_picture_of_few_classes_has_their_counts(evaluation, tmp_path, monkeypatch):
     path, title = tmp_path / "some.png", "$\\frac{: 96 %"
     figure = drawn(
-        monkeypatch, evaluation_files.draw_confusion, evaluation, NAMES, title, path
+        monkeypatch,
+        evaluation_files.draw_confusion,
+        evaluation.confusion,
+        NAMES,
+        title,
+        path,
     )
     axis = figure.axes[0]
     cells = {
@@ -139,7 +166,7 @@ def test_a_picture_of_many_classes(num_classes, has_names, tmp_path, monkeypatch
     figure = drawn(
         monkeypatch,
         evaluation_files.draw_confusion,
-        evaluation,
+        evaluation.confusion,
         names,
         "title",
         tmp_path / "some.png",

@@ -101,6 +101,15 @@ def test_one_hot_labels_without_anything_else(tmp_path):
     assert "suspicious_labels" not in tags
 
 
+def test_of_many_classes_there_is_no_matrix(tmp_path, monkeypatch):
+    monkeypatch.setattr("sop_keras.monitoring.noise_monitor.MOST_CLASSES", 2)
+    monitor = NoiseMonitor(tmp_path, LABELS, ids=IDS, images=IMAGES)
+    at_the_end_of_an_epoch(monitor, set_by_hand(tiny_model()))
+    tags = {tag for _, tag, _ in events(tmp_path)}
+    assert "suspicious_labels" in tags
+    assert "noise_matrix" not in tags
+
+
 def test_pictures_are_drawn_now_and_then():
     chosen = [epoch for epoch in range(1, 1001) if has_pictures(epoch)]
     assert chosen == [1, 3, 10, 30, 100, 300, 1000]

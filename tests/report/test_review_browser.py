@@ -115,9 +115,10 @@ def test_what_is_pressed_is_what_the_manifest_says(page, run, tmp_path):
                 kinds[one], expected[one] = "suggested", SUGGESTED[one]
                 page.press("2")
             case 2:
-                kinds[one] = "other"
                 expected[one] = (one // 5) % NUM_CLASSES
                 choose_class(page, expected[one])
+                same = {SUGGESTED[one]: "suggested", GIVEN[one]: "given"}
+                kinds[one] = same.get(expected[one], "other")
             case 3:
                 kinds[one], expected[one] = "remove", -1
                 page.press("4")
@@ -138,6 +139,16 @@ def test_what_is_pressed_is_what_the_manifest_says(page, run, tmp_path):
     after = load_manifest(written.train).train
     found = dict(zip(after.ids.tolist(), after.labels.tolist(), strict=True))
     assert found == {one: label for one, label in expected.items() if label >= 0}
+
+
+def test_a_class_that_is_typed_is_the_given_one_or_the_suggested_one(page, tmp_path):
+    labels = [int(GIVEN[0]), int(SUGGESTED[1])]
+    labels.append(min({*range(NUM_CLASSES)} - {GIVEN[2], SUGGESTED[2]}))
+    for label in labels:
+        choose_class(page, label)
+    decisions = read_decisions(saved(page, tmp_path / "saved"), NUM_CLASSES)
+    assert decisions.kinds.tolist() == ["given", "suggested", "other"]
+    assert decisions.labels.tolist() == labels
 
 
 def test_progress_outlives_a_reload(page):

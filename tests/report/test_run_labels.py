@@ -1,8 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from untrained_runs import Labels, table, write_run
 
 from sop_keras.label_issues.export import write_label_issues
+from sop_keras.report.headline import statistics_of
 from sop_keras.report.run_labels import labels_of
 from sop_keras.training.saved_run import load_run
 
@@ -28,12 +31,52 @@ def test_labels_come_from_the_lowest_quality_on_without_unknown_ones(run):
 
 def test_the_matrices_by_hand(run):
     matrices = labels_of(run).matrices()
-    # True classes 1, 2, 1, 0, 2 were given as 0, 3, 1, 0, 2.
-    expected = [[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5], [0, 0, 0, 0]]
+    # True classes 1, 2, 1, 0, 2 were given as 0, 3, 1, 0, 2; and 2 as 1, of the example
+    # that nothing is known of.
+    third = 1 / 3
+    expected = [[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0, *[third] * 3], [0, 0, 0, 0]]
     np.testing.assert_array_equal(matrices["true"], expected)
     # Estimated are 1, 2, 0, 0, 2.
     expected = [[0.5, 0.5, 0, 0], [1, 0, 0, 0], [0, 0, 0.5, 0.5], [0, 0, 0, 0]]
     np.testing.assert_array_equal(matrices["estimated"], expected)
+
+
+def test_what_was_decided_to_be_wrong_is_counted(tmp_path):
+    # Of six: 0 was decided to be a 1, 3 was removed: they have no quality. 1 looks
+    # wrong, 4 was confirmed. Of 5 nothing is known. Wrong are 0, 3 and 5.
+    folder = write_run(tmp_path / "run", CLEAN)
+    issues = table(Labels(quality=(np.nan, 0.3, 0.9, np.nan, 1.0, np.nan)))
+    issues["decision"] = ["other", "", "", "remove", "given", ""]
+    issues.loc[3, "suggested_label"] = 3  # as an audit has it of what is removed
+    write_label_issues(issues, folder / "label_issues.csv")
+    run = load_run(folder)
+    labels = labels_of(run)
+    assert labels.column("id").tolist() == [1, 2, 4]
+    assert labels.whole.column("id").tolist() == [1, 2, 4, 0, 3, 5]
+    assert labels.whole.is_known.tolist() == [True] * 5 + [False]
+    # An issue of five known ones, and two that were decided to be wrong.
+    told = {one.name: (one.value, one.note) for one in statistics_of(run, labels)}
+    assert told["Label issues"] == ("1", "of 5 training labels")
+    assert told["Estimated noise rate"] == (
+        *("60.0 %", "share of issues and of 2 that were decided to be wrong"),
+    )
+    assert told["True noise rate"] == ("50.0 %", "3 wrong labels")
+    # Classes 0, 2, 0, 1, 3, by what is suggested and decided, were given as 1, 2, 0, 0,
+    # 3; by the clean labels 1, 2, 0, 1, 2, 2 as 1, 2, 0, 0, 3, 1.
+    half, third = 1 / 2, 1 / 3
+    matrices = labels.matrices()
+    expected = [[half, half, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    np.testing.assert_array_equal(matrices["estimated"], expected)
+    expected = [[1, 0, 0, 0], [half, half, 0, 0], [0, *[third] * 3], [0, 0, 0, 0]]
+    np.testing.assert_array_equal(matrices["true"], expected)
+
+
+def test_of_many_classes_there_is_no_matrix(run):
+    labels = labels_of(run)
+    assert dataclasses.replace(labels, num_classes=2001).matrices() == {}
+    assert set(dataclasses.replace(labels, num_classes=2000).matrices()) == {
+        *("true", "estimated"),
+    }
 
 
 def test_the_frequent_changes_by_hand(tmp_path):

@@ -48,6 +48,20 @@ def test_sections_by_hand():
     assert alike.groups == ()
 
 
+def test_equal_features_alone_and_groups_that_are_cut_are_said_so():
+    more = {"contradictory_duplicate_sizes": [2, 2, 500]}
+    more["too_many_near_duplicates"] = 0.741
+    _, duplicates, _ = sections_of({**RESULT, **more}, labels(), CLASSES)
+    # Of the last group, eight are shown.
+    assert (duplicates.groups, duplicates.more) == (
+        [[1, 2], [3, *range(20, 27)]],
+        [0, 492],
+    )
+    assert "equal features alone: 74 % of all have features at a cosine of 0.9" in (
+        duplicates.text
+    )
+
+
 def test_what_is_not_found_has_no_section():
     assert sections_of({}, labels(), CLASSES) == []
     nothing = {name: [] for name in RESULT if not name.startswith("num_")}
@@ -106,7 +120,7 @@ def test_a_page_with_sections(tmp_path):
         "&quot;&gt;&lt;b onclick=alert(1)&gt;",
         "2",
         "&lt;script&gt;alert(1)&lt;/script&gt;",
-        "1",
+        "2",
         "0.96",
     ]
     for name in ("outliers", "duplicates", "alike"):
@@ -130,6 +144,8 @@ def test_a_page_without_sections_is_as_before(tmp_path):
         ("alike_classes", [[0.5, 1, 0.9]]),
         ("alike_classes", [[0, 1, "0.9"]]),
         ("num_outliers", "many"),
+        ("contradictory_duplicate_sizes", [1.5]),
+        ("too_many_near_duplicates", "many"),
     ],
 )
 def test_results_that_are_damaged(tmp_path, name, value):

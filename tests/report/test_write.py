@@ -32,10 +32,11 @@ def test_a_report_of_a_run_whose_clean_labels_are_known(tmp_path):
     names = {one.name for one in (folder / "report").iterdir()}
     assert names == PLOTS | {"noise_matrix_true.png", "precision_recall.png"}
     texts = texts_of(path)
-    # Of six labels one was never trained on; three of five are issues, two are wrong.
+    # Of six labels one was never trained on; three of five are issues.
     assert texts["Label issues"] == "3<small>of 5 training labels</small>"
     assert texts["Estimated noise rate"].startswith("60.0 %")
-    assert texts["True noise rate"] == "40.0 %<small>2 wrong labels</small>"
+    # 0, 3 and 5 are wrong, of which 5 was never trained on.
+    assert texts["True noise rate"] == "50.0 %<small>3 wrong labels</small>"
     assert texts["AUROC"].startswith("0.8750")
     assert "Average precision" not in texts  # which the result does not have
     assert texts["Training accuracy"].startswith("75.0 %")

@@ -4,6 +4,8 @@ import json
 import os
 import time
 
+import numpy as np
+import pandas as pd
 import pytest
 from settings import digits
 from test_saved_run import leave_run
@@ -12,6 +14,7 @@ from train_runs import table
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.files.atomic import OutputError
 from sop_keras.report.headline import check_figures, settings_of, statistics_of
+from sop_keras.report.run_labels import RunLabels
 from sop_keras.training.checkpoint import CheckpointError, Checkpoints
 from sop_keras.training.experiment_data import load_data
 from sop_keras.training.progress import Progress
@@ -139,7 +142,8 @@ def test_values_of_wrong_types_in_the_data(folder, value):
 
 
 def test_values_of_wrong_types_in_the_result(folder):
-    labels = type("Labels", (), {"__len__": lambda self: 0})()
+    issues = pd.DataFrame({"label_quality": np.zeros(0)})
+    labels = RunLabels(issues, np.zeros(0, int), None, 10)
 
     def show():
         run = load_run(folder)

@@ -24,6 +24,7 @@ from sop_keras.data.datasets.manifest_table import (
     is_number,
     label_integer,
     read_table,
+    two_spellings,
 )
 from sop_keras.data.images.encoded_images import IMAGENET_MEAN, IMAGENET_STD, ImageFiles
 
@@ -164,6 +165,12 @@ def _classes(table: Table, num_classes: int | None) -> _Classes:
                 f"num_classes={num_classes}. Leave it out, or use integers as labels."
             )
         return _Classes(names, are_numbers=False)
+    for column, words in table.labels.items():
+        if two := two_spellings(words.texts):
+            logger.warning(
+                "%s: the labels %r and %r in the column %s are one class. Are they?",
+                *(table.path, *two, column),
+            )
     if num_classes is None:
         found = sorted({label_integer(name) for name in names} - {-1})
         num_classes = _num_classes(table, found)

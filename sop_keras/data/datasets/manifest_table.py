@@ -215,6 +215,16 @@ def label_integer(text: str) -> int:
     return int(value) if is_whole and value < _MAX_FLOAT else -1
 
 
+def two_spellings(texts: Iterable[str]) -> tuple[str, str] | None:
+    """Two labels that are one integer, such as 1 and 01; None where there are none."""
+    text_of: dict[int, str] = {}
+    for text in texts:
+        known = text_of.setdefault(label_integer(text), text)
+        if known != text and label_integer(text) >= 0:
+            return known, text
+    return None
+
+
 def is_no_value(text: str) -> bool:
     """Whether a label says that there is none, such as NaN or N/A."""
     return text.lower() in _NO_VALUE

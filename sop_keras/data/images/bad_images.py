@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 from sop_keras.files.atomic import appending
+from sop_keras.files.formulas import without_formulas
 from sop_keras.files.shown_text import shown
 from sop_keras.files.untrusted import opened_text
 from sop_keras.validation import check_fraction
@@ -31,10 +32,11 @@ class BadImages:
     """Keeps a list of the images that had to be left out, and sets a limit to it.
 
     The list is a CSV file with a line for each, appended to as they are met: split
-    (`train`, `test`, ...), id, image (where it is) and reason. An image has one line,
-    however often it is met, in this process or an earlier one. Counted, once each, are
-    those that this process met: what was mended since does not count. Threads may
-    report at the same time.
+    (`train`, `test`, ...), id, image (where it is) and reason; what a spreadsheet would
+    run as a formula gets an apostrophe in front. An image has one line, however often
+    it is met, in this process or an earlier one. Counted, once each, are those that
+    this process met: what was mended since does not count. Threads may report at the
+    same time.
 
     Args:
         path: the file; made when the first one is reported. Defaults to `None`: no
@@ -166,7 +168,7 @@ class BadImages:
             writer = csv.writer(file, lineterminator="\n")
             if file.tell() == 0:
                 writer.writerow(_HEADER)
-            writer.writerow(row)
+            writer.writerow([without_formulas(text) for text in row])
 
 
 def _listed(path: Path, file: TextIO) -> set[tuple[str, str]]:

@@ -236,9 +236,13 @@ function onClassKey(event) {
   event.stopPropagation();
 }
 
+// Whoever types the name of the given class, or of the suggested one, says the same as
+// with the keys 1 and 2.
 function chooseClass(label) {
+  if (current === null) return;
+  const { given, suggested } = rowAt(current);
   closeChooser();
-  choose("other", label);
+  choose(label === given ? "given" : label === suggested ? "suggested" : "other", label);
 }
 
 // Goes through a list from an example on, or from the first that is free.
