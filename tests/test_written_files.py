@@ -12,6 +12,8 @@ ROOMS = {
     "sop_keras/files/atomic.py",
     "sop_keras/files/folders.py",
     "sop_keras/files/growing.py",
+    "sop_keras/files/row_file.py",
+    "sop_keras/files/journaled_rows.py",
 }
 
 # What writes to, makes, moves or removes something by its name, whatever it is a
