@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import keras
 import numpy as np
+from keras.src.saving import saving_lib
 
 from sop_keras.core import sparse_variable
 from sop_keras.core.disk_rows import DiskRows
@@ -175,6 +176,11 @@ class LoadsRows:
                 raise
             raise ValueError(refusals[0]) from error
 
+    def save(self: Any, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """As `keras.Model.save`; rows on disk are never all in memory."""
+        with _through_disk() if _on_disk(self) else contextlib.nullcontext():
+            super().save(filepath, *args, **kwargs)  # type: ignore[misc]
+
     def get_weights(self: Any) -> list[np.ndarray]:
         """As `keras.Model.get_weights`.
 
@@ -196,8 +202,27 @@ class LoadsRows:
             self.tables.read_draw_seed()
 
 
+def _on_disk(model: Any) -> bool:
+    return bool(model.tables.on_disk() or model.training_record.on_disk())
+
+
+@contextlib.contextmanager
+def _through_disk() -> Iterator[None]:
+    """Have Keras write weights to a file beside the model's, and then into it.
+
+    Keras (3.15) writes them into memory first, as it takes rows on disk for none. It
+    has no argument for that.
+    """
+    bound = saving_lib._MEMORY_UPPER_BOUND
+    saving_lib._MEMORY_UPPER_BOUND = 0.0
+    try:
+        yield
+    finally:
+        saving_lib._MEMORY_UPPER_BOUND = bound
+
+
 def _check_in_memory(model: Any) -> None:
-    if model.tables.on_disk() or model.training_record.on_disk():
+    if _on_disk(model):
         raise ValueError(
             "get_weights() and set_weights() hold all rows of all examples in memory, "
             'and with table_device="disk" there may be too many: what uses them, such '

@@ -14,7 +14,6 @@ import re
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -107,8 +106,15 @@ class RowFile:
         order = np.argsort(ids, kind="stable")
         ids, rows = ids[order], rows[order]
         starts = np.flatnonzero(np.diff(ids, prepend=ids[0] - 2) != 1)
-        for start, stop in zip(starts, [*starts[1:], len(ids)], strict=True):
-            self._write_at(self._place(int(ids[start])), rows[start:stop])
+        stops = [*starts[1:].tolist(), len(ids)]
+        places = _HEAD_BYTES + ids[starts] * self._row_bytes
+        data = np.ascontiguousarray(rows).data.cast("B")
+        with explained(self.path):
+            for place, start, stop in zip(
+                places.tolist(), starts.tolist(), stops, strict=True
+            ):
+                piece = data[start * self._row_bytes : stop * self._row_bytes]
+                self._write_at(place, piece)
 
     def sync(self) -> None:
         """Have all that was written on disk before going on."""
@@ -130,7 +136,8 @@ class RowFile:
         num_rows, num_columns = self.shape
         head = {"kind": _KIND, "rows": num_rows, "columns": num_columns}
         text = json.dumps({**head, "marks": marks}).ljust(_HEAD_BYTES - 1) + "\n"
-        self._write_at(0, text.encode())
+        with explained(self.path):
+            self._write_at(0, text.encode())
         if wait:
             self.sync()
         self.marks = marks
@@ -182,7 +189,8 @@ class RowFile:
             at_once = max(1, _FILL_BYTES // self._row_bytes)
             piece = np.full((at_once, self.shape[1]), fill, np.float32)
             for row in range(first, stop, at_once):
-                self._write_at(self._place(row), piece[: stop - row])
+                ids = np.arange(row, min(row + at_once, stop))
+                self.put(ids, piece[: len(ids)])
 
     def _map(self) -> None:
         size = self._place(self.shape[0])
@@ -240,9 +248,7 @@ class RowFile:
     def _place(self, row: int) -> int:
         return _HEAD_BYTES + row * self._row_bytes
 
-    def _write_at(self, place: int, data: Any) -> None:
-        left = memoryview(data).cast("B")
-        with explained(self.path):
-            while left:
-                count = os.pwrite(self._descriptor, left, place)
-                place, left = place + count, left[count:]
+    def _write_at(self, place: int, left: bytes | memoryview) -> None:
+        while left:
+            count = os.pwrite(self._descriptor, left, place)
+            place, left = place + count, left[count:]

@@ -20,14 +20,15 @@ def file_size(model: keras.Model, with_rows: bool = True) -> int:
 
     Args:
         model: any.
-        with_rows: whether rows on disk are in the file, too. Defaults to `True`.
+        with_rows: whether rows on disk are in it, which are written beside it before.
+            Defaults to `True`.
 
     These are the variables of the model and of every optimizer among its attributes, or
     in a list or dict that is one: Keras saves them all.
     """
     size = _BYTES_PER_FILE
     rows = rows_on_disk(model) if with_rows else []
-    for variable in (*_saved_variables(model), *rows):
+    for variable in (*_saved_variables(model), *rows, *rows):
         num_elements = tf.TensorShape(variable.shape).num_elements()
         size += num_elements * tf.as_dtype(variable.dtype).size + _BYTES_PER_VARIABLE
     return size
