@@ -99,8 +99,8 @@ class DiskRows:
         self._file.enlarge(num_rows, self._fill)
 
     def numpy(self) -> np.ndarray:
-        """All rows, mapped for reading."""
-        return self._file.everything()
+        """All rows, in memory."""
+        return self._file.read(np.arange(self.shape[0]))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.numpy(), dtype)

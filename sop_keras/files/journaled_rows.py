@@ -38,14 +38,14 @@ from sop_keras.files.row_journal import MARK, RowJournal, RowsFileError, last_fi
 
 # Of more rows, none wait in memory.
 _FEW = 4096
-_MOST_FRESH_ROWS, _PIECE_BYTES = 2**14, 2**24
+_MOST_FRESH_ROWS = 2**14
 
 
 class JournaledRows:
     """Rows of numbers in a file, some of which are read and written at a time.
 
-    Memory does not grow with the file: some megabytes of rows that wait to be written,
-    and of the mapping.
+    Memory does not grow with the file: it is some megabytes of rows that wait to be
+    written.
 
     Args:
         path: the file. One that has no mark is replaced: its rows are nobody's. One
@@ -124,7 +124,7 @@ class JournaledRows:
             self._write_over(ids, rows)
         else:
             self._fresh.update(zip(ids.tolist(), rows, strict=True))
-            if len(self._fresh) >= min(_MOST_FRESH_ROWS, self._rows_at_once):
+            if len(self._fresh) >= min(_MOST_FRESH_ROWS, self._file.rows_at_once):
                 self.flush()
 
     def flush(self) -> None:
@@ -137,12 +137,6 @@ class JournaledRows:
             ids = np.fromiter(self._fresh, np.int64, len(self._fresh))
             self._write_over(ids, np.stack(list(self._fresh.values())))
             self._fresh.clear()
-
-    def everything(self) -> np.ndarray:
-        """All rows, mapped for reading: a piece is in memory once it is used."""
-        self._check_settled()
-        self.flush()
-        return self._file.mapped
 
     def mark(self, mark: str) -> None:
         """Have all rows on disk, and be able to come back to them.
@@ -247,16 +241,12 @@ class JournaledRows:
             )
         return ids
 
-    @property
-    def _rows_at_once(self) -> int:
-        return max(1, _PIECE_BYTES // (4 * self.shape[1]))
-
     def _write_over(self, ids: np.ndarray, rows: np.ndarray) -> None:
         """Write rows, once what they were is in the journal."""
         if self._journal is None:
             self._file.put(ids, rows)
             return
-        at_once = self._rows_at_once
+        at_once = self._file.rows_at_once
         for start in range(0, len(ids), at_once):
             piece = slice(start, start + at_once)
             self._journal.append(ids[piece], self._file.take(ids[piece]))
@@ -305,4 +295,8 @@ class JournaledRows:
     def _old_rows(self, mark: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """What was written over since a mark, the last first."""
         for name, size in reversed(self._from(mark)):
-            yield from last_first(self._journal_path(name), size, self.shape[1])
+            path = self._journal_path(name)
+            for ids, rows in last_first(path, size, self.shape[1]):
+                if not 0 <= ids.min(initial=0) <= ids.max(initial=0) < self.shape[0]:
+                    raise RowsFileError(f"{path} is damaged: it has rows of no example")
+                yield ids, rows

@@ -1,14 +1,14 @@
 """A file of rows of numbers, with a head: some rows are read and written at a time.
 
-Rows are read through a mapping of the file, and written without one: on a full disk a
-write is an error then, and not the end of the process by a signal.
+The file is not mapped into memory: in a mapping, a full disk or a file that somebody
+cuts is the end of the process by a signal, and what was read of it counts as the
+process' memory, 64 kB around each row. It is in the system's cache all the same.
 """
 
 from __future__ import annotations
 
 import errno
 import json
-import mmap
 import os
 import re
 import weakref
@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 
 from sop_keras.files.atomic import explained
-from sop_keras.files.mapped import let_go, take_rows
 from sop_keras.files.row_journal import MARK, RowsFileError
 from sop_keras.files.untrusted import NO_LIMIT, open_untrusted
 
@@ -28,12 +27,10 @@ _FLAGS = os.O_RDWR
 for _name in ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK"):
     _FLAGS |= getattr(os, _name, 0)
 
-_FILL_BYTES = 2**24
-# A page of the mapping stays in the process' memory for each row that was read.
-_MOST_MAPPED_ROWS = 2**14
+_BYTES_AT_ONCE = 2**24
 # Smaller files are soon in memory anyway, and of many rows there is always one to wait
 # for.
-_READ_AHEAD_FROM_BYTES, _READ_AHEAD_ROWS = 2**26, 4096
+_READ_AHEAD_FROM_BYTES, _READ_AHEAD_RUNS = 2**26, 4096
 
 # Of a file system that cannot make room before it is needed.
 _CANNOT = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
@@ -54,7 +51,6 @@ class RowFile:
         path: as given.
         shape: `(num_rows, num_columns)`.
         marks: names, and how long the journal of each is; empty for a new file.
-        mapped: all rows, mapped for reading.
 
     Raises:
         RowsFileError: if the file has marks, but another shape or another length than
@@ -69,26 +65,32 @@ class RowFile:
         self.shape = (num_rows, num_columns)
         self.marks: Marks = self._read_head() if os.path.lexists(path) else ()
         self._row_bytes = 4 * num_columns
-        self._num_mapped = 0
+        # How many rows are dealt with at once, for their bytes in memory.
+        self.rows_at_once = max(1, _BYTES_AT_ONCE // self._row_bytes)
         if self.marks:
             self._open(0)
         else:
             self._create(fill)
-        self._map()
 
     def take(self, ids: np.ndarray) -> np.ndarray:
         """A copy of the rows at `ids`, `(n, num_columns)`.
 
         Args:
             ids: int64 in `[0, num_rows)`, shape `(n,)`.
+
+        Raises:
+            RowsFileError: if the file was cut meanwhile.
         """
-        if self.mapped.nbytes >= _READ_AHEAD_FROM_BYTES:
-            self._read_ahead(ids[:_READ_AHEAD_ROWS])
-        rows = take_rows(self.mapped, ids)
-        self._num_mapped += len(ids)
-        if self._num_mapped > _MOST_MAPPED_ROWS:
-            let_go(self.mapped)
-            self._num_mapped = 0
+        rows = np.empty((len(ids), self.shape[1]), np.float32)
+        for first in range(0, len(ids), self.rows_at_once):
+            piece = slice(first, first + self.rows_at_once)
+            runs = self._runs(ids[piece])
+            if self.shape[0] * self._row_bytes >= _READ_AHEAD_FROM_BYTES:
+                self._read_ahead(runs[:_READ_AHEAD_RUNS])
+            data = b"".join([os.pread(self._descriptor, n, at) for at, n in runs])
+            if len(data) != rows[piece].nbytes:
+                raise RowsFileError(f"{self.path} was cut while it was in use.")
+            rows[piece] = np.frombuffer(data, np.float32).reshape(rows[piece].shape)
         return rows
 
     def put(self, ids: np.ndarray, rows: np.ndarray) -> None:
@@ -101,20 +103,12 @@ class RowFile:
         Raises:
             OutputError: if they cannot be written.
         """
-        if not len(ids):
-            return
         order = np.argsort(ids, kind="stable")
-        ids, rows = ids[order], rows[order]
-        starts = np.flatnonzero(np.diff(ids, prepend=ids[0] - 2) != 1)
-        stops = [*starts[1:].tolist(), len(ids)]
-        places = _HEAD_BYTES + ids[starts] * self._row_bytes
-        data = np.ascontiguousarray(rows).data.cast("B")
+        left = np.ascontiguousarray(rows[order]).data.cast("B") if len(ids) else b""
         with explained(self.path):
-            for place, start, stop in zip(
-                places.tolist(), starts.tolist(), stops, strict=True
-            ):
-                piece = data[start * self._row_bytes : stop * self._row_bytes]
-                self._write_at(place, piece)
+            for place, size in self._runs(ids[order]):
+                self._write_at(place, left[:size])
+                left = left[size:]
 
     def sync(self) -> None:
         """Have all that was written on disk before going on."""
@@ -156,7 +150,6 @@ class RowFile:
         self._reserve(old, num_rows, fill)
         self.shape = (num_rows, num_columns)
         self.write_head(())
-        self._map()
 
     def _create(self, fill: float) -> None:
         with explained(self.path):
@@ -186,17 +179,10 @@ class RowFile:
                     if error.errno not in _CANNOT:
                         raise
         if fill:
-            at_once = max(1, _FILL_BYTES // self._row_bytes)
-            piece = np.full((at_once, self.shape[1]), fill, np.float32)
-            for row in range(first, stop, at_once):
-                ids = np.arange(row, min(row + at_once, stop))
+            piece = np.full((self.rows_at_once, self.shape[1]), fill, np.float32)
+            for row in range(first, stop, self.rows_at_once):
+                ids = np.arange(row, min(row + self.rows_at_once, stop))
                 self.put(ids, piece[: len(ids)])
-
-    def _map(self) -> None:
-        size = self._place(self.shape[0])
-        self._mapping = mmap.mmap(self._descriptor, size, access=mmap.ACCESS_READ)
-        flat = np.frombuffer(self._mapping, np.float32, offset=_HEAD_BYTES)
-        self.mapped = flat.reshape(self.shape)
 
     def _read_head(self) -> Marks:
         with open_untrusted(self.path, NO_LIMIT) as file:
@@ -235,15 +221,18 @@ class RowFile:
             )
         return marks
 
-    def _read_ahead(self, ids: np.ndarray) -> None:
-        """Ask the disk for all pages of some rows at once, before waiting for one."""
-        if not hasattr(mmap, "MADV_WILLNEED"):
-            return
-        starts = _HEAD_BYTES + ids * self._row_bytes
-        pages = starts // mmap.PAGESIZE * mmap.PAGESIZE
-        sizes = starts + self._row_bytes - pages
-        for page, size in zip(pages.tolist(), sizes.tolist(), strict=True):
-            self._mapping.madvise(mmap.MADV_WILLNEED, page, size)
+    def _runs(self, ids: np.ndarray) -> list[tuple[int, int]]:
+        """Where rows are that follow each other in the file, and their bytes."""
+        starts = np.flatnonzero(np.diff(ids, prepend=-2) != 1)
+        lengths = np.diff(starts, append=len(ids)) * self._row_bytes
+        places = _HEAD_BYTES + ids[starts] * self._row_bytes
+        return list(zip(places.tolist(), lengths.tolist(), strict=True))
+
+    def _read_ahead(self, runs: list[tuple[int, int]]) -> None:
+        """Ask the disk for all of some runs at once, before waiting for one."""
+        if hasattr(os, "posix_fadvise"):
+            for place, size in runs:
+                os.posix_fadvise(self._descriptor, place, size, os.POSIX_FADV_WILLNEED)
 
     def _place(self, row: int) -> int:
         return _HEAD_BYTES + row * self._row_bytes

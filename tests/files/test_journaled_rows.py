@@ -10,7 +10,7 @@ from unreliable_disk import Stopped, UnreliableDisk
 from sop_keras.files import journaled_rows, row_file
 from sop_keras.files.atomic import OutputError
 from sop_keras.files.journaled_rows import JournaledRows
-from sop_keras.files.row_journal import RowsFileError
+from sop_keras.files.row_journal import RowJournal, RowsFileError
 
 N, C = 40, 3
 MARKS = [f"{number:016x}" for number in range(1000)]
@@ -20,7 +20,7 @@ MARKS = [f"{number:016x}" for number in range(1000)]
 def small_pieces(monkeypatch):
     monkeypatch.setattr(journaled_rows, "_FEW", 6)
     monkeypatch.setattr(journaled_rows, "_MOST_FRESH_ROWS", 5)
-    monkeypatch.setattr(journaled_rows, "_PIECE_BYTES", 4 * C * 4)
+    monkeypatch.setattr(row_file, "_BYTES_AT_ONCE", 4 * C * 4)
 
 
 def everything(rows):
@@ -45,7 +45,6 @@ def test_rows_are_what_was_written_last(tmp_path, small_pieces):
         some = rng.integers(0, N, 8)
         np.testing.assert_array_equal(rows.read(some), expected[some])
     np.testing.assert_array_equal(everything(rows), expected)
-    np.testing.assert_array_equal(rows.everything(), expected)
 
 
 def test_equal_ids_bring_equal_rows(tmp_path):
@@ -236,6 +235,17 @@ def test_what_is_not_as_it_was_is_said(tmp_path, damage, message):
         restored(path, MARKS[1])
 
 
+def test_a_journal_of_other_rows_writes_none(tmp_path):
+    JournaledRows(tmp_path / "v", N, C).mark(MARKS[0])
+    RowJournal(journal(tmp_path / "v", 0)).append(
+        np.array([2**40]), np.ones((1, C), np.float32)
+    )
+    size = (tmp_path / "v").stat().st_size
+    with pytest.raises(RowsFileError, match=r"is damaged: it has rows of no example"):
+        restored(tmp_path / "v", MARKS[0])
+    assert (tmp_path / "v").stat().st_size == size
+
+
 def test_all_that_was_there_is_gone(tmp_path):
     with pytest.raises(RowsFileError, match=r"rows that were in .*v are missing"):
         restored(tmp_path / "v", MARKS[1])
@@ -273,8 +283,9 @@ def test_a_full_disk_leaves_what_was_marked(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match=r"undo-0+ could not be .* No space left"):
         fill_and_flush(rows)
     monkeypatch.undo()
-    assert (everything(rows) == 3).all()  # what waits in memory
-    assert (rows.everything() == 3).all()  # once there is room
+    assert (rows.read([3, 5]) == 3).all()  # what waits in memory
+    rows.flush()  # once there is room
+    assert (everything(rows) == 3).all()
     assert (restored(tmp_path / "v", MARKS[0]) == 1).all()
 
 
@@ -296,6 +307,24 @@ def test_further_rows(tmp_path):
     assert (everything(rows) == 1).all()
     assert (rows.read([N, N + 1]) == -1).all()
     assert os.listdir(tmp_path) == ["v"]
+
+
+def test_a_file_that_is_cut_while_it_is_in_use(tmp_path):
+    rows = JournaledRows(tmp_path / "v", N, C)
+    cut(tmp_path / "v")
+    with pytest.raises(RowsFileError, match="was cut while it was in use"):
+        everything(rows)
+
+
+@pytest.mark.parametrize("size", [1, 2**40], ids=["ahead", "not"])
+def test_rows_in_any_order_and_twice(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(row_file, "_READ_AHEAD_FROM_BYTES", size)
+    rows = JournaledRows(tmp_path / "v", N, C)
+    values = np.arange(N * C, dtype=np.float32).reshape(N, C)
+    rows.write(np.arange(N)[::-1], values[::-1])
+    ids = np.array([3, 4, 5, 5, 6, 2, 1, 0, N - 1])
+    np.testing.assert_array_equal(rows.read(ids), values[ids])
+    assert rows.read(np.array([], np.int64)).shape == (0, C)
 
 
 @pytest.mark.parametrize("ids", [[-1], [N]])
