@@ -1,7 +1,8 @@
 """What rows on disk cost: the time of a step, memory, and what a checkpoint writes.
 
     python benchmarks/disk_table.py FOLDER
-    python benchmarks/disk_table.py FOLDER --rows=50000000
+    python benchmarks/disk_table.py FOLDER --rows 50000000
+    python benchmarks/disk_table.py FOLDER --turns
 
 SOP at 1,000 classes with 8 slots a row, batches of 128 and a linear backbone of 64
 inputs, so that nothing hides the table's part. FOLDER is on the disk in question; the
@@ -11,6 +12,9 @@ examples anywhere in the table, no two batches alike, or, with "near", of 4,096 
 follow each other, as where a shuffle stays within shards. "cold": the system has
 forgotten the files before, so that every row is read from the disk. Then the rows are
 marked, which is what a checkpoint does to them.
+
+--turns compares the processors' time of a step on disk with one in memory, in turns:
+for a machine that others use as well.
 """
 
 from __future__ import annotations
@@ -18,11 +22,13 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +38,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import tensorflow as tf
+from timing import median_ratio, take_turns
 
 from sop_keras import SOPModel
 from sop_keras.core.disk_rows import rows_on_disk
@@ -74,8 +81,8 @@ def forget(folder: Path) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def measure(folder: Path, num_examples: int, where: str) -> str:
-    """A line of the table."""
+def model_of(folder: Path, num_examples: int, where: str) -> tuple[SOPModel, float]:
+    """A model that is ready to train, and how long its tables took."""
     keras.utils.set_random_seed(0)
     network = keras.Sequential([keras.Input((FEATURES,)), keras.layers.Dense(CLASSES)])
     disk = {"table_device": "disk", "table_folder": folder} if "disk" in where else {}
@@ -84,6 +91,33 @@ def measure(folder: Path, num_examples: int, where: str) -> str:
     made = time.monotonic() - began
     model.compile(keras.optimizers.SGD(0.1))
     model.make_train_function()
+    return model, made
+
+
+def take_turns_at(folder: Path, num_examples: int) -> str:
+    """What a step on disk takes of the processors, beside one in memory."""
+    steps = {}
+    for where in ("memory", "disk"):
+        model, _ = model_of(folder, num_examples, where)
+        for rows in rows_on_disk(model):
+            rows.mark(MARKS[0])
+        iterator = batches(num_examples, near=False)
+        function = model.train_function
+        steps[where] = partial(
+            lambda f, data: float(f(data)["loss"]), function, iterator
+        )
+    seconds = take_turns(steps, rounds=15, repeats=40, clock=time.process_time)
+    ratio = median_ratio(seconds["disk"], seconds["memory"])
+    memory, disk = (1e3 * statistics.median(seconds[one]) for one in steps)
+    return (
+        f"{num_examples:,} rows: {disk:.2f} ms of the processors a step on disk, "
+        f"{memory:.2f} in memory: {ratio:.2f}"
+    )
+
+
+def measure(folder: Path, num_examples: int, where: str) -> str:
+    """A line of the table."""
+    model, made = model_of(folder, num_examples, where)
     iterator = batches(num_examples, "near" in where)
 
     def train(steps: int) -> float:
@@ -116,8 +150,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, nargs="*", default=SIZES)
+    parser.add_argument("--turns", action="store_true")
     parser.add_argument("--where", help="for the processes that it starts")
     values = parser.parse_args()
+    if values.turns:
+        with tempfile.TemporaryDirectory(dir=values.folder) as name:
+            print(take_turns_at(Path(name), 1_000_000))
+        return
     if values.where:
         print(measure(values.folder, values.rows[0], values.where))
         return
