@@ -181,8 +181,16 @@ def _check_together(values: flags.FlagValues) -> None:
         (
             ["jit_compile", "table_device"],
             lambda given: not given["jit_compile"] or given["table_device"] is None,
-            "--jit_compile cannot be had with --table_device=cpu: a compiled step "
-            "cannot reach a table in the host's memory",
+            "--jit_compile cannot be had with --table_device=cpu or disk: a compiled "
+            "step cannot reach a table in the host's memory, or on disk",
+        ),
+        (
+            ["table_device", "strategy"],
+            lambda given: (
+                given["table_device"] != "disk" or given["strategy"] == "none"
+            ),
+            "--table_device=disk needs --strategy=none: it is for one device. "
+            "--table_device=cpu has one table for all devices of a machine",
         ),
         (
             ["jit_compile", "deterministic"],

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import keras
+
+from sop_keras.core.disk_rows import check_one_device
 
 _SQUASHING = {
     "Softmax": keras.activations.softmax,
@@ -60,18 +63,36 @@ def check_method(method: Any, kind: type) -> None:
         )
 
 
-def check_table_device(table_device: Any) -> str | None:
-    """`table_device`, if it is None or `"cpu"`.
+def check_table_device(table_device: Any, folder: Any) -> Path | None:
+    """Check where the rows of the examples are to be.
+
+    Args:
+        table_device: None, `"cpu"` or `"disk"`.
+        folder: `table_folder`, a path for `"disk"`, otherwise None.
+
+    Returns:
+        The folder, None for rows in memory.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if one is something else; or for several replicas, with rows on
+            disk.
     """
-    if table_device not in (None, "cpu"):
+    if table_device not in (None, "cpu", "disk"):
         raise ValueError(
-            '`table_device` must be "cpu" (u and v in the host\'s memory) or None '
-            f"(beside the network). Received: {table_device!r}"
+            '`table_device` must be "cpu" (u and v in the host\'s memory), "disk" (in '
+            "the files of `table_folder`) or None (beside the network). Received: "
+            f"{table_device!r}"
         )
-    return table_device
+    if (table_device == "disk") != (folder is not None):
+        raise ValueError(
+            '`table_folder` is the folder of the rows\' files for table_device="disk", '
+            "and for nothing else: give both, or neither. Received: table_device="
+            f"{table_device!r}, table_folder={folder!r}"
+        )
+    if folder is None:
+        return None
+    check_one_device()
+    return Path(folder)
 
 
 def check_outputs(outputs: Any, num_classes: int) -> None:

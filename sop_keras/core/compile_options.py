@@ -60,7 +60,8 @@ def check_jit_compile(
             "between them"
         )
     if table_device is not None:
-        reasons.append("a compiled step cannot reach a table in the host's memory")
+        where = "on disk" if table_device == "disk" else "in the host's memory"
+        reasons.append(f"a compiled step cannot reach a table {where}")
     if not compiles:
         reasons.append(
             "how many views the method trains on differs from batch to batch"

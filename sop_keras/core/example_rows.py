@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ from keras import ops
 
 from sop_keras.core import label_changes
 from sop_keras.core.batch import Batch
+from sop_keras.core.disk_rows import clear_disk_errors
 from sop_keras.core.example_tables import ExampleTables
 from sop_keras.core.global_batch import GlobalBatch
 from sop_keras.core.indexed_model import IndexedModel
@@ -32,6 +34,11 @@ class ExampleRows(IndexedModel):
     tables: ExampleTables
     training_record: TrainingRecord
     _resets_changed = False
+
+    @contextlib.contextmanager
+    def _refusable(self) -> Iterator[None]:
+        with clear_disk_errors(self), super()._refusable():
+            yield
 
     def reset_examples(self, ids: Any) -> None:
         """Start the rows of some examples anew, as if they had never been trained on.

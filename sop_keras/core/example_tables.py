@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -46,7 +47,9 @@ class ExampleTables(UnstoredEntries):
             seed. Defaults to `None`.
         device: `"cpu"` for tables in the host's memory, which all replicas of this
             process share: of tables larger than a GPU's memory, only the rows of the
-            batch cross. Defaults to `None`: where the network is, on every replica.
+            batch cross; `"disk"` for tables in files. Defaults to `None`: where the
+            network is, on every replica.
+        folder: of these files. Defaults to `None`.
 
     Attributes:
         Each table under its own name: a float32 variable, shape
@@ -61,19 +64,21 @@ class ExampleTables(UnstoredEntries):
         num_examples: int,
         seed: int | None = None,
         device: str | None = None,
+        folder: Path | None = None,
         **kwargs: Any,
     ):
         # float32 under any dtype policy: 1e-8 squared is 0 in float16.
         super().__init__(**{**kwargs, "dtype": "float32", "trainable": False})
         self.num_examples = num_examples
-        self.device = device
+        self.device, self.folder = device, folder
         self.table_names = tuple(table.name for table in tables)
         self._kinds = tuple(tables)
         has_slots = any(table.slots is not None for table in tables)
         if has_slots:
             self.add_draw_seed()
         for table in tables:
-            setattr(self, table.variable_name, self._add_table(table))
+            rows = self._add_rows(table.variable_name, table.stored_columns)
+            setattr(self, table.variable_name, rows)
             if table.slots is not None:
                 self._fill(table, partial(_first_stored, table))
             elif table.std is None and table.initial:
@@ -170,7 +175,9 @@ class ExampleTables(UnstoredEntries):
         """Log how much memory the rows of all examples take, if there are any."""
         if not self._kinds:
             return
-        where = "beside the network" if self.device is None else "in the host's memory"
+        where = {None: "beside the network", "cpu": "in the host's memory"}.get(
+            self.device, f"on disk, in {self.folder}"
+        )
         logger.info("%s %s.", size_of(self._kinds, self.num_examples), where)
 
     def write_neutral(self, ids: np.ndarray) -> None:
@@ -221,9 +228,9 @@ class ExampleTables(UnstoredEntries):
         """
         start, self.num_examples = self.num_examples, num_examples
         for table in self._kinds:
-            sparse_variable.enlarge(
-                self, table.variable_name, partial(self._add_table, table)
-            )
+            name, columns = table.variable_name, table.stored_columns
+            add = partial(self._add_rows, name, columns)
+            sparse_variable.enlarge(self, name, add)
         for first in range(start, num_examples, _ROWS_AT_ONCE):
             self.write_first_rows(
                 np.arange(first, min(first + _ROWS_AT_ONCE, num_examples))
@@ -319,6 +326,8 @@ class ExampleTables(UnstoredEntries):
         Raises:
             ValueError: for an id that is none of a row.
         """
+        if not self._is_settled():
+            return
         for name, (ids, values) in first.items():
             ids = np.asarray(ids)
             if len(ids) and not 0 <= ids.min() <= ids.max() < self.num_examples:
@@ -329,19 +338,9 @@ class ExampleTables(UnstoredEntries):
                 )
             self.write(name, ids, values)
 
-    def _add_table(self, table: Table) -> keras.Variable:
-        def add() -> keras.Variable:
-            return self.add_weight(
-                name=table.variable_name,
-                shape=(self.num_examples, table.stored_columns),
-                dtype="float32",
-                # Others would need the table's memory twice: values are written after.
-                initializer="zeros",
-                trainable=False,
-                autocast=False,
-            )
-
-        return add() if self.device is None else sparse_variable.on_host(add)
+    def _is_settled(self) -> bool:
+        """Whether rows have values: those of a run's files do once it goes on."""
+        return all(one.is_settled for one in self.on_disk())
 
     def _kind(self, name: str) -> Table:
         return self._kinds[self.table_names.index(name)]
@@ -379,6 +378,8 @@ class ExampleTables(UnstoredEntries):
         return ops.full((ops.shape(ids)[0], table.columns), value, dtype="float32")
 
     def _fill(self, table: Table, values: Callable[[tuple[int, int]], Any]) -> None:
+        if not self._is_settled():
+            return
         variable = self._variable(table)
         # In pieces: the usual initializer would need several times the table.
         for start in range(0, self.num_examples, _ROWS_AT_ONCE):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,7 +72,10 @@ class NoisyLabelModel(
         seed: seeds the tables' first values, and what the method draws in steps.
             Defaults to `None`: Keras' global seed, and 0.
         table_device: `"cpu"` keeps the tables in the host's memory, for such as are
-            larger than the GPU's. Defaults to `None`: beside the network.
+            larger than the GPU's; `"disk"` in files, for such as are larger than any
+            memory, on one device. Defaults to `None`: beside the network.
+        table_folder: of these files, which nothing else may use: a model that is made
+            with it starts them anew. Defaults to `None`, for tables in memory.
         table: how sparse tables, such as v of SOP, are stored: `"dense"`, an entry for
             each class; or `"compact"`, `table_slots` of them, and the rest as it was
             at first (`compact_rows`). Defaults to `"dense"`.
@@ -122,6 +126,7 @@ class NoisyLabelModel(
         table_slots: int = SLOTS,
         gradient_norms: bool = False,
         weight_average: str = "none",
+        table_folder: str | os.PathLike[str] | None = None,
         **kwargs: Any,
     ):
         num_examples = check_integer("num_examples", num_examples, least=1)
@@ -130,7 +135,8 @@ class NoisyLabelModel(
         arguments.check_method(method, Method)
         method.check(num_classes)
         averaging = averaging_of(weight_average)
-        self.table_device = arguments.check_table_device(table_device)
+        folder = arguments.check_table_device(table_device, table_folder)
+        self.table_device = table_device
         # The loss is scaled where the backbone, not this model, computes in float16.
         kwargs.setdefault("dtype", backbone.dtype_policy)
         super().__init__(num_examples, num_classes, **kwargs)
@@ -145,10 +151,11 @@ class NoisyLabelModel(
             num_examples,
             seed=seed,
             device=table_device,
+            folder=folder,
         )
         self.tables.write_first(method.first_rows())
         self.training_record = TrainingRecord(
-            num_examples, table_device, name="training_record"
+            num_examples, table_device, folder, name="training_record"
         )
         self.gradient_norms = bool(gradient_norms)
         parts = [*method.loss_parts]

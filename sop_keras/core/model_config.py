@@ -31,6 +31,8 @@ class ModelConfig:
         return {
             **super().get_config(),  # type: ignore[misc]
             **{name: getattr(self, name) for name in _AS_THEY_ARE},
+            # A file is read into memory, not into a folder that it names.
+            "table_device": None if self.table_device == "disk" else self.table_device,
             # Not all subclasses take what came later.
             **(
                 {}

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
+import numpy as np
+from keras.src.saving import saving_lib
+
+from sop_keras.core import sparse_variable
+from sop_keras.core.disk_rows import DiskRows
 
 
 class SavedRows(keras.layers.Layer):
@@ -16,11 +23,31 @@ class SavedRows(keras.layers.Layer):
     finds the layer under a second name. This one is kept for the model to raise.
 
     Attributes:
+        device: where the rows are: None for beside the network, `"cpu"` or `"disk"`.
+        folder: of rows on disk.
         refusal: why the file that is being loaded does not fit; None where it does.
+        leaves_rows_out: whether files that are saved and loaded are without the rows
+            on disk.
     """
 
     num_examples: int
+    device: str | None
+    folder: Path | None = None
     refusal: str | None = None
+    leaves_rows_out = False
+    # Of the files, where two layers have one folder.
+    _file_prefix = ""
+
+    def on_disk(self) -> list[DiskRows]:
+        """Rows that are no variables, in the order in which they were made."""
+        return [one for one in vars(self).values() if isinstance(one, DiskRows)]
+
+    def save_own_variables(self, store: Any) -> None:
+        """Save the rows; of those on disk some at a time, where variables would be."""
+        super().save_own_variables(store)
+        if not self.leaves_rows_out:
+            for place, rows in enumerate(self.on_disk(), len(self.variables)):
+                _save(store, str(place), rows)
 
     def load_own_variables(self, store: Any) -> None:
         """Load the rows.
@@ -28,15 +55,43 @@ class SavedRows(keras.layers.Layer):
         Raises:
             ValueError: if the file has rows of other examples or classes.
         """
-        if self.refusal is None:
+        if self.refusal is None and not self.leaves_rows_out:
             self.refusal = self._refusal(store)
         if self.refusal is not None:
             raise ValueError(self.refusal)
-        super().load_own_variables(store)
+        on_disk = self.on_disk()
+        if not on_disk:
+            super().load_own_variables(store)
+            return
+        places = map(str, range(len(self.variables)))
+        super().load_own_variables({place: store[place] for place in places})
+        if not self.leaves_rows_out:
+            for place, rows in enumerate(on_disk, len(self.variables)):
+                rows.load(_saved(store, str(place)))
+
+    def _add_rows(self, name: str, columns: int, fill: float = 0.0) -> Any:
+        """A variable of `num_examples` rows, where the layer's rows are."""
+        if self.device == "disk":
+            assert self.folder is not None
+            name = f"{self._file_prefix}{name}"
+            return DiskRows(self.folder, name, self.num_examples, columns, fill)
+
+        def add() -> keras.Variable:
+            return self.add_weight(
+                name=name,
+                shape=(self.num_examples, columns),
+                dtype="float32",
+                # Others need the memory twice: a table's values are written after.
+                initializer=keras.initializers.Constant(fill) if fill else "zeros",
+                trainable=False,
+                autocast=False,
+            )
+
+        return add() if self.device is None else sparse_variable.on_host(add)
 
     def _refusal(self, store: Any) -> str | None:
-        variables = self.variables
-        all_saved = [tuple(store[key].shape) for key in store.keys()]  # noqa: SIM118
+        variables = [*self.variables, *self.on_disk()]
+        all_saved = [tuple(_saved(store, key).shape) for key in store.keys()]  # noqa: SIM118
         tables = [shape for shape in all_saved if len(shape) == 2]
         if len(tables) != sum(len(one.shape) == 2 for one in variables):
             return None  # another method's, or nothing: for Keras to say
@@ -64,12 +119,46 @@ class SavedRows(keras.layers.Layer):
                     "examples as they are."
                 )
             return (
-                f"The file's rows of {variable.name!r} have {saved[1]} entries, the "
+                f"The file's rows of {_name(variable)} have {saved[1]} entries, the "
                 f"model's {own[1]}: they are of another number of classes, or are "
                 "stored in another way. Make the model with the num_classes, table and "
                 "table_slots that it was saved with."
             )
         return None
+
+
+def _name(variable: Any) -> str:
+    return repr(variable.path.rpartition("/")[2])
+
+
+def _group(store: Any) -> Any:
+    """What h5py gives for a layer's variables in a file; None where it has others.
+
+    Keras (3.15) reads and writes whole arrays. Without this, rows are whole in memory
+    for a moment.
+    """
+    group = getattr(store, "_h5_entry_group", None)
+    return group if isinstance(group, h5py.Group) else None
+
+
+def _saved(store: Any, place: str) -> Any:
+    """What a file has of a variable, with its shape, to be read in slices."""
+    group = _group(store)
+    return store[place] if group is None or place not in group else group[place]
+
+
+def _save(store: Any, place: str, rows: DiskRows) -> None:
+    # With a row of another shape in its place, which makes the group.
+    store[place] = np.zeros(0, np.float32)
+    group = _group(store)
+    if group is None or place not in group:
+        del store[place]
+        store[place] = np.asarray(rows)
+        return
+    del group[place]
+    saved = group.create_dataset(place, rows.shape, np.float32)
+    for piece, values in rows.pieces():
+        saved[piece] = values
 
 
 class LoadsRows:
@@ -94,11 +183,60 @@ class LoadsRows:
                 raise
             raise ValueError(refusals[0]) from error
 
+    def save(self: Any, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """As `keras.Model.save`; rows on disk are never all in memory."""
+        with _through_disk() if _on_disk(self) else contextlib.nullcontext():
+            super().save(filepath, *args, **kwargs)  # type: ignore[misc]
+
+    def get_weights(self: Any) -> list[np.ndarray]:
+        """As `keras.Model.get_weights`.
+
+        Raises:
+            ValueError: for rows on disk: arrays would have to hold all of them.
+        """
+        _check_in_memory(self)
+        return super().get_weights()  # type: ignore[misc]
+
     def set_weights(self: Any, weights: Any) -> None:
-        """As `keras.Model.set_weights`."""
+        """As `keras.Model.set_weights`.
+
+        Raises:
+            ValueError: for rows on disk, which are none of the arrays.
+        """
+        _check_in_memory(self)
         with _of_the_unstored(self):
             super().set_weights(weights)  # type: ignore[misc]
             self.tables.read_unstored()
+
+
+def _on_disk(model: Any) -> bool:
+    return bool(model.tables.on_disk() or model.training_record.on_disk())
+
+
+@contextlib.contextmanager
+def _through_disk() -> Iterator[None]:
+    """Have Keras write weights to a file beside the model's, and then into it.
+
+    Keras (3.15) writes them into memory first, as it takes rows on disk for none. It
+    has no argument for that.
+    """
+    bound = saving_lib._MEMORY_UPPER_BOUND
+    saving_lib._MEMORY_UPPER_BOUND = 0.0
+    try:
+        yield
+    finally:
+        saving_lib._MEMORY_UPPER_BOUND = bound
+
+
+def _check_in_memory(model: Any) -> None:
+    if _on_disk(model):
+        raise ValueError(
+            "get_weights() and set_weights() hold all rows of all examples in memory, "
+            'and with table_device="disk" there may be too many: what uses them, such '
+            "as EarlyStopping(restore_best_weights=True), would mix rows and networks "
+            "of two times. save_weights() and load_weights() take all of it, a piece "
+            "at a time; model.backbone.get_weights() the network."
+        )
 
 
 @contextlib.contextmanager

@@ -12,19 +12,23 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from sop_keras.core.disk_rows import DiskRows
+
 _ROWS_AT_ONCE = 65_536
 
 
-def gather(variable: keras.Variable, indices: Any) -> tf.Tensor:
+def gather(variable: keras.Variable | DiskRows, indices: Any) -> tf.Tensor:
     """The rows at `indices`, of this replica's copy of the variable.
 
     Args:
-        variable: shape `(num_rows, ...)`.
+        variable: shape `(num_rows, ...)`; or rows on disk, here as in all of these.
         indices: integers in `[0, num_rows)`, shape `(n,)`.
 
     Returns:
         Shape `(n, ...)`.
     """
+    if isinstance(variable, DiskRows):
+        return variable.gather(indices)
     copy = variable.value
     if tf.distribute.in_cross_replica_context():
         copy = tf.distribute.get_strategy().experimental_local_results(copy)[0]
@@ -34,7 +38,7 @@ def gather(variable: keras.Variable, indices: Any) -> tf.Tensor:
     )
 
 
-def scatter(variable: keras.Variable, indices: Any, rows: Any) -> None:
+def scatter(variable: keras.Variable | DiskRows, indices: Any, rows: Any) -> None:
     """Write the rows at `indices`, in every replica's copy of the variable.
 
     Args:
@@ -43,6 +47,9 @@ def scatter(variable: keras.Variable, indices: Any, rows: Any) -> None:
             equal ones with equal rows, so that the order of writing does not matter.
         rows: shape `(n, ...)`.
     """
+    if isinstance(variable, DiskRows):
+        variable.scatter(indices, rows)
+        return
     if not tf.distribute.has_strategy():
         _scatter(variable.value, indices, rows)
         return
@@ -77,6 +84,9 @@ def enlarge(
         make: adds the longer one to the layer.
     """
     old = getattr(layer, name)
+    if isinstance(old, DiskRows):
+        old.enlarge(layer.num_examples)
+        return
     layer._untrack_variable(old)
     # A built layer takes no further variables otherwise, as in Keras' own layers.
     was_locked = layer._tracker.locked

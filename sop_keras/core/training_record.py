@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -34,6 +35,7 @@ class TrainingRecord(SavedRows):
     Args:
         num_examples: the number of rows, N.
         device: as of `ExampleTables`. Defaults to `None`.
+        folder: as of `ExampleTables`. Defaults to `None`.
 
     Attributes:
         table: float32 variable, shape `(num_examples, 3)`: the predicted class, the
@@ -44,16 +46,24 @@ class TrainingRecord(SavedRows):
             another one in the place of that class, otherwise 0.
     """
 
-    def __init__(self, num_examples: int, device: str | None = None, **kwargs: Any):
+    _file_prefix = "record_"
+
+    def __init__(
+        self,
+        num_examples: int,
+        device: str | None = None,
+        folder: Path | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**{**kwargs, "dtype": "float32", "trainable": False})
         self.num_examples = num_examples
-        self.device = device
+        self.device, self.folder = device, folder
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
         """Create the variables."""
-        self.table = self._add("table", 3, _NEVER)
-        self.trusted = self._add("trusted", 1, 0.0)
+        self.table = self._add_rows("table", 3, _NEVER)
+        self.trusted = self._add_rows("trusted", 1)
         self.built = True
 
     def grow(self, num_examples: int) -> None:
@@ -63,8 +73,9 @@ class TrainingRecord(SavedRows):
             num_examples: the new number of rows, larger than the old one.
         """
         self.num_examples = num_examples
-        sparse_variable.enlarge(self, "table", partial(self._add, "table", 3, _NEVER))
-        sparse_variable.enlarge(self, "trusted", partial(self._add, "trusted", 1, 0.0))
+        for name, columns, fill in (("table", 3, _NEVER), ("trusted", 1, 0.0)):
+            add = partial(self._add_rows, name, columns, fill)
+            sparse_variable.enlarge(self, name, add)
 
     def write(self, indices: Any, rows: Any, all_say: bool = True) -> None:
         """Write what was said of a whole batch.
@@ -202,37 +213,24 @@ class TrainingRecord(SavedRows):
         for start in range(0, self.num_examples, _ROWS_AT_ONCE):
             yield np.arange(start, min(start + _ROWS_AT_ONCE, self.num_examples))
 
-    def _add(self, name: str, columns: int, value: float) -> keras.Variable:
-        def add() -> keras.Variable:
-            return self.add_weight(
-                name=name,
-                shape=(self.num_examples, columns),
-                dtype="float32",
-                initializer=keras.initializers.Constant(value),
-                trainable=False,
-                autocast=False,
-            )
-
-        return add() if self.device is None else sparse_variable.on_host(add)
-
     def _rows(self, indices: Any) -> np.ndarray:
         return ops.convert_to_numpy(sparse_variable.gather(self.table, indices))
 
     def load_own_variables(self, store: Any) -> None:
         """Load the variables; what was saved before there were any leaves them."""
-        saved = {name: store[name] for name in store.keys()}  # noqa: SIM118
-        if not saved and self.refusal is None:
+        num_saved = len(store.keys())
+        if not num_saved and self.refusal is None:
             return
-        if len(saved) == 1:  # before labels could be trusted
-            saved["1"] = np.zeros(self.trusted.shape, np.float32)
-        super().load_own_variables(saved)
+        if num_saved == 1:  # before labels could be trusted
+            store = {"0": store["0"], "1": np.zeros(self.trusted.shape, np.float32)}
+        super().load_own_variables(store)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
         return {
             **super().get_config(),
             "num_examples": self.num_examples,
-            "device": self.device,
+            "device": None if self.device == "disk" else self.device,
         }
 
 

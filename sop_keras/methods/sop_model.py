@@ -68,6 +68,8 @@ class SOPModel(NoisyLabelModel):
         table: as of `NoisyLabelModel`, for v. Defaults to `"dense"`.
         table_slots: as of `NoisyLabelModel`. Defaults to `8`.
         gradient_norms: as of `NoisyLabelModel`. Defaults to `False`.
+        **kwargs: `weight_average` and `table_folder`, as of `NoisyLabelModel`; `name`
+            and `dtype`, as in Keras.
 
     Example:
     ```python

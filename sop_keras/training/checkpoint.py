@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import secrets
 import shutil
 import zipfile
 import zlib
@@ -20,6 +21,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from sop_keras.core.disk_rows import left_out, rows_on_disk
 from sop_keras.files.atomic import (
     check_room,
     explained,
@@ -45,6 +47,11 @@ _METRICS = "metrics.npz"
 _STATE = "state.json"
 _SUMS = "SHA256SUMS"
 _SUMMED = (_METRICS, _WEIGHTS, _STATE)
+
+# In the state: the mark in the files of rows on disk, where these are.
+_MARK = "rows"
+# Of those files, the folder beside that of the checkpoints.
+_TABLE = "table"
 
 _NAME = r"epoch-(\d+)-step-(\d+)"
 
@@ -79,6 +86,11 @@ class Checkpoints:
     a folder whose name is not that of its state, are left out for the checkpoint
     before. Sums tell damage, not intent: whoever can write here can write these too.
 
+    Rows on disk are not in a checkpoint, but in files in the folder `table` beside all
+    of them, which go back to how they were at its mark: what is written for a
+    checkpoint is what changed. Those of the kept checkpoints can be gone back to, one
+    after the other.
+
     Earlier versions had no `SHA256SUMS` but, in the state, the sums of the other two
     files. No damage makes one kind of the other: which it is depends on whether there
     is such a file, and the state of the new kind has no sums that would do for the old.
@@ -96,6 +108,7 @@ class Checkpoints:
         self.folder = Path(folder)
         self.writes = writes
         self.keep = keep
+        self.table = self.folder.parent / _TABLE
         self._damaged: list[Path] = []
 
     @property
@@ -136,8 +149,13 @@ class Checkpoints:
             if damaged != final:
                 _remove(damaged)
         self._damaged = []
-        for old in self._found()[: -self.keep]:
+        found = self._found()
+        for old in found[: -self.keep]:
             _remove(old)
+        if files := rows_on_disk(model):
+            marks = set(filter(None, map(_mark_of, found[-self.keep :])))
+            for rows in files:
+                rows.keep(marks)
 
     def restore(self, model: keras.Model) -> Progress | None:
         """Load the newest whole checkpoint into the model.
@@ -154,13 +172,20 @@ class Checkpoints:
         damages = []
         for path in reversed(found):
             try:
-                progress = _read(path)
-                _load(model, path / _WEIGHTS)
+                progress, mark = _read(path)
+                if mark is None or rows_on_disk(model):
+                    _load(model, path / _WEIGHTS, mark)
             except _DAMAGE as error:
                 damages.append(f"{path.name}: {_reason(error)}")
                 self._damaged.append(path)
                 logger.warning("Damaged, left out: %s: %s", path, _reason(error))
                 continue
+            if mark is not None and not rows_on_disk(model):
+                raise CheckpointError(
+                    f"The rows of {path} are on disk, in {self.table}: go on with "
+                    "--table_device=disk, as it was written. Rows in memory can move "
+                    "to disk in a run, and stay there."
+                )
             return progress
         if damages:
             raise CheckpointError(
@@ -170,10 +195,19 @@ class Checkpoints:
         return None
 
     def remove(self) -> None:
-        """Delete all of them."""
+        """Delete all of them, and the rows that go with them."""
         if not self.writes:
             return
         shutil.rmtree(self.folder, ignore_errors=True)
+        _remove(self.table)
+
+    def remove_unused_rows(self) -> None:
+        """Delete rows on disk that no checkpoint goes with, as a kill leaves them.
+
+        Those that a damaged one may go with stay.
+        """
+        if not any(_mark_of(path) != "" for path in self._found()):
+            _remove(self.table)
 
     def _found(self) -> list[Path]:
         """All of them, in the order of training."""
@@ -191,19 +225,45 @@ def _name(progress: Progress) -> str:
 
 def _write(folder: Path, model: keras.Model, progress: Progress) -> None:
     folder.mkdir()
-    check_room(folder / _WEIGHTS, file_size(model))
-    model.save_weights(folder / _WEIGHTS)
+    mark = _mark(model)
+    without_rows = contextlib.nullcontext() if mark is None else left_out(model)
+    check_room(folder / _WEIGHTS, file_size(model, with_rows=False))
+    with without_rows:
+        model.save_weights(folder / _WEIGHTS)
     np.savez(folder / _METRICS, *progress.metrics)
     for name in (_WEIGHTS, _METRICS):
         flush(folder / name)
     state = asdict(progress)
     del state["metrics"]
+    if mark is not None:
+        state[_MARK] = mark
     write_atomically(folder / _STATE, json.dumps(state))
     write_atomically(folder / _SUMS, _sums(folder, _SUMMED))
 
 
-def _read(folder: Path) -> Progress:
-    """The progress in a checkpoint that is whole; an error of `_DAMAGE` otherwise."""
+def _mark(model: keras.Model) -> str | None:
+    """Mark how the rows on disk are, if there are any; gives the mark."""
+    files = rows_on_disk(model)
+    if not files:
+        return None
+    mark = secrets.token_hex(8)
+    for rows in files:
+        rows.mark(mark)
+    return mark
+
+
+def _mark_of(folder: Path) -> str | None:
+    """The mark of a checkpoint's rows on disk, "" if it has none; None if damaged."""
+    with contextlib.suppress(*_DAMAGE):
+        return str(json.loads(read_text(folder / _STATE, _SMALL)).get(_MARK, ""))
+    return None
+
+
+def _read(folder: Path) -> tuple[Progress, str | None]:
+    """The progress in a checkpoint that is whole, and the mark of its rows on disk.
+
+    An error of `_DAMAGE` for others.
+    """
     state: dict[str, Any] = json.loads(read_text(folder / _STATE, _SMALL))
     if not isinstance(state, dict):
         raise ValueError(f"{_STATE} is no JSON object")
@@ -216,11 +276,14 @@ def _read(folder: Path) -> Progress:
         for name in (_WEIGHTS, _METRICS):
             if digests[name] != _sha256(folder / name):
                 raise ValueError(f"{name} is not what was written")
+    mark = state.pop(_MARK, None)
+    if not isinstance(mark, str | None):
+        raise ValueError(f"its {_MARK} are {mark!r}")
     progress = Progress(**state, metrics=_read_metrics(folder / _METRICS))
     progress.check()
     if folder.name != _name(progress):
         raise ValueError(f"it holds {_name(progress)}")
-    return progress
+    return progress, mark
 
 
 def _read_metrics(path: Path) -> list[np.ndarray]:
@@ -236,14 +299,25 @@ def _read_metrics(path: Path) -> list[np.ndarray]:
             raise ValueError(f"{path.name} says that it has too many numbers") from None
 
 
-def _load(model: keras.Model, path: Path) -> None:
+def _load(model: keras.Model, path: Path, mark: str | None) -> None:
+    files = rows_on_disk(model)
+    without_rows = contextlib.nullcontext() if mark is None else left_out(model)
+    for rows in files:
+        if mark is None:  # the checkpoint has all rows
+            rows.start_anew()
+        else:  # all of them, before one goes back
+            rows.check(mark)
     try:
-        model.load_weights(path)
+        with without_rows:
+            model.load_weights(path)
     except OSError as error:
         # HDF5 has errors of its own for files that are none; others are the disk's.
         if error.errno in (None, errno.EINVAL):
             raise ValueError(f"{path.name} cannot be read: {error}") from error
         raise
+    for rows in files:
+        if mark is not None:
+            rows.restore(mark)
 
 
 def _reason(error: BaseException) -> str:

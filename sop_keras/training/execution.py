@@ -30,8 +30,9 @@ class Execution:
     table_device: str | None = setting(
         None,
         "cpu: the rows of examples in the host's memory, for tables larger than a "
-        "GPU's; beside the network if unset.",
-        choices=("cpu",),
+        "GPU's; disk: in files in the run's folder, for tables larger than any memory, "
+        "on one device; beside the network if unset.",
+        choices=("cpu", "disk"),
     )
     jit_compile: bool | None = setting(
         None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -72,6 +73,7 @@ def compile_model(
     steps_per_epoch: int,
     execution: Execution,
     first: keras.Model | None = None,
+    table_folder: Path | None = None,
 ) -> keras.Model:
     """The method's model around the backbone, compiled.
 
@@ -83,6 +85,8 @@ def compile_model(
         execution: how it is computed.
         first: the model of the run that the method needs before. Defaults to `None`: it
             needs none.
+        table_folder: of rows on disk, where `execution` has them there. Defaults to
+            `None`.
     """
     labels, num_classes = data.train.labels, data.dataset.num_classes
     arguments = experiment.method.arguments(
@@ -102,6 +106,7 @@ def compile_model(
         peer=peer,
         seed=experiment.seed,
         table_device=execution.table_device,
+        table_folder=table_folder if execution.table_device == "disk" else None,
         table=experiment.table,
         table_slots=experiment.table_slots,
         gradient_norms=bool(method.row_rates),

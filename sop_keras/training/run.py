@@ -63,12 +63,13 @@ class Run:
 
     Files: `config.json` (the settings), `data.json` (what the data are: a run goes on
     with those it began with), `history.csv` (a row an epoch), `checkpoints/` (while it
-    trains), `tensorboard/`, and at the end `model.keras` (everything), `backbone.keras`
-    (what is deployed), `label_issues.csv` (which training labels look wrong, of methods
-    that tell, as of `NoisyLabelModel.label_issues`) and `result.json`; in `first_run/`,
-    the run of another method that comes before, where one must. The folder of an
-    interrupted run is continued after the batch of its last checkpoint, and the end is
-    the same to the last bit where the computation is deterministic. Image files that
+    trains, with rows on disk in `table/`), `tensorboard/`, and at the end
+    `model.keras` (everything), `backbone.keras` (what is deployed), `label_issues.csv`
+    (which training labels look wrong, of methods that tell, as of
+    `NoisyLabelModel.label_issues`) and `result.json`; in `first_run/`, the run of
+    another method that comes before, where one must. The folder of an interrupted run
+    is continued after the batch of its last checkpoint, and the end is the same to the
+    last bit where the computation is deterministic. Image files that
     cannot be used are left out and listed in `bad_images.csv`.
 
     Args:
@@ -223,14 +224,17 @@ class Run:
             data.train.labels, data.dataset.num_classes, experiment.examples_per_class
         )
         steps = steps_per_epoch(num_examples, experiment.batch_size)
+        self._own.check_data(data)
+        if self._writes:
+            self.checkpoints.remove_unused_rows()
         with scope(self.strategy):
             backbone = make_backbone(experiment, data)
             model = compile_model(
-                experiment, backbone, data, steps, self.execution, first
+                *(experiment, backbone, data, steps, self.execution, first),
+                table_folder=self.checkpoints.table,
             )
         if model.method.in_turn:
             steps = model.method.most_batches(num_examples, experiment.batch_size)
-        self._own.check_data(data)
         check_image_views(data.train.image_shape, experiment.test_views)
         self.picture_folder = needed_folder(data.train, self.files)
         self._check_machines(data)

@@ -28,7 +28,7 @@ FIRST_RUN = "first_run"
 _TABLES = ("manifest", "test_manifest")
 # What training writes into, below the run's folder.
 _FOLDERS = (
-    *("checkpoints", "tensorboard/train", "tensorboard/validation"),
+    *("checkpoints", "table", "tensorboard/train", "tensorboard/validation"),
     FIRST_RUN,
 )
 MAX_JSON_BYTES = 2**26

@@ -14,6 +14,7 @@ import numpy as np
 from keras import ops
 
 from sop_keras.core import sparse_variable
+from sop_keras.core.disk_rows import rows_on_disk
 from sop_keras.data.batches.batch_ids import batch_ids
 from sop_keras.files.atomic import write_atomically
 from sop_keras.training.checkpoint import Checkpoints
@@ -85,6 +86,9 @@ class TerminateOnNaN:
             DivergenceError: if they are not finite.
         """
         optimizers = [one for o in model.optimizers() for one in o.variables]
+        for rows in rows_on_disk(model):  # which was looked at as it was written
+            if not rows.is_finite:
+                self._stop(f"{rows.path} is not finite", epoch, steps)
         for variable in (*model.weights, *optimizers):
             if not keras.backend.is_float_dtype(variable.dtype):
                 continue

@@ -7,13 +7,15 @@ import pytest
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_ends_as_if_it_had_not_been():
+@pytest.mark.parametrize("flags", [[], ["--table_device=disk"]], ids=["memory", "disk"])
+def test_a_run_that_is_killed_ends_as_if_it_had_not_been(flags):
     # SOP+ has all the state there is: u, v, and two views of every example.
     script = Path(__file__).parent / "kill_and_resume.py"
     ended = subprocess.run(
         [
             *(sys.executable, str(script), "--kills=2", "--truncations=1"),
             *("--epochs=2", "--seed=1", "--", "--method=sop_plus", "--init_std=1e-4"),
+            *flags,
         ],
         capture_output=True,
         encoding="utf-8",

@@ -146,6 +146,7 @@ def test_a_flagfiles_schedule_can_be_changed(schedule):
         (["--strategy=mirrored"], {"strategy": "mirrored"}),
         (["--strategy=multi_worker"], {"strategy": "multi_worker"}),
         (["--table_device=cpu"], {"table_device": "cpu"}),
+        (["--table_device=disk"], {"table_device": "disk"}),
         (["--jit_compile", "--nodeterministic"], {"jit_compile": True}),
         (["--jit_compile=true", "--nodeterministic"], {"jit_compile": True}),
         # Off is what there is anyway under these: it is no contradiction.
@@ -243,6 +244,11 @@ def test_what_changes_the_numbers_is_of_the_experiment(argument, changes):
         (
             "--jit_compile --nodeterministic --table_device=cpu",
             "cannot be had with --table_device=cpu",
+        ),
+        ("--table_device=disk --strategy=mirrored", "needs --strategy=none"),
+        (
+            "--jit_compile --nodeterministic --table_device=disk",
+            "table_device=cpu or disk",
         ),
     ],
 )

@@ -121,6 +121,16 @@ def test_tables_in_the_hosts_memory_give_the_same_numbers(name):
 
 
 @every_method
+def test_tables_on_disk_give_the_same_numbers(name, tmp_path):
+    model = compiled(name, table_device="disk", table_folder=tmp_path)
+    other = compiled(name)
+    assert train(model, until=2) == train(other, until=2)
+    pairs = zip(model.tables.on_disk(), other.tables.by_name().values(), strict=True)
+    for rows, variable in pairs:
+        np.testing.assert_array_equal(rows.numpy(), variable.numpy(), rows.path)
+
+
+@every_method
 def test_a_step_touches_the_rows_of_its_batch_alone(name):
     model = compiled(name)
     model._learner = 0 if model.method.in_turn else None

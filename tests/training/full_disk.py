@@ -3,7 +3,8 @@
     python tests/training/full_disk.py DISK CASES
 
 CASES is JSON: by name, after which function's call (`recorder.Recorder._save`), after
-how many of them, and how many bytes are then left on the disk.
+how many of them, how many bytes are then left on the disk, and where the rows of the
+examples are.
 """
 
 import json
@@ -17,11 +18,12 @@ from settings import digits
 
 from sop_keras.files.atomic import OutputError
 from sop_keras.training import recorder, run
+from sop_keras.training.execution import Execution
 
 MODULES = SimpleNamespace(recorder=recorder, run=run)
 
 
-def train(folder, function, count, bytes_left):
+def train(folder, function, count, bytes_left, execution):
     """Train until the disk of the folder is full; gives the error's message."""
     owner, _, name = function.rpartition(".")
     owner = operator.attrgetter(owner)(MODULES)
@@ -38,7 +40,7 @@ def train(folder, function, count, bytes_left):
 
     setattr(owner, name, wrapped)
     try:
-        run.Run(digits(), folder).train(verbose=0)
+        run.Run(digits(), folder, execution=execution).train(verbose=0)
     except OutputError as error:
         return str(error)
     finally:
@@ -48,14 +50,16 @@ def train(folder, function, count, bytes_left):
 
 def end(folder, case):
     """How a case ended, and whether the run goes on once there is room again."""
-    error = train(folder, *case)
+    *moment, table_device = case
+    execution = Execution(table_device=table_device)
+    error = train(folder, *moment, execution)
     found = {
         "error": error,
         "checkpoints": sorted(path.name for path in folder.glob("checkpoints/*")),
         "partial": [str(path) for path in folder.parent.rglob("partial-*")],
     }
     (folder.parent / "filler").unlink()
-    run.Run(digits(), folder).train(verbose=0)
+    run.Run(digits(), folder, execution=execution).train(verbose=0)
     found["is_complete"] = (folder / "result.json").exists()
     shutil.rmtree(folder)
     return found
