@@ -112,7 +112,6 @@ CASES = {
         (["nowhere", "--action=drop", "--output_dir=new"], "nowhere is not the folder"),
         (["begun", "--action=drop", "--output_dir=begun"], "begun is not empty"),
         (["begun", "--action=drop", "--output_dir=new"], "the run is not complete"),
-        (["begun", "--action=keep", "--output_dir=new"], "--action=keep is for the"),
         (
             ["begun", "--action=keep", "--output_dir=new", "--decisions=nowhere"],
             "There is no file of decisions nowhere",
