@@ -202,7 +202,8 @@ def test_stopped_before_the_estimate_it_says_so(caplog):
     model = made()
     fit(model, epochs=2)  # of more, which follow
     fit(model, initial_epoch=2)
-    assert caplog.text == ""
+    # Others than this library may have something to say.
+    assert not [one for one in caplog.records if one.name.startswith("sop_keras")]
     fit(model)
     assert "begins with epoch 0 again: so does what Forward changes" in caplog.text
 
