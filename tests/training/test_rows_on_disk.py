@@ -101,10 +101,10 @@ def test_of_the_rows_a_checkpoint_has_what_changed(copy):
     other = (newest(in_memory) / "model.weights.h5").stat().st_size
     own = (newest(copy) / "model.weights.h5").stat().st_size
     assert other - own > 0.8 * (rows - 4 * 4096)
-    # 64 rows of 4 (u), 28 (v), 12 and 4 bytes, with 8 for the id of each.
+    # 64 rows of 4 (u), 32 (v), 12 and 4 bytes, with 8 for the id of each.
     journals = sorted(copy.glob("table/v_slots.undo-*"), key=lambda p: p.stat().st_size)
     pieces = -(-64 // 20)
-    assert journals[-1].stat().st_size <= pieces * 20 + 64 * (8 + 28)
+    assert journals[-1].stat().st_size <= pieces * 20 + 64 * (8 + 32)
 
 
 def test_rows_move_to_disk_and_stay_there(tmp_path, whole, copy):
