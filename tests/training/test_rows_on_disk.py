@@ -199,7 +199,7 @@ def test_rows_that_are_not_finite_end_a_run(tmp_path, monkeypatch):
     def spoilt(*arguments, **options):
         model = compile_model(*arguments, **options)
         rows = next(one for one in rows_on_disk(model) if one.path.endswith("v_slots"))
-        rows.scatter([3], [[1, -1, -1, np.inf, 0, 0, 0]])
+        rows.scatter([3], [[1, -1, -1, np.inf, 0, 0, -1, 0]])
         return model
 
     compile_model = run_module.compile_model
