@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import os
@@ -171,10 +170,8 @@ def _report(
     """Report an image that cannot be read."""
     images = examples.images
     assert isinstance(images, EncodedImages)
-    name, reason = images.name(position), error.strerror or str(error)
-    if error.errno == errno.ENOMEM:
-        bad_images.end_for_memory(name, MemoryError(reason))
-    bad_images.report(split, int(examples.ids[position]), name, reason, len(images))
+    identity, name = int(examples.ids[position]), images.name(position)
+    bad_images.leave_out(split, identity, name, error, len(images))
 
 
 def _paths(images: ImageFiles, block: np.ndarray) -> Iterator[bytes]:
