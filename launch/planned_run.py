@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sop_keras.data.datasets.by_name import DataFiles
+from sop_keras.files.untrusted import opened_text
 from sop_keras.training.execution import Execution
 from sop_keras.training.experiment import Experiment
 from sop_keras.training.run_folder import RunFolder
@@ -49,6 +51,23 @@ class PlannedRun:
     def result(self) -> dict[str, Any] | None:
         """The run's result, or None while it is not complete."""
         return self._own_files.result
+
+    def history(self) -> list[dict[str, float]]:
+        """A row for each epoch that is done, from 1, of the training that counts."""
+        before = self.experiment.total_epochs - self.experiment.epochs
+        rows = self.epochs_done()[before:]
+        return [{**row, "epoch": epoch} for epoch, row in enumerate(rows, start=1)]
+
+    def epochs_done(self) -> list[dict[str, float]]:
+        """The same, of a training before that one, too, as `history.csv` has them."""
+        try:
+            with opened_text(self.folder / "history.csv") as file:
+                rows = list(csv.DictReader(file))
+        except FileNotFoundError:
+            return []
+        return [
+            {name: float(cell) for name, cell in row.items() if cell} for row in rows
+        ]
 
     def check_not_running(self) -> None:
         """Check that the run may be trained: no process of this machine does.
