@@ -177,9 +177,9 @@ _BEST_EPOCH = (
     "(UCSC-REAL/cifar-10-100n issues 5 and 8). CE's last epoch on worst is about 67 %."
 )
 _OWN_LABELS = (
-    "ELR+'s published figures are of two networks that each had a split, and wrong "
-    "labels drawn, of its own (shengliu66/ELR): of the one noisy set that both learn "
-    "of here, they may be out of reach."
+    "ELR+'s published figures are of two networks that each had a split of its own, "
+    "and where noise is drawn a draw of its own (shengliu66/ELR): of the one noisy set "
+    "that both learn of here, they may be out of reach."
 )
 
 _TABLE_1 = Table(
