@@ -162,6 +162,19 @@ def test_the_time_left_by_hand(runs):
     assert [duration(one) for one in (89, 600, 7200)] == ["89 s", "10 min", "2.0 h"]
 
 
+def test_the_time_left_has_the_run_before(tmp_path):
+    """Four epochs of the sieve's run, which is one of its own, and two after it."""
+    words = ["--methods=ce,cores_star", "--epochs=2", "--sieve_epochs=4"]
+    plain, found = planned(*words, f"--output_dir={tmp_path}")
+    complete(plain, [0.5, 0.5], [1, 1])
+    assert time_left([plain, found], [found]) == "; about 6 s left"
+    # Of the run before, one epoch is done, in 3 s: (6 - 1) * 3.
+    folder = found.run.folder / "first_run"
+    folder.mkdir(parents=True)
+    (folder / "history.csv").write_text("epoch,seconds\n1,3\n", encoding="utf-8")
+    assert time_left([plain, found], [found]) == "; about 15 s left"
+
+
 def test_the_pictures_show_the_figures(runs, tmp_path, monkeypatch):
     import matplotlib.pyplot as plt
 
