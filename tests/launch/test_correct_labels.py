@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import audit
 import command
 import correct_labels
-import flags_of
 import numpy as np
 import pytest
 import train
@@ -300,26 +300,20 @@ def test_after_an_audit_its_head_is_not_trained_again(photos, network, capsys):
     """A head's 10 epochs and its rate are none of a network, which may be a file."""
     run, out = photos / "run", photos / "out"
     trained = load_run(run).experiment
-    of_data = {
-        one.name: getattr(trained, one.name)
-        for one in flags_of.fields_of(type(trained))
-        if one.metadata["of_data"]
-    }
-    audit = experiment_of(HeadSettings(), network, "imagenet", **of_data)
-    (run / "config.json").write_text(json.dumps(audit.settings()), encoding="utf-8")
-    (run / "suggested.json").unlink(missing_ok=True)
+    of_data = {name: getattr(trained, name) for name in audit.OF_DATA}
+    experiment = experiment_of(HeadSettings(), network, "imagenet", **of_data)
+    (run / "config.json").write_text(json.dumps(experiment.settings()))
     result = json.loads((run / "result.json").read_text("utf-8"))
     result["features"] = {"image_size": 224}
-    (run / "result.json").write_text(json.dumps(result), encoding="utf-8")
-    words = ["--action=drop", "--num_issues=1"]
-    correct(str(run), *words, f"--output_dir={out}")
+    (run / "result.json").write_text(json.dumps(result))
+    correct(str(run), "--action=drop", "--num_issues=1", f"--output_dir={out}")
     text = capsys.readouterr().out
     assert "An audit has no settings of a training" in text
     found, files = printed_experiment(text)
     assert files.manifest == str(out / "train.csv")
-    sizes = {"resize": 12, "image_size": 8}
-    expected, _ = of_training("--dataset=manifest", "--noise=none")
-    assert found == dataclasses.replace(expected, **sizes)
+    sizes = ["--resize=12", "--image_size=8"]
+    expected, _ = of_training("--dataset=manifest", "--noise=none", *sizes)
+    assert found == expected
 
 
 def test_decisions_that_cannot_be_applied_write_nothing(photos):
