@@ -81,7 +81,7 @@ def steps(backbone: str) -> dict[str, Callable[[], object]]:
         )
         model.compile(SGD(0.02, momentum=0.9, l2=5e-4), metrics=["accuracy"])
         # As `fit` would: all that is left of an epoch is the backbone's.
-        model._plan = EpochPlan("", [PlannedBatch(0, ids)] * 1_000_000, [])
+        model.epoch_plan = EpochPlan("", [PlannedBatch(0, ids)] * 1_000_000, [])
         model._batch_size = BATCH // 2
         for table in model.tables.by_name().keys() & {"clean_prob", "peer_clean_prob"}:
             is_labeled = np.arange(BATCH) < BATCH // 2

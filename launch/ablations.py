@@ -11,10 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cells
+import flagfiles
 import matplotlib as mpl
 import train_flags
 from cells import Base, Cell, Setting
-from compare_table import Row, mean, mean_and_std, rows_of, std
+from compare import INSTEAD
+from compare_table import (
+    Row,
+    accuracies,
+    mean,
+    mean_and_std,
+    rows_of,
+    split_notes,
+    split_of,
+    std,
+)
 from paper import BASELINE
 from paper_claims import ABLATIONS, SMALL, Ablation, Arm
 from paper_tables import FAILED, OURS
@@ -123,9 +134,21 @@ def plan(
         num_seeds: how many runs of each.
 
     Raises:
-        ValueError: for flags that cannot be, or a folder of other settings.
+        ValueError: for flags that cannot be, that the ablations differ in or have of
+            their own; for a folder of other settings.
     """
+    for name in flagfiles.given(words, INSTEAD):
+        raise ValueError(
+            f"--{name} is not for --table={NAME}: each ablation has its own method, "
+            "noise and seeds. Choose by --cells and --seeds."
+        )
     base = Base((f"--flagfile={SMALL}", *words), folder)
+    values = train_flags.parsed(base.words)
+    if train_flags.execution(values).strategy == "multi_worker":
+        raise ValueError(
+            "Ablations are run on one machine. Received: --strategy=multi_worker; give "
+            "the same command on one of them without it."
+        )
     return {
         one.name: [
             [
@@ -159,14 +182,14 @@ def findings_of(
         arms: its cells.
         errors: what ended those that failed, by their names.
     """
-    first = {cell.seed: accuracy for cell in arms[0] if (accuracy := _last(cell))}
+    first = {cell.seed: end for cell in arms[0] if (end := _last(cell)) is not None}
     findings = []
     for number, (arm, some) in enumerate(zip(ablation.arms, arms, strict=True)):
         (row,) = rows_of(some, errors)
         differences = [
-            accuracy - first[cell.seed]
+            end - first[cell.seed]
             for cell in some
-            if (accuracy := _last(cell)) and cell.seed in first and number
+            if (end := _last(cell)) is not None and cell.seed in first and number
         ]
         spread = std(differences)
         error = None if spread is None else spread / math.sqrt(len(differences))
@@ -175,9 +198,9 @@ def findings_of(
 
 
 def _last(cell: Cell) -> float | None:
-    """Test accuracy of a complete run after the last epoch, in percent."""
-    result = cell.run.result
-    return None if result is None else 100 * result["final_test_accuracy"]
+    """Accuracy of a complete run after the last epoch, in percent, as the row's."""
+    known = [] if cell.run.result is None else accuracies(cell.run.history())
+    return known[-1] if known else None
 
 
 def write(
@@ -224,7 +247,8 @@ def markdown(found: Mapping[Ablation, list[Finding]], notes: Sequence[str]) -> s
             for one in findings
             if one.row.error
         ]
-    return "\n\n".join([*parts, *notes]) + "\n"
+    rows = [one.row for findings in found.values() for one in findings]
+    return "\n\n".join([*parts, *notes, *split_notes(rows)]) + "\n"
 
 
 def _difference(finding: Finding) -> str:
@@ -290,6 +314,7 @@ def draw(found: Mapping[Ablation, list[Finding]], path: Path) -> None:
         )
         axis.margins(x=0.15)
         axis.grid(axis="x", alpha=0.3)
-    axes[-1, 0].set_xlabel("test accuracy after the last epoch, %")
+    split = split_of([one.row for some in found.values() for one in some])
+    axes[-1, 0].set_xlabel(f"{split} accuracy after the last epoch, %")
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from absl import flags
+from data_flags import limits_of_run
 from flagfiles import without
 from printed_command import launch_command
 from terminal import say
@@ -93,9 +94,11 @@ def audit_images(
         picture_folder=values.picture_folder or files.data_dir,
         similar=_similar(audited, values.num_examples),
         data=audited.data,
+        decisions=_name_of_next(values.decisions),
     )
     again = _again(words, values.decisions)
-    decided = _to_correct(folder, values.decisions)
+    limits = limits_of_run(files, experiment.dataset)
+    decided = _to_correct(folder, values.decisions, limits)
     say(f"report:  {page}", "", _next(values.decisions, decided, again), sep="\n")
 
 
@@ -136,6 +139,7 @@ def audit_own_features(
         values.features,
         num_examples=values.num_examples,
         similar=_similar(audited, values.num_examples),
+        decisions=_name_of_next(values.decisions),
     )
     again = _again(words, values.decisions)
     say(f"report:  {page}", "", _next(values.decisions, "", again), sep="\n")
@@ -256,15 +260,14 @@ def _of_decisions(decisions: Sequence[Decisions], table: pd.DataFrame) -> str:
 
 
 def _name_of_next(before: Sequence[str]) -> str:
-    """A file for the next decisions, beside those that there are."""
+    """A file for the next decisions, beside those that there are: the page's."""
     return f"decisions{len(before) + 1}.csv" if before else "decisions.csv"
 
 
-def _to_correct(folder: Path, before: Sequence[str]) -> str:
+def _to_correct(folder: Path, before: Sequence[str], limits: Sequence[str]) -> str:
     files = f"--decisions={','.join([*before, _name_of_next(before)])}"
-    return launch_command(
-        "correct_labels.py", [folder, files, "--action=keep", "--output_dir=FOLDER"]
-    )
+    words = [folder, files, "--action=keep", "--output_dir=FOLDER", *limits]
+    return launch_command("correct_labels.py", words)
 
 
 def _again(words: Sequence[str], before: Sequence[str]) -> str:

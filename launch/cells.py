@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,6 @@ from planned_run import PlannedRun
 
 from sop_keras import methods
 from sop_keras.data.datasets.by_name import DATASETS
-from sop_keras.files.untrusted import opened_text
 from sop_keras.settings import flag_of
 from sop_keras.training.experiment import NOISES, Experiment
 from sop_keras.training.run_folder import read_json
@@ -106,22 +104,6 @@ class Cell:
     def title(self) -> str:
         """As readers know it."""
         return f"{self.setting.title}, {self.noise.title}, seed {self.seed}"
-
-    def history(self) -> list[dict[str, float]]:
-        """A row for each epoch that is done, of the training that counts."""
-        experiment = self.run.experiment
-        return self.epochs_done()[experiment.total_epochs - experiment.epochs :]
-
-    def epochs_done(self) -> list[dict[str, float]]:
-        """The same, of a training before that one, too."""
-        try:
-            with opened_text(self.run.folder / "history.csv") as file:
-                rows = list(csv.DictReader(file))
-        except FileNotFoundError:
-            return []
-        return [
-            {name: float(cell) for name, cell in row.items() if cell} for row in rows
-        ]
 
 
 def name_of(setting: Setting, noise: Noise, seed: int) -> str:

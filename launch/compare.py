@@ -233,9 +233,8 @@ def notes(line: command.CommandLine, planned: Sequence[Cell]) -> list[str]:
         one.max_train_examples
     )
     lines = [
-        f"{one.dataset}{size}, {one.backbone}, {line.flags.epochs} epochs; mean +- "
-        "standard deviation over runs. Nobody can pick the best epoch without clean "
-        "labels."
+        f"{one.dataset}{size}, {_trained(planned)}; mean +- standard "
+        "deviation over runs. Nobody can pick the best epoch without clean labels."
     ]
     titles = [
         cell.setting.title
@@ -246,6 +245,18 @@ def notes(line: command.CommandLine, planned: Sequence[Cell]) -> list[str]:
         have = "half of the epochs" if line.flags.equal_passes else "as many epochs"
         lines.append(f"Two networks, {have}: {', '.join(dict.fromkeys(titles))}.")
     return lines
+
+
+def _trained(planned: Sequence[Cell]) -> str:
+    """What is trained for how long, and of which rows where they differ in it."""
+    titles: dict[str, dict[str, None]] = {}
+    for cell in planned:
+        one = cell.run.experiment
+        of_these = titles.setdefault(f"{one.backbone}, {one.epochs} epochs", {})
+        of_these[cell.setting.title] = None
+    if len(titles) == 1:
+        return next(iter(titles))
+    return "; ".join(f"{one}: {', '.join(some)}" for one, some in titles.items())
 
 
 def _write(
@@ -271,7 +282,8 @@ def _write(
     write_atomically(folder / "epochs.csv", compare_table.epochs_text(planned))
     compare_pictures.draw_bars(rows, title, texts, folder / "compare.png")
     if any(row.seeds for row in rows):
-        compare_pictures.draw_curves(planned, title, folder / "curves.png")
+        split = compare_table.split_of(rows)
+        compare_pictures.draw_curves(planned, title, split, folder / "curves.png")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from cells import Cell
-from compare_table import Row, accuracy_key, std
+from compare_table import Row, accuracy_key, paper_notes, split_notes, split_of, std
 from figure1 import COLORS, LINES
 
 from sop_keras.files.atomic import replacing
@@ -74,7 +74,7 @@ def draw_bars(
         fontsize=8,
         frameon=False,
     )
-    _caption(figure, notes)
+    _caption(figure, [*notes, *split_notes(rows), *paper_notes(rows)])
     _save(plt, figure, path)
 
 
@@ -108,7 +108,7 @@ def _draw_accuracies(axis: Any, rows: Sequence[Row], titles: Sequence[str]) -> N
         if row.error:
             _failed(axis, place)
     axis.set_xlim(low, high)
-    axis.set_xlabel("accuracy, %" + " (axis cut)" * (low > 0))
+    axis.set_xlabel(f"{split_of(rows)} accuracy, %" + " (axis cut)" * (low > 0))
 
 
 def _limits(rows: Sequence[Row]) -> tuple[float, float]:
@@ -154,14 +154,15 @@ def _draw_costs(axis: Any, rows: Sequence[Row], titles: Sequence[str]) -> None:
         axis.margins(x=0.2)
 
 
-def draw_curves(cells: Sequence[Cell], title: str, path: Path) -> None:
-    """Training accuracy above, test accuracy below, a column for each noise.
+def draw_curves(cells: Sequence[Cell], title: str, split: str, path: Path) -> None:
+    """Training accuracy above, that of the split below, a column for each noise.
 
     A line is the mean over complete runs, its band their range.
 
     Args:
         cells: complete or not; one is, at least.
         title: of the picture.
+        split: what methods are compared on, as readers know it.
         path: the file.
     """
     plt = _pyplot()
@@ -187,7 +188,7 @@ def draw_curves(cells: Sequence[Cell], title: str, path: Path) -> None:
                 history
                 for cell in cells
                 if (cell.noise.title, cell.setting.title) == (noise, name)
-                and (history := cell.history())
+                and (history := cell.run.history())
             ]
             for line, is_test in enumerate((False, True)):
                 curves = _curves(runs, is_test)
@@ -205,7 +206,7 @@ def draw_curves(cells: Sequence[Cell], title: str, path: Path) -> None:
         axes[0][column].set_title(noise, fontsize=10)
         axes[1][column].set_xlabel("epoch")
     axes[0][0].set_ylabel("training accuracy (given labels), %")
-    axes[1][0].set_ylabel("test accuracy, %")
+    axes[1][0].set_ylabel(f"{split} accuracy, %")
     for axis in axes.flat:
         axis.grid(alpha=0.3)
     figure.suptitle(title, fontsize=11)

@@ -15,6 +15,9 @@ from published import published
 
 from sop_keras import methods
 
+# The columns of a history that methods are compared by: the first that there is.
+_SPLITS = {"test_accuracy": "test", "val_accuracy": "validation"}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -30,14 +33,16 @@ class Row:
         networks: how many networks it trains.
         epochs: of a training.
         seeds: complete runs.
-        last: accuracy after the last epoch of each, on the test set; on the validation
-            split where there is none.
+        split: what accuracies are measured on: `"test"`, or `"validation"` where there
+            is no test set. None of no complete run.
+        last: accuracy after the last epoch of each, on that split.
         best: after the epoch where it was best.
         validation: after the last epoch, on the validation split, whose labels are the
             given ones where it is a part of the training examples.
         auroc, average_precision: of ranking the wrong labels first.
-        seconds: of an epoch, the first of each run left out; of runs of this comparison
-            alone, as those of another may be of another machine.
+        seconds: of an epoch, the median: an epoch in which a process began, and made
+            its graphs, takes longer. The first of each run is left out. Of runs of this
+            comparison alone, as those of another may be of another machine.
         run_seconds: of a whole run, likewise.
         ratio, run_ratio: those by cross entropy's; None where it is not compared.
         paper: the paper's figure in these settings. None where it has none.
@@ -50,6 +55,7 @@ class Row:
     networks: int
     epochs: int
     seeds: int
+    split: str | None
     last: tuple[float, ...]
     best: tuple[float, ...]
     validation: tuple[float, ...]
@@ -88,13 +94,14 @@ def _row(cells: Sequence[Cell], errors: Mapping[str, str]) -> Row:
     first = cells[0]
     done, timed = [], []
     for cell in cells:
-        result, history = cell.run.result, cell.history()
+        result, history = cell.run.result, cell.run.history()
         if result is None or not history:
             continue
         done.append((result, history))
         if not cell.is_joined:
             timed.append((result, history))
-    accuracies = [_accuracies(history) for _, history in done]
+    ends = [known for _, history in done if (known := accuracies(history))]
+    splits = {_SPLITS[key] for _, rows in done if (key := accuracy_key(rows[-1]))}
     detection = [_detection(result) for result, _ in done]
     epochs = [row["seconds"] for _, rows in timed for row in rows[1:] or rows]
     return Row(
@@ -104,8 +111,9 @@ def _row(cells: Sequence[Cell], errors: Mapping[str, str]) -> Row:
         networks=num_networks(first.setting.method),
         epochs=first.run.experiment.epochs,
         seeds=len(done),
-        last=tuple(one[-1] for one in accuracies if one),
-        best=tuple(max(one) for one in accuracies if one),
+        split=" or ".join(sorted(splits)) or None,
+        last=tuple(one[-1] for one in ends),
+        best=tuple(max(one) for one in ends),
         validation=tuple(
             100 * rows[-1]["val_accuracy"]
             for _, rows in done
@@ -113,7 +121,7 @@ def _row(cells: Sequence[Cell], errors: Mapping[str, str]) -> Row:
         ),
         auroc=tuple(one for one, _ in detection if one is not None),
         average_precision=tuple(one for _, one in detection if one is not None),
-        seconds=float(np.mean(epochs)) if epochs else None,
+        seconds=float(np.median(epochs)) if epochs else None,
         run_seconds=mean([result["seconds"] for result, _ in timed]),
         paper=published(first.run.experiment),
         error=_error(cells, errors),
@@ -130,15 +138,29 @@ def _error(cells: Sequence[Cell], errors: Mapping[str, str]) -> str | None:
     return " ".join(texts) or None
 
 
-def _accuracies(history: Sequence[Mapping[str, float]]) -> list[float]:
+def accuracies(history: Sequence[Mapping[str, float]]) -> list[float]:
     """Percent, an epoch each: on the test set, or what there is in place of it."""
     return [100 * row[key] for row in history if (key := accuracy_key(row))]
 
 
 def accuracy_key(row: Mapping[str, float]) -> str | None:
     """The column of the history that methods are compared by."""
-    keys = ("test_accuracy", "val_accuracy")
-    return next((key for key in keys if key in row), None)
+    return next((key for key in _SPLITS if key in row), None)
+
+
+def split_of(rows: Sequence[Row]) -> str:
+    """What accuracies are measured on; the test set where no run is complete."""
+    return " or ".join(sorted({row.split for row in rows if row.split})) or "test"
+
+
+def split_notes(rows: Sequence[Row]) -> list[str]:
+    """What must be known of what accuracies are measured on; nothing of a test set."""
+    if split_of(rows) == "test":
+        return []
+    return [
+        "Without a test set, accuracy is that on the validation split. Where that is a "
+        "part of the training examples, its labels are the given ones, wrong ones too."
+    ]
 
 
 def _detection(result: Mapping[str, Any]) -> tuple[float | None, float | None]:
@@ -216,9 +238,15 @@ def markdown(rows: Sequence[Row], title: str, notes: Sequence[str]) -> str:
         text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         parts += [f"## {noise[0].upper()}{noise[1:]}", text]
     parts += _chosen(rows)
-    parts += notes
+    parts += [*notes, *split_notes(rows), *paper_notes(rows)]
     parts += _failed(rows)
     return "\n\n".join(parts) + "\n"
+
+
+def paper_notes(rows: Sequence[Row]) -> list[str]:
+    """What must be known of the paper's figures in these rows, each note once."""
+    figures = [row.paper for row in rows if row.paper]
+    return list(dict.fromkeys(figure.note for figure in figures if figure.note))
 
 
 def _failed(rows: Sequence[Row]) -> list[str]:
@@ -278,6 +306,7 @@ def _cells(row: Row) -> dict[str, Any]:
         elif field.name == "paper":
             cells["paper_mean"] = value and value.mean
             cells["paper_std"] = value and value.std
+            cells["paper_note"] = value and value.note
         else:
             cells[field.name] = value
     return cells
@@ -293,6 +322,6 @@ def epochs_text(cells: Sequence[Cell]) -> str:
     for cell in cells:
         setting = cell.setting
         names = [cell.noise.name, setting.method, " ".join(setting.texts), cell.seed]
-        for row in cell.history():
+        for row in cell.run.history():
             writer.writerow([*names, *(row.get(column) for column in columns)])
     return text.getvalue()

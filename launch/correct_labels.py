@@ -290,12 +290,20 @@ def next_step(run: SavedRun, written: Manifests, files: DataFiles) -> str:
         if height != width:
             notes.append("cut to squares")
         lines.append(f"Images of a manifest are trained on {', '.join(notes)}.")
+    if run.is_audit:
+        lines.append(
+            "An audit has no settings of a training: choose the network, such as "
+            "--backbone=resnet50 --pretrained=imagenet, and how it is trained."
+        )
     command = launch_command("train.py", new_flags(run, written, files))
     return "\n".join([*lines, "", f"train:   {command}"])
 
 
 def new_flags(run: SavedRun, written: Manifests, files: DataFiles) -> list[str]:
-    """The flags of launch/train.py for the same run on the new data."""
+    """The flags of launch/train.py for the same run on the new data.
+
+    Of an audit they are those of the data: its head's are no settings of a network.
+    """
     values: dict[str, Any] = {"dataset": "manifest", "manifest": written.train}
     if written.test is not None:
         values["test_manifest"] = written.test
@@ -313,7 +321,8 @@ def new_flags(run: SavedRun, written: Manifests, files: DataFiles) -> list[str]:
     if files.max_bad_fraction != DataFiles.max_bad_fraction:
         # Of the test images, bad ones are still listed.
         values["max_bad_fraction"] = files.max_bad_fraction
-    values |= training_flags(run.experiment)
+    if not run.is_audit:
+        values |= training_flags(run.experiment)
     values["output_dir"] = written.train.parent / "run"  # no other run's
     given = [f"--{flag}={value}" for flag, value in values.items()]
     return [*given, *limits_given(dataclasses.replace(files, may_fetch=None))]

@@ -8,7 +8,7 @@ import os
 import flags_of
 from absl import flags
 
-from sop_keras.data.datasets.by_name import NOT_RECORDED, DataFiles
+from sop_keras.data.datasets.by_name import NOT_RECORDED, DataFiles, is_fetched
 from sop_keras.settings import flag_of
 from sop_keras.training.saved_run import recorded_files
 
@@ -38,3 +38,16 @@ def limits_given(files: DataFiles) -> list[str]:
         for one in flags_of.fields_of(DataFiles)
         if one.name in NOT_RECORDED and getattr(files, one.name) != one.default
     ]
+
+
+def limits_of_run(files: DataFiles, dataset: str) -> list[str]:
+    """The same, with leave to fetch the data set that the run has just been allowed.
+
+    Args:
+        files: where the run's data set is.
+        dataset: its name.
+    """
+    words = limits_given(files)
+    if files.may_fetch is None and is_fetched(dataset):
+        words.append(f"--may_fetch={dataset}")
+    return words

@@ -29,7 +29,6 @@ from terminal import say
 
 from sop_keras import methods
 from sop_keras.files.atomic import replacing
-from sop_keras.files.untrusted import opened_text
 
 # What the columns and the runs of a curve say instead of these flags.
 INSTEAD = {"seed": "seeds", "noise_rate": "noise_rates"}
@@ -184,7 +183,7 @@ def _write(
     rows = [
         {"method": method, "noise_rate": rate, "seed": seed, **row}
         for (method, rate, seed), one in planned.items()
-        for row in _history(one.folder)
+        for row in one.history()
     ]
     target = figure_of(line)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -292,7 +291,7 @@ def measured_on(rows: list[dict[str, Any]]) -> tuple[str, str]:
         ValueError: for data with neither a test nor a validation split.
     """
     for key, split in (("test_accuracy", "test"), ("val_accuracy", "validation")):
-        if all(row.get(key) for row in rows):
+        if all(row.get(key) not in (None, "") for row in rows):
             return key, split
     raise ValueError(
         "The data have no test set and no validation split to compare methods on. Set "
@@ -320,11 +319,6 @@ def _mean_std(values: np.ndarray) -> str:
     if len(values) == 1:
         return f"{values[0]:.2f}"
     return f"{values.mean():.2f} +- {values.std(ddof=1):.2f}"
-
-
-def _history(folder: Path) -> list[dict[str, str]]:
-    with opened_text(folder / "history.csv") as file:
-        return list(csv.DictReader(file))
 
 
 def _write_csv(rows: list[dict[str, Any]], path: Path) -> None:

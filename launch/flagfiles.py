@@ -66,6 +66,16 @@ def resolve(
     return [*lines, *others], files[-1].stem if files else None
 
 
+def named(words: Sequence[str]) -> list[str]:
+    """The `--flagfile=NAME` of a command line, also of `--flagfile NAME`, in turn."""
+    found = []
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name = following if word in ("--flagfile", "-flagfile") else _flagfile(word)
+        if name is not None:
+            found.append(f"--flagfile={name}")
+    return found
+
+
 def names_of(word: str) -> set[str]:
     """What a flag may be called: `--nodry` sets `dry`."""
     name = word.lstrip("-").partition("=")[0]

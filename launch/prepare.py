@@ -37,6 +37,11 @@ from sop_keras.data.datasets.missing_files import check_image_files
 from sop_keras.data.datasets.prepared import IMAGE_FORMATS, JPEG_QUALITY
 from sop_keras.training.experiment import DATASET_OPTIONS, Experiment
 
+# What a training may be told of what is stored, which must be as it was stored.
+_SIZES = ("num_classes", "resize", "image_size")
+# Where other data are, and other results: of no use to a training on what is stored.
+_ELSEWHERE = {"manifest", "test_manifest", "imagenet_dir", "human_labels", "output_dir"}
+
 
 def define_flags() -> flags.FlagValues:
     """New flags of this command."""
@@ -95,12 +100,31 @@ def prepare(line: command.CommandLine) -> None:
     say(f"{folder}: {counts} images, {stored.num_bytes / 1e9:.2f} GB")
     if bad := sum(stored.num_bad_images.values()):
         say(f"{bad} images left out: {folder / 'bad_images.csv'}")
-    kept = {"flagfile", "resize", "image_size"}
-    words = [one for one in line.words if kept & flagfiles.names_of(one)]
+    say(f"train: {launch_command('train.py', training_words(line, folder))}")
+
+
+def training_words(line: command.CommandLine, folder: Path) -> list[str]:
+    """The flags of launch/train.py for a training on what was stored.
+
+    Args:
+        line: what was stored by.
+        folder: where.
+    """
+    words = flagfiles.named(line.words)
+    there, _ = flagfiles.resolve(words, default=None)
+    if any(flagfiles.names_of(one) & _ELSEWHERE for one in there):
+        # A flagfile's path cannot be unset: its other flags stand for it.
+        known = _ELSEWHERE | {"dataset", "data_dir"}
+        words = [one for one in there if not flagfiles.names_of(one) & known]
+    given = flagfiles.given(line.words, _SIZES)
+    words += [
+        flags_of.written(one, flags_of.value_of(line.flags, one))
+        for one in flags_of.fields_of(Experiment)
+        if one.name in given
+    ]
     if line.flagfile is None:  # else train.py would plant wrong labels beside others
         words += ["--noise=none", "--backbone=resnet50"]
-    words += ["--dataset=prepared", f"--data_dir={folder}"]
-    say(f"train: {launch_command('train.py', words)}")
+    return [*words, "--dataset=prepared", f"--data_dir={folder}"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -44,6 +44,16 @@ from sop_keras import methods
 ERRORS = (ValueError, OSError, ImportError)
 WITHOUT_A_TABLE = "ablations"
 
+# What all that can be reproduced has in common beside these options.
+_OF_RUNS = {"cells", "seeds", "methods", "best"}
+_OPTIONS = {
+    **{f"--table={number}": _OF_RUNS for number in TABLES},
+    f"--table={table5.NUMBER}": {"methods", "small", "rounds"},
+    f"--table={WITHOUT_A_TABLE}": {"cells", "seeds"},
+    "--figure=1": {"seeds", "methods"},
+}
+"""What is reproduced, and which of the options that not all have are for it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -86,8 +96,8 @@ def reproduce(options: argparse.Namespace, overrides: Sequence[str]) -> bool:
     used_by = [str(cell.row.method) for cell in chosen]
     train_flags.say_what_is_not_used(overrides, used_by)
     if options.dry_run:
-        for command in (command for name in names for command in jobs[name].commands()):
-            say(launch_command("train.py", command))
+        for words in (words for name in names for words in jobs[name].commands()):
+            say(launch_command("train.py", words))
         return True
     changes = dict.fromkeys(change for job in jobs.values() for change in job.changes)
     notes = captions(table, options.best, list(changes))
@@ -150,11 +160,7 @@ def plan(cell: Cell, overrides: Sequence[str], folder: Path, num_seeds: int) -> 
     arguments = [*cell.arguments, *overrides]
     values = parsed(arguments)
     execution = train_flags.execution(values)
-    if execution.strategy != "none":
-        raise ValueError(
-            "A table is reproduced on one device. Received: --strategy="
-            f"{execution.strategy}; run the commands that --dry_run shows with it."
-        )
+    train_flags.check_one_device(execution)
     for name, flag in (("method", "--methods=NAMES"), ("seed", "--seeds=5")):
         if values[name].value != published[name].value:
             raise ValueError(
@@ -175,23 +181,30 @@ def plan(cell: Cell, overrides: Sequence[str], folder: Path, num_seeds: int) -> 
 
 
 def run(job: Job) -> str | None:
-    """Train what is not complete; the error that ended it, if any."""
+    """Train what is not complete; what ended runs that failed, with their seeds."""
     import keras
     import tensorflow as tf
 
     if job.values.deterministic:
         tf.config.experimental.enable_op_determinism()
-    try:
-        for one, words in zip(job.runs, job.commands(), strict=True):
-            say(f"\n{one.folder}")
+    seeds: dict[str, list[str]] = {}
+    for seed, words in enumerate(job.commands()):
+        one = job.runs[seed]
+        say(f"\n{one.folder}")
+        try:
             one.make().train(verbose=2, flags=shlex.join(words))
-            keras.utils.clear_session()  # or memory grows from run to run
-    except ERRORS as error:
-        if job.values.traceback:
-            traceback.print_exc()
-        say(f"error: {error}")
-        return " ".join(str(error).split())
-    return None
+        except Exception as error:
+            said = command.short_of_memory(error)
+            if said is None and not isinstance(error, ERRORS):
+                raise
+            said = " ".join((said or str(error)).split())
+            if job.values.traceback:
+                traceback.print_exc()
+            say(f"error: {said}")
+            seeds.setdefault(said, []).append(str(seed))
+        keras.utils.clear_session()  # or memory grows from run to run
+    reasons = [f"seed {', '.join(some)}: {reason}" for reason, some in seeds.items()]
+    return " ".join(reasons) or None
 
 
 def values(cell: Cell, job: Job, best: bool) -> list[float]:
@@ -211,8 +224,7 @@ def captions(table: Table, best: bool, changes: Sequence[str]) -> list[str]:
             "pick without the test set's labels"
         )
     lines = [f"Ours: {ours}; mean +- standard deviation over seeds."]
-    lines += [table.note] * bool(table.note)
-    return [*lines, *train_flags.said(changes)]
+    return [*lines, *table.notes, *train_flags.said(changes)]
 
 
 def reproduce_figure1(options: argparse.Namespace, overrides: Sequence[str]) -> None:
@@ -246,7 +258,7 @@ def options_and_overrides(
     add("--figure", type=int, choices=[1], help="of the paper")
     add("--seeds", type=int, metavar="N", help="runs of a cell; 5, or 2, if unset")
     add("--small", action="store_true", help="Table 5 at a size for two CPU cores")
-    add("--rounds", type=int, default=3, help="Table 5: turns of all methods")
+    add("--rounds", type=int, help="Table 5: turns of all methods; 3 if unset")
     add("--cells", type=_names, help="columns, by name; all if unset")
     add("--methods", type=_names, help=f"{', '.join(methods.names())}; all if unset")
     add("--output_dir", help="runs/tableN, runs/figure1 if unset")
@@ -258,14 +270,23 @@ def options_and_overrides(
             "say what to reproduce: --table=1 (to 5), "
             f"--table={WITHOUT_A_TABLE} or --figure=1"
         )
-    if options.cells and options.table is None:
-        parser.error("--cells are those of a --table")
-    if options.small and options.table != str(table5.NUMBER):
-        parser.error(f"--small is for --table={table5.NUMBER}")
-    if options.rounds < 1:
-        parser.error(f"--rounds must be 1 or more. Received: {options.rounds}")
-    if options.seeds is not None and options.seeds < 1:
-        parser.error(f"--seeds must be 1 or more. Received: {options.seeds}")
+    asked = [
+        f"--{name}={value}"
+        for name in ("table", "figure")
+        if (value := getattr(options, name)) is not None
+    ]
+    for name in dict.fromkeys(one for some in _OPTIONS.values() for one in some):
+        given = getattr(options, name) not in (None, False)
+        if given and not any(name in _OPTIONS[one] for one in asked):
+            parser.error(
+                f"--{name} is not for {' and '.join(asked)}, but for "
+                f"{', '.join(one for one in _OPTIONS if name in _OPTIONS[one])}"
+            )
+    for name in ("rounds", "seeds"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            parser.error(f"--{name} must be 1 or more. Received: {value}")
+    options.rounds = options.rounds or 3
     return options, overrides
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import flagfiles
 import train_flags
 from paper import BASELINE, TABLES
 from paper_claims import SMALL
@@ -27,7 +28,11 @@ def reproduce(options: argparse.Namespace, overrides: Sequence[str]) -> bool:
     paper = f"{table.columns[0].flagfile}.flags"
     arguments = [f"--flagfile={SMALL if options.small else paper}", *overrides]
     chosen = options.methods or methods.names()
+    if flagfiles.given(overrides, ["method"]):
+        raise ValueError("--method is not for a table: choose by --methods=NAMES.")
     values = train_flags.parsed(arguments)
+    execution = train_flags.execution(values)
+    train_flags.check_one_device(execution)
     experiments = {method: train_flags.experiment(values, method) for method in chosen}
     train_flags.say_what_is_not_used(overrides, chosen)
     if options.dry_run:
@@ -60,7 +65,7 @@ def reproduce(options: argparse.Namespace, overrides: Sequence[str]) -> bool:
     found = epoch_times.time_epochs(
         experiments,
         train_flags.files(values),
-        train_flags.execution(values),
+        execution,
         options.rounds,
         folder,
         write,

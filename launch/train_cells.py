@@ -137,7 +137,7 @@ def time_left(cells: Sequence[Cell], waiting: Sequence[Cell]) -> str:
     """
     timed: dict[str, list[float]] = {}
     for cell in cells:
-        seconds = [row["seconds"] for row in cell.epochs_done()]
+        seconds = [row["seconds"] for row in cell.run.epochs_done()]
         if seconds and not cell.is_joined:
             timed.setdefault(cell.setting.name, []).append(sum(seconds) / len(seconds))
     if not timed:
@@ -146,7 +146,7 @@ def time_left(cells: Sequence[Cell], waiting: Sequence[Cell]) -> str:
     of_all = sum(means.values()) / len(means)
     seconds_left = sum(
         means.get(cell.setting.name, of_all)
-        * (cell.run.experiment.total_epochs - len(cell.epochs_done()))
+        * (cell.run.num_epochs - len(cell.run.epochs_done()))
         for cell in waiting
     )
     return f"; about {duration(seconds_left)} left"

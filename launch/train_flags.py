@@ -127,6 +127,19 @@ def execution(values: flags.FlagValues) -> Execution:
     return flags_of.read(values, Execution)
 
 
+def check_one_device(execution: Execution) -> None:
+    """Check that a table is asked for as it is reproduced: by one process, on a device.
+
+    Raises:
+        ValueError: for a strategy.
+    """
+    if execution.strategy != "none":
+        raise ValueError(
+            "A table is reproduced on one device. Received: --strategy="
+            f"{execution.strategy}; run the commands that --dry_run shows with it."
+        )
+
+
 def _check_methods(values: flags.FlagValues) -> None:
     known = methods.names()
     flags.register_validator(

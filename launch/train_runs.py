@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from absl import flags
-from data_flags import limits_given
+from data_flags import limits_of_run
 from planned_run import PlannedRun
 from printed_command import launch_command, program, shell_line
 from terminal import say
 
 from sop_keras.core.strategies import is_chief, make_strategy
-from sop_keras.data.datasets.by_name import is_fetched
 from sop_keras.files.shown_text import shown
 from sop_keras.training.run_folder import LABEL_ISSUES
 
@@ -52,7 +51,9 @@ def train_all(
             verbose=1 if sys.stdout.isatty() else 2, flags=shlex.join(sys.argv[1:])
         )
     say(table(results))
-    first = next(iter(runs.values()))
+    # The report is of a method that finds wrong labels, whichever comes first.
+    found = [one for one in runs.values() if (one.folder / LABEL_ISSUES).exists()]
+    first = (found or list(runs.values()))[0]
     say(next_commands(folder, first.folder, report_flags(first)))
 
 
@@ -137,9 +138,7 @@ def _text(value: float | None, form: str, factor: float = 1) -> str:
 
 def report_flags(run: Run) -> list[str]:
     """What launch/report.py is to be told of a run beside its folder."""
-    words = limits_given(run.files)
-    if run.files.may_fetch is None and is_fetched(run.experiment.dataset):
-        words.append(f"--may_fetch={run.experiment.dataset}")
+    words = limits_of_run(run.files, run.experiment.dataset)
     if run.picture_folder is not None:
         words.append(f"--picture_folder={run.picture_folder}")
     return words
@@ -150,7 +149,7 @@ def next_commands(folder: Path, first: Path, report: Sequence[str] = ()) -> str:
 
     Args:
         folder: the folder that has all runs.
-        first: that of the first one.
+        first: that of the one to look at.
         report: flags that its report needs. Defaults to none.
     """
     tensorboard = program("tensorboard", Path(sys.executable).with_name("tensorboard"))

@@ -30,11 +30,13 @@ class InTurn(MethodBatches):
     Attributes:
         pass_begin: how many batches the network that learns had had when its pass
             began.
+        epoch_plan: the batches of the epoch under way; None before the first one, and
+            where networks do not learn in turn.
     """
 
     pass_begin: keras.Variable
+    epoch_plan: EpochPlan | None = None
     tables: Any
-    _plan: EpochPlan | None = None
     _step = 0
     _initial_step = 0
 
@@ -108,7 +110,7 @@ class InTurn(MethodBatches):
         functions: dict[tuple[int, str], Any] = {}
 
         def step(iterator: Any) -> Any:
-            plan = self._plan
+            plan = self.epoch_plan
             assert plan is not None
             self._learner, self._phase = plan.network(self._step), plan.phase
             if plan.begins_pass(self._step):
@@ -271,7 +273,8 @@ class InTurn(MethodBatches):
                 f"Epoch {epoch} has {plan.count} batches, of which {plan.done} are to "
                 "be left out (`initial_step`): there is nothing to train on."
             )
-        self._plan, self._step, self._initial_step = plan, self._initial_step, 0
+        self.epoch_plan = plan
+        self._step, self._initial_step = self._initial_step, 0
         return self._training_data.for_fit(source.batches(plan.left))[0]
 
     def _planned(

@@ -90,6 +90,11 @@ class EpochPlan:
     done: int = 0
 
     @property
+    def batches(self) -> list[PlannedBatch]:
+        """Those of both passes, in the order of the epoch's steps."""
+        return [*self.of_first, *self.of_second]
+
+    @property
     def count(self) -> int:
         """How many batches both passes have."""
         return len(self.of_first) + len(self.of_second)
@@ -97,7 +102,7 @@ class EpochPlan:
     @property
     def left(self) -> list[PlannedBatch]:
         """Those that are not done."""
-        return [*self.of_first, *self.of_second][self.done :]
+        return self.batches[self.done :]
 
     def network(self, step: int) -> int:
         """Whose batch the step of the epoch is, from 0."""

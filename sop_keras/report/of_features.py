@@ -11,6 +11,7 @@ from sop_keras.auditing.features_run import AuditedFeatures
 from sop_keras.data.datasets.dataset import Examples
 from sop_keras.report.headline import result_statistics
 from sop_keras.report.no_images import NoImages
+from sop_keras.report.page import DECISIONS
 from sop_keras.report.run_labels import RunLabels
 from sop_keras.report.sections import sections_of
 from sop_keras.report.subject import Subject
@@ -23,6 +24,7 @@ def write_features_report(
     source: str,
     num_examples: int = 200,
     similar: Mapping[int, Sequence[int] | np.ndarray] | None = None,
+    decisions: str = DECISIONS,
 ) -> Path:
     """Write the page of an audit of features: examples are named by row and id.
 
@@ -32,6 +34,7 @@ def write_features_report(
         source: the file of the features, for people.
         num_examples: how many labels the page shows, at least 1. Defaults to `200`.
         similar: as of `write_report`. Defaults to `None`: nobody knows.
+        decisions: as of `write_report`. Defaults to `DECISIONS`.
 
     Returns:
         The page's path.
@@ -74,4 +77,4 @@ def write_features_report(
         views="",
         sections=sections_of(result, labels, own.class_names, "example"),
     )
-    return write_page(subject, path, num_examples, similar=similar)
+    return write_page(subject, path, num_examples, similar=similar, decisions=decisions)

@@ -24,6 +24,9 @@ from typing import Any
 from sop_keras.files.shown_text import shown
 from sop_keras.report.headline import Statistic
 
+DECISIONS = "decisions.csv"
+"""What decisions are saved as, where no file of earlier ones has that name."""
+
 # What becomes of decisions on images, and on what there are features of alone.
 _APPLIED = "<code>sop-keras correct_labels</code> applies"
 _LEARNT = "<code>sop-keras audit --decisions</code> learns from"
@@ -122,6 +125,8 @@ class Page:
         sections: what is found beside. Defaults to none.
         has_images: whether examples are images; if not, they are named by text.
             Defaults to `True`.
+        decisions: the name of the file that decisions are saved as. Defaults to
+            `DECISIONS`.
     """
 
     title: str
@@ -136,6 +141,7 @@ class Page:
     folder: str
     sections: Sequence[Section] = ()
     has_images: bool = True
+    decisions: str = DECISIONS
 
 
 def render(page: Page) -> str:
@@ -152,6 +158,7 @@ def render(page: Page) -> str:
         "laterIds": first.later_ids,
         "partSize": first.part_size,
         "key": first.key,
+        "decisions": page.decisions,
         "moreRows": [shown_row(row) for row in first.more_rows],
         "sections": [
             {
@@ -193,6 +200,7 @@ def render(page: Page) -> str:
         ),
         kind="images" if page.has_images else "texts",
         applied=_APPLIED if page.has_images else _LEARNT,
+        decisions=_shown(page.decisions),
         num_rows=f"{len(first.rows) + len(first.later_ids):,}",
         data=json_for_script(data),
     )

@@ -21,7 +21,7 @@ from sop_keras.report.comparisons import Comparisons
 from sop_keras.report.drawings import draw_all
 from sop_keras.report.headline import check_figures, settings_of, statistics_of
 from sop_keras.report.no_images import NoImages
-from sop_keras.report.page import Page, render
+from sop_keras.report.page import DECISIONS, Page, render
 from sop_keras.report.parts import ReportExamples, num_outside
 from sop_keras.report.run_labels import labels_of
 from sop_keras.report.sections import ids_of, sections_of
@@ -48,6 +48,7 @@ def write_report(
     picture_folder: str | os.PathLike[str] | None = None,
     similar: Mapping[int, Sequence[int] | np.ndarray] | None = None,
     data: ExperimentData | None = None,
+    decisions: str = DECISIONS,
 ) -> Path:
     """Write the report of a complete run whose method finds wrong labels.
 
@@ -74,6 +75,8 @@ def write_report(
             surely right.
         data: of the run, where they are loaded already. Defaults to `None`: they are
             loaded.
+        decisions: the name of the file that decisions are saved as. Defaults to
+            `"decisions.csv"`.
 
     Returns:
         The page's path.
@@ -110,7 +113,7 @@ def write_report(
         sections=sections_of(run.result, labels, run.class_names),
     )
     allowed = _allowed(train, files or recorded_files(folder), picture_folder)
-    return write_page(subject, path, num_examples, allowed, similar)
+    return write_page(subject, path, num_examples, allowed, similar, decisions)
 
 
 def write_page(
@@ -119,6 +122,7 @@ def write_page(
     num_examples: int,
     allowed: Path | None = None,
     similar: Mapping[int, Sequence[int] | np.ndarray] | None = None,
+    decisions: str = DECISIONS,
 ) -> Path:
     """Write a page, and what is beside it.
 
@@ -129,6 +133,7 @@ def write_page(
         allowed: of images that are files, those elsewhere are not shown. Defaults to
             `None`: all are.
         similar: as of `write_report`. Defaults to `None`.
+        decisions: as of `write_report`. Defaults to `DECISIONS`.
 
     Returns:
         The page's path.
@@ -168,6 +173,7 @@ def write_page(
         folder=quote(os.fsencode(pictures.name)),
         sections=subject.sections,
         has_images=not isinstance(train.images, NoImages),
+        decisions=decisions,
     )
     for plot in drawn:
         _write(pictures / f"{plot.name}.png", plot.light)

@@ -141,7 +141,9 @@ class Recorder(keras.callbacks.Callback):
         done = min(self._first_step + batch + 1, self._steps_per_epoch)
         self._steps = range(self._steps.stop, done)
         epoch = self.progress.epoch
-        self._terminate_on_nan.check_loss((logs or {})["loss"], epoch, self._steps)
+        self._terminate_on_nan.check_loss(
+            self.model, (logs or {})["loss"], epoch, self._steps
+        )
         if done == self._steps_per_epoch:
             return  # saved once it is evaluated
         is_preempted = self._agreed(self._preemption.is_requested, done)

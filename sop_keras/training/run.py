@@ -22,9 +22,10 @@ from sop_keras.core.agreement import is_common, on_any_worker
 from sop_keras.core.in_turn import check_turns
 from sop_keras.core.strategies import is_chief, make_strategy, scope
 from sop_keras.data.batches.epoch_size import num_in_epoch
-from sop_keras.data.batches.pipelines import steps_per_epoch
+from sop_keras.data.batches.pipelines import evaluation_batches, steps_per_epoch
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.data.images.bad_images import BadImages
+from sop_keras.data.images.encoded_images import EncodedImages
 from sop_keras.files.atomic import check_room, replacing
 from sop_keras.files.shown_text import shown
 from sop_keras.monitoring.noise_monitor import NoiseMonitor
@@ -277,6 +278,8 @@ class Run:
             for arguments in itertools.chain(ready, calls):
                 arguments["callbacks"] = [*arguments["callbacks"], recorder]
                 model.fit(**arguments, validation_data=validation, verbose=verbose)
+            if not ready:  # its last epoch was another process': nothing was evaluated
+                _read_once(data, bad_images)
             return self._finish(model, data, recorder, preemption, lock, flags)
 
     def _check_machines(self, data: ExperimentData) -> None:
@@ -357,6 +360,16 @@ class Run:
         self.checkpoints.remove()
         on_any_worker(self.strategy, False)  # no machine leaves before the others
         return result
+
+
+def _read_once(data: ExperimentData, bad_images: BadImages) -> None:
+    """Read what is evaluated on, to count the images of it that cannot be used."""
+    for split, examples in {**data.tests, "validation": data.validation}.items():
+        if isinstance(examples.images, EncodedImages) and len(examples):
+            for _ in evaluation_batches(
+                examples, data.dataset, split=split, bad_images=bad_images
+            ):
+                pass
 
 
 @contextlib.contextmanager

@@ -67,6 +67,11 @@ class SavedRun:
         """One name a class, in label order."""
         return self.data.dataset.class_names
 
+    @property
+    def is_audit(self) -> bool:
+        """Whether it is of a head on a frozen network's features, and no training."""
+        return "features" in self.result
+
     def label_issues(self) -> pd.DataFrame:
         """The run's table of label issues, as `read_label_issues` gives it.
 

@@ -58,10 +58,13 @@ class TerminateOnNaN:
         self._checkpoints = checkpoints
         self._writes = writes
 
-    def check_loss(self, loss: float, epoch: int, steps: range) -> None:
+    def check_loss(
+        self, model: keras.Model, loss: float, epoch: int, steps: range
+    ) -> None:
         """Check the loss after some batches.
 
         Args:
+            model: after the batches.
             loss: the mean over the epoch so far: once it is not finite, it stays so.
             epoch: whole epochs done.
             steps: the batches since the last check, from 0 in the epoch.
@@ -70,7 +73,7 @@ class TerminateOnNaN:
             DivergenceError: if it is not finite.
         """
         if not math.isfinite(loss):
-            self._stop(f"The loss is {loss}", epoch, steps)
+            self._stop(f"The loss is {loss}", model, epoch, steps)
 
     def check_weights(self, model: keras.Model, epoch: int, steps: range) -> None:
         """Check networks, tables and optimizers before they become a checkpoint.
@@ -88,31 +91,37 @@ class TerminateOnNaN:
         optimizers = [one for o in model.optimizers() for one in o.variables]
         for rows in rows_on_disk(model):  # which was looked at as it was written
             if not rows.is_finite:
-                self._stop(f"{rows.path} is not finite", epoch, steps)
+                self._stop(f"{rows.path} is not finite", model, epoch, steps)
         for variable in (*model.weights, *optimizers):
             if not keras.backend.is_float_dtype(variable.dtype):
                 continue
             if not all(map(_is_finite, _pieces(variable))):
-                self._stop(f"{variable.path} is not finite", epoch, steps)
+                self._stop(f"{variable.path} is not finite", model, epoch, steps)
 
-    def _stop(self, what: str, epoch: int, steps: range) -> NoReturn:
-        ids = self._write(epoch, steps)
-        first = ", ".join(map(str, ids[:_MAX_IDS_IN_MESSAGE]))
-        more = ", ..." if len(ids) > _MAX_IDS_IN_MESSAGE else ""
+    def _stop(
+        self, what: str, model: keras.Model, epoch: int, steps: range
+    ) -> NoReturn:
+        batches = self._batches(model, epoch, steps)
         last = self._checkpoints.newest
         kept = f"The checkpoint {last}, before it, is kept. " if last else ""
         step = f"step {steps.start + 1}"
         if len(steps) > 1:
             step = f"one of the steps {steps.start + 1} to {steps.stop}"
         raise DivergenceError(
-            f"{what} in epoch {epoch + 1} after {step}, on the examples {first}{more} "
-            f"(all of them: {self._path}): training diverged, and stopped there. {kept}"
-            "Lower the learning rate, in another folder, or look at these examples."
+            f"{what} in epoch {epoch + 1} after {step}, on the examples "
+            f"{_shown(batches)} ({self._write(batches, epoch, steps)}): training "
+            f"diverged, and stopped there. {kept}Lower the learning rate, in another "
+            "folder, or look at these examples."
         )
 
-    def _write(self, epoch: int, steps: range) -> np.ndarray:
-        """Write the examples of the batches to the file; gives their ids."""
+    def _batches(
+        self, model: keras.Model, epoch: int, steps: range
+    ) -> list[np.ndarray]:
+        """The ids of each batch, int64."""
         experiment, train = self._experiment, self._data.train
+        if (plan := model.epoch_plan) is not None:  # networks that learn in turn
+            planned = plan.batches[steps.start : steps.stop]
+            return [train.ids[one.places].astype(np.int64) for one in planned]
         ids = batch_ids(
             train,
             self._data.dataset,
@@ -123,17 +132,32 @@ class TerminateOnNaN:
             num_steps=len(steps),
             examples_per_class=experiment.examples_per_class,
         )
+        size = experiment.batch_size
+        return [ids[start : start + size] for start in range(0, len(ids), size)]
+
+    def _write(self, batches: list[np.ndarray], epoch: int, steps: range) -> str:
+        """Write the examples of the batches to the file; says where all are."""
+        train = self._data.train
         order = np.argsort(train.ids)
-        labels = train.labels[order[np.searchsorted(train.ids, ids, sorter=order)]]
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("epoch", "step", "id", "given_label"))
-        for place, (identity, label) in enumerate(zip(ids, labels, strict=True)):
-            step = steps.start + place // experiment.batch_size
-            writer.writerow((epoch + 1, step + 1, identity, label))
-        if self._writes:
-            write_atomically(self._path, text.getvalue())
-        return ids
+        for step, ids in zip(steps, batches, strict=True):
+            labels = train.labels[order[np.searchsorted(train.ids, ids, sorter=order)]]
+            for identity, label in zip(ids, labels, strict=True):
+                writer.writerow((epoch + 1, step + 1, identity, label))
+        try:
+            if self._writes:
+                write_atomically(self._path, text.getvalue())
+        except OSError as error:  # that training diverged is what must be said
+            return f"all of them could not be written: {error}"
+        return f"all of them: {self._path}"
+
+
+def _shown(batches: list[np.ndarray]) -> str:
+    ids = np.concatenate(batches)
+    first = ", ".join(map(str, ids[:_MAX_IDS_IN_MESSAGE]))
+    return first + (", ..." if len(ids) > _MAX_IDS_IN_MESSAGE else "")
 
 
 def _pieces(variable: keras.Variable) -> Iterator[Any]:

@@ -89,6 +89,36 @@ def test_the_table(tmp_path):
     assert (tmp_path / "table.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_without_a_test_set_they_are_compared_on_the_validation_split(tmp_path):
+    arms = ablations.plan([TINY], ["--epochs=1"], tmp_path, 2)["tiny"]
+    for cells, end in zip(arms[:2], (0.2, 0.4), strict=True):
+        for cell in cells:
+            complete(cell, [end], [1])
+            path = cell.run.folder / "history.csv"
+            lines = path.read_text("utf-8").splitlines()
+            path.write_text("\n".join(line.rpartition(",")[0] for line in lines))
+    found = ablations.findings_of(TINY, arms, {})
+    # The validation accuracy of `complete` is half of the other one: 20 - 10.
+    assert [one.difference for one in found] == [None, pytest.approx(10), None, None]
+    assert "that on the validation split" in ablations.markdown({TINY: found}, [])
+
+
+@pytest.mark.parametrize(
+    "word", ["--noise=none", "--noise_rate=0.2", "--method=ce", "--seed=3"]
+)
+def test_what_each_ablation_has_of_its_own_is_refused(tmp_path, word):
+    name = word.partition("=")[0]
+    with pytest.raises(ValueError, match=rf"{name} is not for --table=ablations: each"):
+        ablations.plan([TINY], [word], tmp_path, 2)
+
+
+def test_one_machine(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"on one machine\. Received: --strategy=multi"
+    ):
+        ablations.plan([TINY], ["--strategy=multi_worker"], tmp_path, 2)
+
+
 def test_all_claims_can_be_run(tmp_path):
     planned = ablations.plan(ABLATIONS, [], tmp_path, 2)
     cells = ablations.all_cells(planned)

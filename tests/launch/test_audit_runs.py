@@ -1,8 +1,12 @@
+from types import SimpleNamespace
+
 import audit_runs
 import numpy as np
 import pandas as pd
 
+from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.label_issues.decisions import Decisions
+from sop_keras.training.experiment import Experiment
 
 
 def test_what_decisions_say_goes_by_labels():
@@ -20,3 +24,44 @@ def test_what_decisions_say_goes_by_labels():
     said = audit_runs._of_decisions([decisions], table)
     assert "decided: 3; wrong were 33 % of them" in said
     assert "worth a look: 1 more, of which about 1 are wrong" in said
+
+
+def printed(monkeypatch, files, dataset, decisions=(), flags=()):
+    """What an audit of images, in which nothing is computed, prints and has written."""
+    said, pages = [], []
+    audited = SimpleNamespace(data=SimpleNamespace(dataset=None))
+    audited.data.dataset = SimpleNamespace(class_names=())
+    for name in ("_of_features", "_say_found", "_files_of", "_similar", "check_folder"):
+        monkeypatch.setattr(audit_runs, name, lambda *_: "")
+    experiment = Experiment(dataset=dataset)
+    monkeypatch.setattr(audit_runs, "experiment_of", lambda *_, **__: experiment)
+    monkeypatch.setattr(audit_runs, "run_audit", lambda *_, **__: audited)
+    monkeypatch.setattr(audit_runs, "say", lambda *texts, **_: said.extend(texts))
+    monkeypatch.setattr(
+        "sop_keras.report.write.write_report", lambda *_, **given: pages.append(given)
+    )
+    values = SimpleNamespace(
+        backbone="x", pretrained="x", decisions=list(decisions), store=None
+    )
+    values.num_examples, values.picture_folder = 200, None
+    audit_runs.audit_images(values, "audit", None, {}, files, flags)
+    return "\n".join(said), pages[0]
+
+
+def test_the_page_saves_the_file_that_the_commands_name(monkeypatch):
+    text, page = printed(monkeypatch, DataFiles(), "digits")
+    assert page["decisions"] == "decisions.csv"
+    assert "save decisions.csv. Then" in text
+    before = ["decisions.csv", "bob.csv"]
+    text, page = printed(monkeypatch, DataFiles(), "digits", before)
+    assert page["decisions"] == "decisions3.csv"
+    assert "save decisions3.csv. Then" in text
+    assert text.count("--decisions=decisions.csv,bob.csv,decisions3.csv") == 2
+
+
+def test_the_command_that_corrects_has_what_the_folder_does_not_say(monkeypatch):
+    files = DataFiles(max_manifest_rows=2_000_000)
+    text, _ = printed(monkeypatch, files, "tfds:huggingface:x")
+    (line,) = (one for one in text.splitlines() if one.startswith("correct: "))
+    assert "--max_manifest_rows=2000000" in line
+    assert "--may_fetch=tfds:huggingface:x" in line

@@ -166,8 +166,21 @@ def test_a_training_before_the_one_that_counts_is_no_part_of_it(tmp_path):
     (cell,) = planned(*words)
     complete(cell, [0.1, 0.2, 0.3], [1, 1, 4])
     (tmp_path / cell.name / "result.json").unlink()  # one epoch of four is to come
-    assert [row["test_accuracy"] for row in cell.history()] == [0.3]
+    (row,) = cell.run.history()
+    assert (row["epoch"], row["test_accuracy"]) == (1, 0.3)
     assert train_cells.time_left([cell], [cell]) == "; about 2 s left"
+
+
+def test_the_notes_say_which_rows_have_how_many_epochs(tmp_path):
+    words = ["--methods=ce,sl", "--epochs=31", f"--output_dir={tmp_path}"]
+    line = parsed(*words)
+    (note,) = compare.notes(line, compare.plan(line)[0])
+    assert note.startswith("digits, mlp, 31 epochs; mean")
+    line = parsed(*words, "--setting=sl:epochs=60")
+    (note,) = compare.notes(line, compare.plan(line)[0])
+    assert note.startswith(
+        "digits, mlp, 31 epochs: CE; mlp, 60 epochs: SL (epochs=60); mean"
+    )
 
 
 def test_equal_passes_are_for_methods_of_two_networks(tmp_path):

@@ -1,5 +1,8 @@
+import dataclasses
+
 import compare_pictures
 import compare_table
+import paper
 import pytest
 from comparison_runs import complete, planned
 from train_cells import duration, time_left
@@ -69,7 +72,9 @@ def test_without_cross_entropy_there_is_no_ratio(runs):
     assert float(values["last_mean"]) == pytest.approx(90)
 
 
-def test_data_without_test_examples_are_compared_on_the_validation_split(runs):
+def test_data_without_test_examples_are_compared_on_the_validation_split(
+    runs, tmp_path
+):
     found, _ = runs
     for cell in found[::2]:
         path = cell.run.folder / "history.csv"
@@ -77,6 +82,61 @@ def test_data_without_test_examples_are_compared_on_the_validation_split(runs):
         path.write_text("\n".join(line.rpartition(",")[0] for line in lines), "utf-8")
     row = compare_table.rows_of(found[::2], {})[0]
     assert row.last == row.validation == pytest.approx((30, 40))
+    assert row.split == "validation"
+    text = compare_table.markdown([row], "Title", [])
+    assert "accuracy is that on the validation split" in text
+    labels = drawn(
+        lambda: compare_pictures.draw_curves(
+            found[::2], "Title", compare_table.split_of([row]), tmp_path / "curves.png"
+        ),
+        lambda figure: [axis.get_ylabel() for axis in figure.axes],
+    )
+    assert labels[1] == "validation accuracy, %"
+    label, note = drawn(
+        lambda: compare_pictures.draw_bars([row], "Title", [], tmp_path / "bars.png"),
+        lambda figure: (figure.axes[0].get_xlabel(), figure.get_supxlabel()),
+    )
+    assert label.startswith("validation accuracy, %")
+    assert note.startswith("Without a test set")
+
+
+def test_an_epoch_in_which_a_process_began_does_not_count(tmp_path):
+    """Graphs are built in the first epoch, and again in the one that a run is resumed
+    in, here the fourth: an epoch takes 10 s, not (10 + 10 + 40 + 10) / 4 = 17.5."""
+    (cell,) = planned("--methods=ce", "--epochs=5", f"--output_dir={tmp_path}")
+    complete(cell, [0.5] * 5, [50, 10, 10, 40, 10])
+    (row,) = compare_table.rows_of([cell], {})
+    assert row.seconds == 10
+
+
+def test_what_must_be_known_of_the_papers_figure_is_beside_it(runs, tmp_path):
+    """CE's figures on CIFAR-10N are of the best epoch, those of SOP+ of the last."""
+    found, errors = runs
+    plain, other = compare_table.rows_of(found, errors)
+    (worst,) = (one for one in paper.TABLES[4].cells if one.run == "cifar10n_worst_ce")
+    figure = worst.published
+    assert figure.text == "77.69"
+    rows = [dataclasses.replace(plain, paper=figure), other]
+    assert compare_table.paper_notes(rows[1:]) == []
+    (note,) = compare_table.paper_notes(rows)
+    assert "the best of 100 epochs on the test set" in note
+    assert f"\n\n{note}\n" in compare_table.markdown(rows, "Title", [])
+    caption = drawn(
+        lambda: compare_pictures.draw_bars(rows, "Title", [], tmp_path / "bars.png"),
+        lambda figure: figure.get_supxlabel(),
+    )
+    assert "".join(caption.split()) == note.replace(" ", "")
+
+
+def drawn(draw, look):
+    """What is seen of a figure that is drawn and closed."""
+    import matplotlib.pyplot as plt
+
+    seen, close = [], plt.close
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plt, "close", lambda one: (seen.append(look(one)), close(one)))
+        draw()
+    return seen[0]
 
 
 def test_the_validation_split_chooses_among_settings(tmp_path):
@@ -91,7 +151,7 @@ def test_the_validation_split_chooses_among_settings(tmp_path):
 def test_every_epoch_is_in_the_csv(runs):
     lines = compare_table.epochs_text(runs[0]).splitlines()
     assert len(lines) == 1 + 3 * 3
-    assert lines[2] == "symmetric50,ce,,0,2.0,1.0,,0.5,0.35,0.7"
+    assert lines[2] == "symmetric50,ce,,0,2,1.0,,0.5,0.35,0.7"
 
 
 def test_the_time_left_by_hand(runs):
@@ -100,6 +160,19 @@ def test_the_time_left_by_hand(runs):
     assert time_left(found, found[3:]) == "; about 14 s left"
     assert time_left(found[3:], found[3:]) == ""
     assert [duration(one) for one in (89, 600, 7200)] == ["89 s", "10 min", "2.0 h"]
+
+
+def test_the_time_left_has_the_run_before(tmp_path):
+    """Four epochs of the sieve's run, which is one of its own, and two after it."""
+    words = ["--methods=ce,cores_star", "--epochs=2", "--sieve_epochs=4"]
+    plain, found = planned(*words, f"--output_dir={tmp_path}")
+    complete(plain, [0.5, 0.5], [1, 1])
+    assert time_left([plain, found], [found]) == "; about 6 s left"
+    # Of the run before, one epoch is done, in 3 s: (6 - 1) * 3.
+    folder = found.run.folder / "first_run"
+    folder.mkdir(parents=True)
+    (folder / "history.csv").write_text("epoch,seconds\n1,3\n", encoding="utf-8")
+    assert time_left([plain, found], [found]) == "; about 15 s left"
 
 
 def test_the_pictures_show_the_figures(runs, tmp_path, monkeypatch):
@@ -126,7 +199,7 @@ def test_the_pictures_show_the_figures(runs, tmp_path, monkeypatch):
         assert figure.get_supxlabel() == "A note."
     finally:
         close(figure)
-    compare_pictures.draw_curves(found, "Title", tmp_path / "curves.png")
+    compare_pictures.draw_curves(found, "Title", "test", tmp_path / "curves.png")
     figure = plt.gcf()
     try:
         above, below = figure.axes

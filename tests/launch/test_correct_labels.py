@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import audit
 import command
 import correct_labels
 import numpy as np
@@ -15,6 +16,8 @@ import train
 import train_flags
 from printed_command import launch_command
 
+from sop_keras.auditing.audit_run import experiment_of
+from sop_keras.auditing.head_settings import HeadSettings
 from sop_keras.data.datasets.manifest import load_manifest
 from sop_keras.label_issues.export import read_label_issues, write_label_issues
 from sop_keras.training.run import Run
@@ -290,6 +293,27 @@ def test_what_the_audit_was_given_is_applied(photos, capsys, caplog):
     assert "8 labels are marked as issues, not 11" in caplog.text
     assert "3 are trusted, or decided on." in caplog.text
     assert "never trained on" not in caplog.text
+
+
+@pytest.mark.parametrize("network", ["network.keras", "efficientnet_lite0"])
+def test_after_an_audit_its_head_is_not_trained_again(photos, network, capsys):
+    """A head's 10 epochs and its rate are none of a network, which may be a file."""
+    run, out = photos / "run", photos / "out"
+    trained = load_run(run).experiment
+    of_data = {name: getattr(trained, name) for name in audit.OF_DATA}
+    experiment = experiment_of(HeadSettings(), network, "imagenet", **of_data)
+    (run / "config.json").write_text(json.dumps(experiment.settings()))
+    result = json.loads((run / "result.json").read_text("utf-8"))
+    result["features"] = {"image_size": 224}
+    (run / "result.json").write_text(json.dumps(result))
+    correct(str(run), "--action=drop", "--num_issues=1", f"--output_dir={out}")
+    text = capsys.readouterr().out
+    assert "An audit has no settings of a training" in text
+    found, files = printed_experiment(text)
+    assert files.manifest == str(out / "train.csv")
+    sizes = ["--resize=12", "--image_size=8"]
+    expected, _ = of_training("--dataset=manifest", "--noise=none", *sizes)
+    assert found == expected
 
 
 def test_decisions_that_cannot_be_applied_write_nothing(photos):

@@ -62,6 +62,8 @@ def test_without_a_test_set_it_is_of_validation(runs, tmp_path):
     assert table.splitlines()[2:] == figure1.final_table(runs).splitlines()[2:]
     figure1.draw(of_validation, tmp_path / "of no ending")
     assert (tmp_path / "of no ending").read_bytes()[:4] == b"\x89PNG"
+    never_right = [{**row, "val_accuracy": 0.0} for row in of_validation]
+    assert figure1.measured_on(never_right) == ("val_accuracy", "validation")
     neither = [{**row, "val_accuracy": ""} for row in of_validation]
     with pytest.raises(ValueError, match="no test set and no validation split"):
         figure1.final_table(neither)
@@ -140,6 +142,24 @@ def test_runs_record_their_own_command_of_train(trained, tmp_path):
         found = train_flags.experiment(values, *values.method)
         one = f"{found.record.name}-noise{100 * found.noise_rate:g}-seed{found.seed}"
         assert (one, found.epochs) == (name, 1)
+
+
+def test_a_training_before_the_one_that_counts_is_no_part_of_it(tmp_path):
+    """Forward estimates its matrix by a training of as many epochs, of which none is
+    an epoch of its curve, nor the best one."""
+    line = parsed(
+        *("--method=forward", "--seeds=0", "--noise_rates=0.2", "--epochs=2"),
+        f"--output_dir={tmp_path}",
+    )
+    planned = figure1.planned_runs(line)
+    (one,) = planned.values()
+    one.folder.mkdir()
+    rows = ["epoch,accuracy,test_accuracy", "1,0.1,0.3", "2,0.1,0.9", "3,0.2,0.4"]
+    (one.folder / "history.csv").write_text("\n".join([*rows, "4,0.2,0.5"]), "utf-8")
+    figure1._write(line, planned)
+    with (tmp_path / "figure1.csv").open(encoding="utf-8") as file:
+        read = [(row["epoch"], row["test_accuracy"]) for row in csv.DictReader(file)]
+    assert read == [("1", "0.4"), ("2", "0.5")]
 
 
 def test_only_the_first_worker_draws(trained, monkeypatch, capsys, tmp_path):

@@ -3,11 +3,13 @@
 import csv
 import json
 
+import command
 import data_trees
 import evaluate
 import prepare
 import pytest
 import train
+import train_flags
 
 IMAGES, LABELS = data_trees.tiny_cifar10()
 SIZES = ["--flagfile=webvision.flags", "--resize=36", "--image_size=32"]
@@ -116,6 +118,41 @@ def test_bad_images_of_it(webvision, tmp_path, in_process):
     path = tmp_path / "stored" / "bad_images.csv"
     assert f"1 images left out: {path}" in done.stdout
     assert [(row["split"], row["id"]) for row in rows_of(path)] == [("train", "4")]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            ["--flagfile", "webvision", "--resize", "320", "--num_classes=10"],
+            ["--flagfile=webvision", "--num_classes=10", "--resize=320"],
+        ),
+        (
+            ["--dataset=manifest", "--manifest=t.csv", "--noexpect_full_size"],
+            ["--noise=none", "--backbone=resnet50"],
+        ),
+        # What names other data cannot stay, nor be taken back beside it.
+        (
+            ["--flagfile=OWN", "--image_size=28"],
+            ["--noise=none", "--epochs=3", "--image_size=28"],
+        ),
+    ],
+)
+def test_the_printed_command_asks_for_what_is_stored(words, expected, tmp_path):
+    own = tmp_path / "own.flags"
+    lines = ["--dataset=manifest", "--manifest=there.csv", "--noise=none"]
+    own.write_text("\n".join([*lines, "--epochs=3", "--output_dir=x"]), "utf-8")
+    words = [one.replace("OWN", str(own)) for one in words]
+    line = command.parse(
+        prepare.define_flags(), words, ignored=list(train_flags.define())
+    )
+    found = prepare.training_words(line, tmp_path)
+    assert found == [*expected, "--dataset=prepared", f"--data_dir={tmp_path}"]
+    # It is a command of launch/train.py, which asks the data set for the same.
+    values = train_flags.parsed(found)
+    assert train_flags.files(values).manifest is None
+    for name in ("num_classes", "resize", "image_size"):
+        assert values[name].value == line.flags[name].value
 
 
 def test_what_is_in_memory_needs_none(tmp_path, in_process):

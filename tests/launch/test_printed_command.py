@@ -96,6 +96,31 @@ def test_the_next_commands_of_a_training(tmp_path):
     assert line.flags.picture_folder is None
 
 
+def test_the_report_is_of_the_first_method_that_finds_wrong_labels(tmp_path, capsys):
+    planned = {}
+    for method in ("ce", "sop", "elr"):
+        folder = tmp_path / method
+        folder.mkdir()
+        run = SimpleNamespace(
+            folder=folder,
+            train=lambda **_: {"seconds": 1.0},
+            picture_folder=None,
+            experiment=SimpleNamespace(dataset="digits"),
+            files=DataFiles(),
+        )
+        planned[method] = SimpleNamespace(result={}, make=lambda _, run=run: run)
+        if method != "ce":
+            (folder / LABEL_ISSUES).write_text("")
+    train_runs.train_all(planned, SimpleNamespace(), tmp_path)
+    text = capsys.readouterr().out
+    assert re.search(rf"^report: .*report\.py {tmp_path}/sop$", text, re.M)
+    # Where none does, there are figures and a network to look at.
+    train_runs.train_all({"ce": planned["ce"]}, SimpleNamespace(), tmp_path)
+    text = capsys.readouterr().out
+    assert "report: " not in text
+    assert f"figures: {tmp_path}/ce/result.json" in text
+
+
 def test_the_report_is_told_where_the_pictures_may_be(tmp_path):
     (tmp_path / LABEL_ISSUES).write_text("")
     photos = tmp_path / "my photos"

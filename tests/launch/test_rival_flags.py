@@ -261,12 +261,16 @@ def test_the_networks_in_turn_on_real_images():
         batch_size=32,
         decay_epochs=(40,),
     )
-    method = dataclasses.replace(method, warm_up_penalty=False)
+    # Regions of random size: RandomResizedCrop(299) of images resized to 320.
+    method = dataclasses.replace(
+        method, warm_up_penalty=False, second_augment="resized_crop"
+    )
     assert experiment("webvision_dividemix") == dataclasses.replace(
         webvision,
         method=method,
         resize=320,
         image_size=299,
+        augment="resized_crop",
         epochs=80,
         learning_rate=0.01,
         decay_epochs=(40,),

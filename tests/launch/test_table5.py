@@ -120,3 +120,15 @@ def test_a_method_that_fails_is_told_of_and_the_others_go_on(
     seconds, ratio = row.split(" | ")[1:3]
     assert float(seconds) > 0
     assert float(ratio) == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("--strategy=mirrored", "reproduced on one device. Received: --strategy=mirro"),
+        ("--method=ce", "--method is not for a table: choose by --methods=NAMES"),
+    ],
+)
+def test_what_it_would_not_heed_is_refused(word, text, capsys):
+    assert reproduce.main(["--table=5", "--small", "--dry_run", word]) == 1
+    assert text in capsys.readouterr().err

@@ -101,6 +101,19 @@ def test_names_make_no_elements(page):
     assert elements.contents("td") == [HOSTILE[0], HOSTILE[1], "1,234"]
 
 
+def test_decisions_are_saved_as_the_file_that_is_named(page):
+    for name, one in (
+        ("decisions.csv", page),
+        ("decisions2.csv", replace(page, decisions="decisions2.csv")),
+    ):
+        text = render(one)
+        elements = Elements(text)
+        assert json.loads(elements.contents("script")[0])["decisions"] == name
+        assert f"Save {name} " in elements.contents("button")
+        # The script and the message take it from there.
+        assert text.count("decisions.csv") == (2 if one is page else 0)
+
+
 def test_the_script_is_told_of_all_names(page):
     elements = Elements(render(page))
     data, _ = elements.contents("script")

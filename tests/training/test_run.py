@@ -306,6 +306,32 @@ def test_a_test_set_without_one_readable_image_is_an_error(tmp_path):
         Run(own_experiment(), tmp_path / "run", files).train(verbose=0)
 
 
+def test_bad_images_count_when_a_run_is_resumed_after_its_last_epoch(
+    tmp_path, monkeypatch
+):
+    train = own_data(tmp_path, 12)
+    # 12.csv is no image, and labelled alike in both tables: one of 13, and one of 4.
+    table, test = tmp_path / "some.csv", tmp_path / "test.csv"
+    table.write_text(Path(train.manifest).read_text() + "\n12.csv,0")
+    test.write_text("path,label\n0.png,0\n1.png,1\n12.csv,0\n2.png,0\n")
+    files = DataFiles(
+        manifest=str(table), test_manifest=str(test), max_bad_fraction=0.5
+    )
+    experiment = replace(own_experiment(), epochs=1, decay_epochs=(1,))
+    folder = tmp_path / "run"
+
+    def stop(*_):
+        raise InterruptionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_finish", stop)
+        with pytest.raises(InterruptionError):
+            Run(experiment, folder, files).train(verbose=0)
+    result = Run(experiment, folder, files).train(verbose=0)
+    assert result["num_bad_images"] == {"test": 1, "train": 1}
+    assert len((folder / "bad_images.csv").read_text().splitlines()) == 1 + 2
+
+
 def test_a_run_that_another_process_trains_is_refused_and_stays(tmp_path):
     with RunLock(tmp_path / "run"):
         with pytest.raises(RunLockedError, match="is being written to by process"):

@@ -65,6 +65,16 @@ def spoil(monkeypatch, identity):
     monkeypatch.setattr(run, "make_backbone", passing_nan_on)
 
 
+def diverge_in(monkeypatch, step):
+    """The loss of a step of the first epoch, from 0, is NaN."""
+    original = Recorder.on_train_batch_end
+
+    def on_train_batch_end(self, index, logs=None):
+        original(self, index, {"loss": math.nan} if index == step else logs)
+
+    monkeypatch.setattr(Recorder, "on_train_batch_end", on_train_batch_end)
+
+
 def listed(folder):
     with (folder / "non_finite_batch.csv").open() as file:
         return [tuple(map(int, row.values())) for row in csv.DictReader(file)]
@@ -130,3 +140,39 @@ def test_weights_that_a_step_has_spoilt_are_no_checkpoint(
     # What is kept is good.
     kept = Checkpoints(tmp_path / "checkpoints")
     assert kept.newest == "epoch-00001-step-000000"
+
+
+@pytest.mark.parametrize(
+    ("method", "step", "size"),
+    # N = 300, B = 64: five batches each, the last of 300 - 4 * 64 = 44. Where
+    # a batch of the warm-up has 2B, three: step 3, from 0, is the second one's first.
+    [("elr_plus", 0, 64), ("elr_plus", 9, 44), ("dividemix", 3, 128)],
+)
+def test_batches_of_networks_that_learn_in_turn_are_those_that_they_had(
+    tmp_path, monkeypatch, method, step, size
+):
+    original, had = inputs.RunSource.batches, []
+
+    def batches(self, planned):
+        dataset = original(self, planned)
+        # Those of the epoch; earlier ones, of an example, build the networks.
+        had[:] = [batch["index"].tolist() for _, batch in dataset.as_numpy_iterator()]
+        return dataset
+
+    monkeypatch.setattr(inputs.RunSource, "batches", batches)
+    diverge_in(monkeypatch, step)
+    with pytest.raises(DivergenceError, match=rf"in epoch 1 after step {step + 1}, on"):
+        Run(digits(method), tmp_path).train(verbose=0)
+    assert len(had[step]) == size
+    assert [row[:3] for row in listed(tmp_path)] == [
+        (1, step + 1, identity) for identity in had[step]
+    ]
+
+
+def test_where_the_file_cannot_be_written_the_divergence_is_said(tmp_path, monkeypatch):
+    (tmp_path / "non_finite_batch.csv").mkdir(parents=True)
+    diverge_in(monkeypatch, 0)
+    with pytest.raises(
+        DivergenceError, match=r"all of them could not be written: .*\): "
+    ):
+        Run(digits("ce"), tmp_path).train(verbose=0)

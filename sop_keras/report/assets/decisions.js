@@ -110,7 +110,7 @@ function decisionsAsCsv() {
 function save() {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([decisionsAsCsv()], { type: "text/csv" }));
-  link.download = "decisions.csv";
+  link.download = data.decisions;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   numUnsaved = 0;

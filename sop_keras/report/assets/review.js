@@ -151,7 +151,7 @@ const actions = {
   },
   save: () => {
     save();
-    tell("Saved as decisions.csv.");
+    tell(`Saved as ${data.decisions}.`);
     showProgress();
   },
 };
