@@ -29,7 +29,6 @@ from sop_keras.methods import (
 )
 from sop_keras.methods import sop_objective as objective
 from sop_keras.methods.sop_record import V_LOSSES, VARIANTS, check_v_loss
-from sop_keras.methods.sop_regularizers import EPSILON
 from sop_keras.methods.sop_scan import SOPScan
 from sop_keras.validation import check_choice_of, check_number
 
@@ -372,12 +371,8 @@ class SOP(Method):
             step = step * ops.cast(batch.weights > 0, "float32")
         up, down = ops.maximum(step, 0.0), ops.minimum(step, 0.0)
         noise = objective.estimated_noise(u, v, labels, "paper")
-        # As a share of the gradient where rows are 0; its sign is that of u.
-        still = objective.u_gradient(
-            ops.ones_like(u), probs, noise, labels, outputs.predictions, "paper"
-        )
-        alone = 2.0 * (1.0 - 1.0 / ops.maximum(given, EPSILON))
-        left = ops.clip(still / ops.minimum(alone, -1e-6), 0.0, 1.0)
+        log_probs = log_probabilities(outputs.views[0], outputs.from_logits)
+        left = objective.unexplained_share(log_probs, noise, labels)
         at_prediction = outputs.predictions * (1.0 - v * v)
         return {
             "u": up * left + down,

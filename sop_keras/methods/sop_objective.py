@@ -74,6 +74,37 @@ def label_loss(log_probs: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
     return ops.log(ops.maximum(total, _SMALLEST)) - log_label
 
 
+def unexplained_share(log_probs: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
+    """The share of u's gradient of L_CE that is left as s explains the label.
+
+    (1/w_c - 1/S) / (1/p_c - 1) in [0, 1], with w = p + s at the label c, max(p + s,
+    eps) elsewhere, and S = sum w: 1 where s = 0, 0 where all of S is at the label. No
+    floor at the label: below it, labels would have no gradient that could be left, just
+    where the network is surest that they are wrong.
+
+    Args:
+        log_probs: of the network, `(n, num_classes)`.
+        noise: s, likewise.
+        labels: one-hot given labels, likewise.
+
+    Returns:
+        Shape `(n, 1)`.
+    """
+    # As p_c/w_c times O/S / (1 - p_c), O = S - w_c: no difference of nearly equal
+    # numbers, and p_c/w_c is known where both are too small for float32.
+    probs = ops.exp(log_probs)
+    absorbed = ops.sum(noise * labels, axis=-1, keepdims=True)
+    log_given = ops.sum(log_probs * labels, axis=-1, keepdims=True)
+    log_absorbed = ops.log(ops.maximum(absorbed, _SMALLEST))
+    of_network = ops.where(absorbed > 0, ops.sigmoid(log_given - log_absorbed), 1.0)
+    elsewhere = ops.maximum(probs + noise, EPSILON) * (1.0 - labels)
+    elsewhere = ops.sum(elsewhere, axis=-1, keepdims=True)
+    total = ops.exp(log_given) + absorbed + elsewhere
+    other_probs = ops.sum(probs * (1.0 - labels), axis=-1, keepdims=True)
+    left = of_network * elsewhere / (total * ops.maximum(other_probs, _SMALLEST))
+    return ops.clip(left, 0.0, 1.0)
+
+
 def cross_entropy_loss(observed_probs: Tensor, labels: Tensor) -> Tensor:
     """L_CE = -sum_k y_k log phi(p + s)_k (eq. 6), per example."""
     return -ops.sum(labels * ops.log(observed_probs), axis=-1)
