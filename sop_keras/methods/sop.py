@@ -199,7 +199,7 @@ class SOP(Method):
         observed = objective.observed_probabilities(outputs.probs, noise, self.variant)
         if self._set_itself(batch):
             log_probs = log_probabilities(outputs.views[0], outputs.from_logits)
-            losses = objective.label_loss(log_probs, noise, labels)
+            losses = objective.label_loss(log_probs, noise, labels, self.first_std)
         else:
             losses = objective.cross_entropy_loss(observed, labels)
         parts = {"ce_loss": batch.mean_loss(losses)}
@@ -372,7 +372,7 @@ class SOP(Method):
         up, down = ops.maximum(step, 0.0), ops.minimum(step, 0.0)
         noise = objective.estimated_noise(u, v, labels, "paper")
         log_probs = log_probabilities(outputs.views[0], outputs.from_logits)
-        left = objective.unexplained_share(log_probs, noise, labels)
+        left = objective.unexplained_share(log_probs, noise, labels, self.first_std)
         at_prediction = outputs.predictions * (1.0 - v * v)
         return {
             "u": up * left + down,
