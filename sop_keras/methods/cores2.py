@@ -15,6 +15,7 @@ from sop_keras.core.method import Method
 from sop_keras.core.probabilities import log_probabilities
 from sop_keras.core.scan import PredictionScan
 from sop_keras.core.table import Table
+from sop_keras.losses.label_loss import at_label
 from sop_keras.methods.cores2_schedules import (
     LISTING,
     SIEVE_START,
@@ -261,7 +262,7 @@ class CORES2(Method):
     def _losses(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
         """L of each example, `(n,)`, and its l_k, `(n, K)`."""
         log_probs = log_probabilities(outputs.views[0], outputs.from_logits)
-        losses = -ops.sum(batch.labels * log_probs, axis=-1)
+        losses = -at_label(batch.labels, log_probs)
         return losses, -ops.log(ops.exp(log_probs) + LEAST_PROBABILITY)
 
     def _kept(self, losses: Tensor, of_classes: Tensor, batch: Batch) -> Tensor:

@@ -27,6 +27,7 @@ from collections.abc import Callable
 from keras import ops
 
 from sop_keras.core.batch import Tensor
+from sop_keras.losses.label_loss import at_label
 from sop_keras.methods.sop_regularizers import EPSILON, mean_over_batch
 
 _SMALLEST = 1e-37  # that float32 knows well
@@ -69,7 +70,7 @@ def label_loss(
         labels: one-hot given labels, likewise.
         first_std: where u starts: of s at the label, what is beyond its square counts.
     """
-    log_given = ops.sum(log_probs * labels, axis=-1)
+    log_given = at_label(labels, log_probs)
     absorbed = _absorbed(noise, labels, first_std)
     log_label = ops.where(
         absorbed > 0, ops.logaddexp(log_given, _log(absorbed)), log_given
@@ -102,7 +103,7 @@ def unexplained_share(
     # numbers, and p_c/w_c is known where both are too small for float32.
     probs = ops.exp(log_probs)
     absorbed = _absorbed(noise, labels, first_std)[:, None]
-    log_given = ops.sum(log_probs * labels, axis=-1, keepdims=True)
+    log_given = at_label(labels, log_probs)[:, None]
     of_network = ops.where(absorbed > 0, ops.sigmoid(log_given - _log(absorbed)), 1.0)
     elsewhere = ops.maximum(probs + noise, EPSILON) * (1.0 - labels)
     elsewhere = ops.sum(elsewhere, axis=-1, keepdims=True)

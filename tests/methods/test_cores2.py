@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from trajectory import Offset
+from trajectory import Offset, trained
 
 from sop_keras import NoisyLabelModel, methods
 from sop_keras.methods.cores2 import sieve_quality
@@ -187,3 +187,11 @@ def test_what_phase_2_drops_is_known_after_the_epoch_that_it_asks():
 def test_numbers_out_of_range(numbers, message):
     with pytest.raises(ValueError, match=message):
         NoisyLabelModel(Offset((2, 2)), 4, 2, method=methods.CORES2(**numbers))
+
+
+def test_a_class_that_a_mask_rules_out_costs_nothing():
+    # beta is 0 in the first epoch: -log 1/2, and the gradient p - y.
+    logits, ids = np.float32([[[0.0, 0.0, -np.inf]]]), np.array([[0]])
+    _, loss, gradient = trained(methods.CORES2(), logits, ids, np.array([0]))
+    np.testing.assert_allclose(loss, [np.log(2)], rtol=1e-6)
+    np.testing.assert_allclose(gradient, [[[-0.5, 0.5, 0]]], atol=1e-6)

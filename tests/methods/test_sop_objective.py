@@ -120,3 +120,17 @@ def test_u_grows_as_v_does_where_the_network_is_sure():
     found = SOP().row_steps(outputs, rows, batch)
     np.testing.assert_allclose(found["v"], [[8, 0, 0]] * 3, rtol=1e-6)
     np.testing.assert_allclose(found["u"], [[8]] * 3, rtol=1e-5)
+
+
+def test_a_class_that_a_mask_rules_out_costs_nothing():
+    # p = (1/2, 1/2, 0): -log 1/2, and the gradient p - y; nothing is explained yet.
+    logits = tf.Variable([[0.0, 0.0, -np.inf]])
+    labels, noise = np.float32([[1, 0, 0]]), np.zeros((1, 3), np.float32)
+    with tf.GradientTape() as tape:
+        log_probs = tf.nn.log_softmax(logits)
+        loss = objective.label_loss(log_probs, noise, labels, 1e-8)
+    np.testing.assert_allclose(loss, [np.log(2)], rtol=1e-6)
+    gradient = tape.gradient(loss, logits)
+    np.testing.assert_allclose(gradient, [[-0.5, 0.5, 0]], atol=1e-6)
+    left = objective.unexplained_share(log_probs, noise, labels, 1e-8)
+    np.testing.assert_allclose(left, [[1]], rtol=1e-6)
