@@ -211,6 +211,7 @@ class MethodBatches(SharedState, Networks):
         state = self.shared_values()
         num_seen = None
         if self.tables.level and not (per_batch and self._is_counted):
+            self._level_rows()
             num_seen = self.training_record.num_written
             self._is_counted = True
         self.assign_shared(self.method.begin(labels, self.num_classes, state, num_seen))

@@ -370,7 +370,6 @@ class NoisyLabelModel(
             first = self.method.fresh_start(epochs) or 0
             hooks.append(self.averaged.callback(epochs, first))
         if self.tables.level:
-            self._level_rows()
             logger.info(
                 "The rates of %s set themselves, by what the network knows: %d classes,"
                 " %d examples, %d epochs.",
