@@ -66,10 +66,11 @@ class SOP(Method):
         balance_weight: lambda_B of SOP+ (0.1 in the paper), the weight of the
             class-balance loss. Defaults to `0.0`.
         class_prior: the prior of the class-balance loss: `num_classes` numbers that sum
-            to 1, `"uniform"`, or `"empirical"`, the frequencies of the given labels.
-            Every `fit` on arrays counts its labels anew. Other training goes on with
-            the last count, which is saved with the weights, and needs one; for streams,
-            see `empirical_class_prior`. Defaults to `None`: uniform.
+            to 1, `"uniform"`, or `"empirical"`, the frequencies of the given labels
+            (without those of weight 0). Every `fit` on arrays counts its labels anew.
+            Other training goes on with the last count, which is saved with the weights,
+            and needs one; for streams, see `empirical_class_prior`. Defaults to `None`:
+            uniform.
         v_loss: what trains v: `"mse"`, L_MSE of the one-hot prediction; `"mse_of_p"`,
             of p in its place (footnote 2); or `"ce"`, L_CE (A.1). The latter two are
             not the paper's method, but show why it is as it is, and need a number for
@@ -116,8 +117,8 @@ class SOP(Method):
         check_choice_of("v_loss", self.v_loss, V_LOSSES)
         sets_itself = isinstance(self.v_learning_rate, str)
         check_v_loss(self.v_loss, sets_itself, self.variant)
-        if isinstance(self.class_prior, np.ndarray):  # which a file cannot hold
-            object.__setattr__(self, "class_prior", self.class_prior.tolist())
+        prior = sop_regularizers.storable_class_prior(self.class_prior)
+        object.__setattr__(self, "class_prior", prior)
 
     @property
     def first_std(self) -> float:
