@@ -38,8 +38,7 @@ class Method:
 
     Attributes:
         num_networks: how many networks it trains, 1 or 2.
-        in_turn: whether two networks learn in turn, each in a pass of its own over the
-            examples in every epoch, not both of the same batches.
+        in_turn: whether two networks learn in turn, each in passes of its own.
         predicts_together: whether two networks predict together, by the mean of their
             outputs.
         takes_weights: whether examples may have weights.
@@ -72,6 +71,11 @@ class Method:
     def num_views(self) -> int:
         """How many views of each example a step trains on, 1 or 2."""
         return 1
+
+    @property
+    def mixes_inputs(self) -> bool:
+        """Whether it trains on sums of inputs, which then have to be quantities."""
+        return False
 
     @property
     def loss_parts(self) -> tuple[str, ...]:
