@@ -260,9 +260,9 @@ class Method:
     ) -> Tensor | None:
         """Whether the networks step on this batch, a boolean scalar; None: always.
 
-        Where not, weights and optimizers stay as they are, momentum, `batch.step` and
-        the place in a schedule of the learning rate too. It must be the same on all
-        replicas: what is said of the whole batch, by `batch.gather` or `batch.mean`.
+        Where not, trained weights and optimizers stay as they are, `batch.step` and the
+        place in a schedule too; BatchNormalization's averages follow each batch. It is
+        the same on all replicas: said of the whole, by `batch.gather` or `batch.mean`.
 
         Args:
             outputs: as of `loss`.

@@ -224,8 +224,8 @@ class Networks(IndexedModel):
     ) -> None:
         """Step each network by the gradient of the whole batch's loss.
 
-        Where `is_wanted`, a boolean scalar, is false, weights and optimizers stay as
-        they are; None is true.
+        Where `is_wanted`, a boolean scalar, is false, trained weights and optimizers
+        stay as they are; None is true. What the forward pass moves has moved before.
         """
         step = None if is_wanted is None else SkippableStep(self._stepped_variables())
         before = [self._num_steps(place) for place in self._learning()]
@@ -254,7 +254,7 @@ class Networks(IndexedModel):
         return ops.cast(_inner(self.network_optimizers()[place]).iterations, "int64")
 
     def _stepped_variables(self) -> list[keras.Variable]:
-        """All that a step moves: weights, and what optimizers keep."""
+        """All that a step moves: trained weights, and what optimizers keep."""
         weights = [one for net in self.networks() for one in net.trainable_weights]
         kept = [one for each in self.network_optimizers() for one in each.variables]
         return weights + kept
