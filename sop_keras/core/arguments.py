@@ -46,6 +46,28 @@ def check_backbone(backbone: Any, num_classes: int, from_logits: bool) -> None:
         _warn_of_squashing(last)
 
 
+def check_mixable(network: Any, method: str) -> None:
+    """Check that the inputs of a network can be mixed, as far as it is built.
+
+    Args:
+        network: the backbone, or its peer.
+        method: the name of what mixes them.
+
+    Raises:
+        ValueError: if one is of integers.
+    """
+    for one in getattr(network, "inputs", None) or ():
+        dtype = keras.backend.standardize_dtype(one.dtype)
+        if dtype.startswith(("int", "uint", "bool")):
+            raise ValueError(
+                f"{method} trains on mixed inputs, and the backbone has an input of "
+                f"{dtype}: between the numbers of two tokens or categories is that of "
+                "a third. Pass alpha=0, which mixes nothing, or take another method. "
+                "If these are images, make the input float, keras.Input(shape): it "
+                "takes arrays of uint8, too."
+            )
+
+
 def check_method(method: Any, kind: type) -> None:
     """Check that a method is an object of one.
 

@@ -128,7 +128,9 @@ class IndexedModel(DistributedModel):
                 )
                 validation_data = (self._distributed(x_val), *rest)
             self._settle_changed(changed_labels, trained_on(x, y, validation_split)[1])
-            self._before_training(y and y["label"], validation_split)
+            self._before_training(
+                y and y["label"], validation_split, sample_weight=sample_weight
+            )
             return self._fit(
                 x,
                 y,
@@ -320,12 +322,17 @@ class IndexedModel(DistributedModel):
         """
 
     def _before_training(
-        self, labels: Any, validation_split: float = 0.0, per_batch: bool = False
+        self,
+        labels: Any,
+        validation_split: float = 0.0,
+        per_batch: bool = False,
+        sample_weight: Any = None,
     ) -> None:
         """Look at all labels before they are trained on, None where they are unknown.
 
         Of arrays, those of `fit` are known; the last part of them, `validation_split`,
-        is not trained on. `per_batch`: before each batch of a loop of one's own, too.
+        is not trained on, nor those of `sample_weight` 0. `per_batch`: before each
+        batch of a loop of one's own, too.
         """
 
     def _epoch_callbacks(

@@ -38,8 +38,7 @@ class Method:
 
     Attributes:
         num_networks: how many networks it trains, 1 or 2.
-        in_turn: whether two networks learn in turn, each in a pass of its own over the
-            examples in every epoch, not both of the same batches.
+        in_turn: whether two networks learn in turn, each in passes of its own.
         predicts_together: whether two networks predict together, by the mean of their
             outputs.
         takes_weights: whether examples may have weights.
@@ -72,6 +71,11 @@ class Method:
     def num_views(self) -> int:
         """How many views of each example a step trains on, 1 or 2."""
         return 1
+
+    @property
+    def mixes_inputs(self) -> bool:
+        """Whether it trains on sums of inputs, which then have to be quantities."""
+        return False
 
     @property
     def loss_parts(self) -> tuple[str, ...]:
@@ -256,9 +260,9 @@ class Method:
     ) -> Tensor | None:
         """Whether the networks step on this batch, a boolean scalar; None: always.
 
-        Where not, weights and optimizers stay as they are, momentum, `batch.step` and
-        the place in a schedule of the learning rate too. It must be the same on all
-        replicas: what is said of the whole batch, by `batch.gather` or `batch.mean`.
+        Where not, trained weights and optimizers stay as they are, `batch.step` and the
+        place in a schedule too; BatchNormalization's averages follow each batch. It is
+        the same on all replicas: said of the whole, by `batch.gather` or `batch.mean`.
 
         Args:
             outputs: as of `loss`.

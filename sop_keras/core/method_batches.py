@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 from sop_keras.core.batch import Batch, Outputs
@@ -199,7 +200,11 @@ class MethodBatches(SharedState, Networks):
         return check_view(x, self.backbone, help_text, self._trained_inputs)
 
     def _before_training(
-        self, labels: Any, validation_split: float = 0.0, per_batch: bool = False
+        self,
+        labels: Any,
+        validation_split: float = 0.0,
+        per_batch: bool = False,
+        sample_weight: Any = None,
     ) -> None:
         if validation_split and self.method.num_views > 1:
             raise DataError(
@@ -208,9 +213,15 @@ class MethodBatches(SharedState, Networks):
             )
         if labels is not None:
             labels = labels[: num_trained_on(len(labels), validation_split)]
+            counts = np.ones(len(labels), bool)
+            if sample_weight is not None:
+                counts = np.asarray(sample_weight[: len(labels)]) > 0
+            if counts.any():  # else nothing is trained on
+                labels = labels[counts]
         state = self.shared_values()
         num_seen = None
         if self.tables.level and not (per_batch and self._is_counted):
+            self._level_rows()
             num_seen = self.training_record.num_written
             self._is_counted = True
         self.assign_shared(self.method.begin(labels, self.num_classes, state, num_seen))

@@ -144,6 +144,8 @@ class NoisyLabelModel(
         self.from_logits = bool(from_logits)
         self.seed = seed
         self._set_networks(backbone, peer, method.num_networks)
+        for network in self.networks() if method.mixes_inputs else ():
+            arguments.check_mixable(network, type(method).__name__)
         self._add_shared(method.state(num_classes))
         self.table, self.table_slots = table, table_slots
         self.tables = method.tables_kind(
@@ -370,7 +372,6 @@ class NoisyLabelModel(
             first = self.method.fresh_start(epochs) or 0
             hooks.append(self.averaged.callback(epochs, first))
         if self.tables.level:
-            self._level_rows()
             logger.info(
                 "The rates of %s set themselves, by what the network knows: %d classes,"
                 " %d examples, %d epochs.",

@@ -83,8 +83,11 @@ class Networks(IndexedModel):
 
     def compile(self, optimizer: Any = "rmsprop", **kwargs: Any) -> None:
         """As `DistributedModel.compile`; a second network gets an optimizer like it."""
+        compiled = _inner(getattr(self, "optimizer", None))
         super().compile(optimizer=optimizer, **kwargs)
-        if self.peer is not None:
+        # The same object keeps its state, and so does the one that is like it.
+        is_same = self.peer_optimizer is not None and _inner(self.optimizer) is compiled
+        if self.peer is not None and not is_same:
             self.peer_optimizer = optimizer_like(self.optimizer)
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
@@ -135,17 +138,15 @@ class Networks(IndexedModel):
 
     def _exclude_alike(self) -> None:
         """Leave out of the peer's weight decay what the backbone's leaves out."""
-        own, other = (
-            getattr(one, "inner_optimizer", one) for one in self.network_optimizers()
-        )
-        if own.weight_decay is None:
-            return
+        own, other = (_inner(one) for one in self.network_optimizers())
         first, second = (network.trainable_variables for network in self.networks())
+        if all(own._use_weight_decay(one) for one in first):
+            return
         if [one.shape for one in first] != [one.shape for one in second]:
             raise ValueError(
                 "`peer` has other weights than the backbone, so that it is not known "
-                "which of them the optimizer's weight_decay leaves out. Pass a peer of "
-                "the backbone's architecture, or weight_decay=None."
+                "which of them the optimizer's decay leaves out. Pass a peer of the "
+                "backbone's architecture, or exclude none from decay."
             )
         pairs = zip(first, second, strict=True)
         excluded = [theirs for ours, theirs in pairs if not own._use_weight_decay(ours)]
@@ -200,9 +201,7 @@ class Networks(IndexedModel):
         except DataError:
             if is_first and self.training_record.is_empty():
                 for optimizer in self.optimizers():
-                    getattr(optimizer, "inner_optimizer", optimizer).iterations.assign(
-                        0
-                    )
+                    _inner(optimizer).iterations.assign(0)
             raise
 
     def _with_regularization(self, loss: Any) -> Any:
@@ -225,8 +224,8 @@ class Networks(IndexedModel):
     ) -> None:
         """Step each network by the gradient of the whole batch's loss.
 
-        Where `is_wanted`, a boolean scalar, is false, weights and optimizers stay as
-        they are; None is true.
+        Where `is_wanted`, a boolean scalar, is false, trained weights and optimizers
+        stay as they are; None is true. What the forward pass moves has moved before.
         """
         step = None if is_wanted is None else SkippableStep(self._stepped_variables())
         before = [self._num_steps(place) for place in self._learning()]
@@ -252,33 +251,28 @@ class Networks(IndexedModel):
 
     def _num_steps(self, place: int) -> Any:
         """How many steps a network has made; batches that accumulate are one."""
-        optimizer: Any = self.network_optimizers()[place]
-        return ops.cast(
-            getattr(optimizer, "inner_optimizer", optimizer).iterations, "int64"
-        )
+        return ops.cast(_inner(self.network_optimizers()[place]).iterations, "int64")
 
     def _stepped_variables(self) -> list[keras.Variable]:
-        """All that a step moves: weights, and what optimizers keep."""
+        """All that a step moves: trained weights, and what optimizers keep."""
         weights = [one for net in self.networks() for one in net.trainable_weights]
         kept = [one for each in self.network_optimizers() for one in each.variables]
         return weights + kept
 
     def _share_rate(self, optimizer: Any) -> None:
         """Have the peer's optimizer learn at the rate of the backbone's."""
-        own = getattr(optimizer, "inner_optimizer", optimizer)
+        own = _inner(optimizer)
         if isinstance(own._learning_rate, keras.Variable):
             own._learning_rate.assign(self.optimizer.learning_rate)
 
     @property
     def _accumulated_batches(self) -> int:
-        optimizer: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        return optimizer.gradient_accumulation_steps or 1
+        return _inner(self.optimizer).gradient_accumulation_steps or 1
 
     def _num_batches(self) -> Any:
         """How many there have been, also of those that accumulate: a copy."""
         optimizer = self.network_optimizers()[self._learner or 0]
-        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-        return ops.cast(optimizer._iterations, "int64")
+        return ops.cast(_inner(optimizer)._iterations, "int64")
 
     def _track_norm(self, name: str, gradients: Any, is_scaled: bool = False) -> None:
         if name not in self._parts:
@@ -290,6 +284,11 @@ class Networks(IndexedModel):
         self._parts[name].update_state(
             ops.where(ops.isfinite(norm), norm, 0.0), sample_weight=is_finite
         )
+
+
+def _inner(optimizer: Any) -> Any:
+    """The optimizer itself, where one scales the loss for it."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def _clone(backbone: keras.layers.Layer) -> keras.layers.Layer:

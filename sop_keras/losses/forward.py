@@ -132,7 +132,7 @@ class Forward(LabelLoss):
         name: likewise. Defaults to `"forward_correction"`.
         dtype: likewise. Defaults to `None`.
 
-    Labels are class numbers or one-hot.
+    Labels are class numbers or one-hot; the loss of any other number is NaN.
 
     Raises:
         ValueError: for a matrix that is not square, singular, or whose rows do not sum

@@ -45,7 +45,7 @@ class GCE(LabelLoss):
         name: likewise. Defaults to `"generalized_cross_entropy"`.
         dtype: likewise. Defaults to `None`.
 
-    Labels are class numbers or one-hot.
+    Labels are class numbers or one-hot; the loss of any other number is NaN.
 
     Raises:
         ValueError: if q is not in [0, 1].

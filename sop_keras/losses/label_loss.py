@@ -16,10 +16,11 @@ def at_label(labels: Tensor, values: Tensor) -> Tensor:
     """The values at the labels: the sum over classes of labels times values.
 
     Args:
-        labels: one-hot, shape `(..., num_classes)`.
-        values: likewise, finite.
+        labels: one-hot or soft, not negative, shape `(..., num_classes)`.
+        values: likewise; of classes where the label is 0 they may be infinite, as the
+            logarithms of logits of -inf are.
     """
-    return ops.sum(labels * values, axis=-1)
+    return ops.sum(labels * ops.where(labels > 0, values, 0.0), axis=-1)
 
 
 class LabelLoss(keras.losses.Loss):
@@ -62,9 +63,21 @@ class LabelLoss(keras.losses.Loss):
 
         Args:
             y_true: class numbers, of y_pred's shape without its last axis (or 1
-                there), or one-hot of its shape.
+                there), or one-hot of its shape. The loss of what is no class number,
+                2.7 or num_classes, is NaN.
             y_pred: shape `(..., num_classes)`.
+
+        Raises:
+            ValueError: for a model of one output.
         """
+        if y_pred.shape[-1] == 1:
+            raise ValueError(
+                f"{type(self).__name__} takes an output for each class. Received: "
+                f"y_pred of shape {tuple(y_pred.shape)}, whose only class always has "
+                "the probability 1. What a sigmoid says of two classes takes two "
+                "outputs here: Dense(2) without an activation, from_logits=True and "
+                "labels 0 and 1."
+            )
         log_probs = _log_probabilities(y_pred, self.from_logits)
         return self.losses(_rows_of(y_true, y_pred), log_probs)
 
@@ -95,5 +108,11 @@ def _rows_of(labels: Tensor, outputs: Tensor) -> Tensor:
     num_classes = outputs.shape[-1]
     if len(labels.shape) == len(outputs.shape) and labels.shape[-1] == num_classes:
         return labels
-    numbers = ops.reshape(ops.cast(labels, "int32"), ops.shape(outputs)[:-1])
-    return ops.one_hot(numbers, num_classes, dtype=outputs.dtype)
+    labels = ops.reshape(ops.cast(labels, "float32"), ops.shape(outputs)[:-1])
+    numbers = ops.cast(labels, "int32")
+    rows = ops.one_hot(numbers, num_classes, dtype=outputs.dtype)
+    # Others would have rows of zeros, of which the loss is 0; a compiled step cannot
+    # refuse them.
+    is_class = (labels >= 0) & (labels < num_classes)
+    is_class = is_class & (labels == ops.cast(numbers, "float32"))
+    return ops.where(is_class[..., None], rows, float("nan"))

@@ -23,8 +23,10 @@ def symmetric_cross_entropy(
 ) -> Tensor:
     """CE and RCE of each example, -alpha log p_y - beta A (1 - p_y).
 
+    Of soft labels, the mean of both by the label.
+
     Args:
-        labels: one-hot, shape `(..., num_classes)`.
+        labels: one-hot or soft, shape `(..., num_classes)`.
         log_probs: log p, likewise; cross entropy has no clip, as in the co-author's
             port (HanxunH/SCELoss-Reproduce at c81fb33).
         alpha: the weight of cross entropy.
@@ -33,9 +35,8 @@ def symmetric_cross_entropy(
     Returns:
         Shape `(...)`, not negative.
     """
-    log_given = at_label(labels, log_probs)
-    reverse = LOG_OF_ZERO * ops.expm1(log_given)
-    return -alpha * log_given + beta * reverse
+    reverse = at_label(labels, LOG_OF_ZERO * ops.expm1(log_probs))
+    return -alpha * at_label(labels, log_probs) + beta * reverse
 
 
 @keras.saving.register_keras_serializable(
@@ -57,7 +58,7 @@ class SymmetricCrossEntropy(LabelLoss):
         name: likewise. Defaults to `"symmetric_cross_entropy"`.
         dtype: likewise. Defaults to `None`.
 
-    Labels are class numbers or one-hot.
+    Labels are class numbers or one-hot; the loss of any other number is NaN.
 
     Raises:
         ValueError: if a weight is negative or not finite.

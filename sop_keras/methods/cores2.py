@@ -15,6 +15,7 @@ from sop_keras.core.method import Method
 from sop_keras.core.probabilities import log_probabilities
 from sop_keras.core.scan import PredictionScan
 from sop_keras.core.table import Table
+from sop_keras.losses.label_loss import at_label
 from sop_keras.methods.cores2_schedules import (
     LISTING,
     SIEVE_START,
@@ -22,7 +23,11 @@ from sop_keras.methods.cores2_schedules import (
     regularization_weight,
     share_of,
 )
-from sop_keras.methods.sop_regularizers import check_class_prior, empirical_class_prior
+from sop_keras.methods.sop_regularizers import (
+    check_class_prior,
+    empirical_class_prior,
+    storable_class_prior,
+)
 from sop_keras.optimizers.schedules import ScaledByEpoch
 from sop_keras.validation import check_integer, check_number
 
@@ -45,9 +50,9 @@ class CORES2(Method):
         s = l - mean_k l_k <= 0;
 
     before, all are. Of a batch of which none is kept, loss and gradient are 0. After an
-    epoch, r becomes the share of each label among those that it kept. Every example
-    owns s, of its last visit, and whether it was dropped in the epoch that phase 2 asks
-    (40 of 100): 8 bytes an example.
+    epoch, r becomes the share of each label among those that it kept; examples of
+    weight 0 have no part in r. Every example owns s, of its last visit, and whether it
+    was dropped in the epoch that phase 2 asks (40 of 100): 8 bytes an example.
 
     Follows the authors' code (UCSC-REAL/cores at cf0945e): the 1e-8, the uniform mean
     in s and the sieve by the training's own forward pass. Schedules are those of 100
@@ -89,8 +94,8 @@ class CORES2(Method):
     def __post_init__(self) -> None:
         check_number("largest_regularization", self.largest_regularization)
         check_integer("sieve_start", self.sieve_start, 0, most=100)
-        if isinstance(self.class_prior, np.ndarray):  # which a file cannot hold
-            object.__setattr__(self, "class_prior", self.class_prior.tolist())
+        prior = storable_class_prior(self.class_prior)
+        object.__setattr__(self, "class_prior", prior)
 
     @property
     def loss_parts(self) -> tuple[str, ...]:
@@ -108,7 +113,7 @@ class CORES2(Method):
     def state(self, num_classes: int) -> Mapping[str, np.ndarray]:
         """The prior r, 0 until it is known, and what an epoch kept, by label.
 
-        And whether the epoch has been that phase 2 asks.
+        And whether the epoch has been that phase 2 asks: 1, and 1/2 within it.
         """
         zeros = np.zeros(num_classes, np.float32)
         prior = check_class_prior(self.class_prior, num_classes)
@@ -134,7 +139,7 @@ class CORES2(Method):
                 epoch, epochs, self.largest_regularization
             ),
             "sieves": float(epoch >= share_of(self.sieve_start, epochs)),
-            "lists": float(epoch == share_of(LISTING, epochs)),
+            "lists": float(epoch == min(share_of(LISTING, epochs), epochs - 1)),
         }
 
     def loss(
@@ -163,16 +168,24 @@ class CORES2(Method):
         self, outputs: Outputs, rows: Mapping[str, Tensor], batch: Batch
     ) -> Mapping[str, Tensor]:
         """Count what is kept, by given label."""
-        kept = self._kept(*self._losses(outputs, batch), batch)
-        kept = ops.sum(batch.gather(kept[:, None] * batch.labels), axis=0)
-        has_listed = ops.maximum(batch.state["has_listed"], batch.scheduled["lists"])
+        kept = self._kept(*self._losses(outputs, batch), batch)[:, None]
+        if batch.weights is not None:
+            kept = kept * ops.cast(batch.weights > 0, "float32")
+        kept = ops.sum(batch.gather(kept * batch.labels), axis=0)
+        # An epoch that was broken off has listed a part alone.
+        has_listed = ops.floor(batch.state["has_listed"])
+        has_listed = ops.where(batch.scheduled["lists"] > 0, 0.5, has_listed)
         kept_labels = batch.state["kept_labels"] + kept
         return {"kept_labels": kept_labels, "has_listed": has_listed}
 
     def after_epoch(self, state: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """R is the share of each label in what the epoch kept, if it kept any."""
+        """R is the share of each label in what the epoch kept, if it kept any.
+
+        And the epoch that phase 2 asks, if it was that, is over.
+        """
         kept = state["kept_labels"]
         found = {"kept_labels": np.zeros_like(kept)}
+        found["has_listed"] = np.ceil(state["has_listed"])
         return {**found, "prior": kept / kept.sum()} if kept.any() else found
 
     def row_steps(
@@ -220,10 +233,11 @@ class CORES2(Method):
 
         Args:
             model: a `NoisyLabelModel` of CORES2, trained through epoch 40 of 100, from
-                0 (of others, as many hundredths).
+                0 (of others, as many hundredths; of one, through that).
 
         Raises:
-            ValueError: if its method is another, or that epoch has not been trained.
+            ValueError: if its method is another, or that epoch has not been trained to
+                its end.
         """
         tables = model.tables.by_name()
         if not isinstance(model.method, CORES2):
@@ -232,10 +246,11 @@ class CORES2(Method):
                 "NoisyLabelModel of methods.CORES2(). Received one of "
                 f"{type(model.method).__name__}."
             )
-        if not model.shared_values()["has_listed"]:
+        if model.shared_values()["has_listed"] < 1:
             raise ValueError(
                 "Phase 2 of CORES2 asks what the sieve drops in the epoch with 40% of "
-                "all before it, and this model has not been trained so far."
+                "all before it, and this model has not been trained so far, or not to "
+                "the end of that epoch."
             )
         return np.flatnonzero(ops.convert_to_numpy(tables["dropped"])[:, 0] > 0.5)
 
@@ -261,7 +276,7 @@ class CORES2(Method):
     def _losses(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
         """L of each example, `(n,)`, and its l_k, `(n, K)`."""
         log_probs = log_probabilities(outputs.views[0], outputs.from_logits)
-        losses = -ops.sum(batch.labels * log_probs, axis=-1)
+        losses = -at_label(batch.labels, log_probs)
         return losses, -ops.log(ops.exp(log_probs) + LEAST_PROBABILITY)
 
     def _kept(self, losses: Tensor, of_classes: Tensor, batch: Batch) -> Tensor:

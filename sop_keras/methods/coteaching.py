@@ -15,6 +15,7 @@ from sop_keras.core.method import Method
 from sop_keras.core.probabilities import log_probabilities
 from sop_keras.core.scan import PredictionScan
 from sop_keras.core.table import Table
+from sop_keras.losses.label_loss import at_label
 from sop_keras.methods.small_loss import forget_rate, num_kept, smallest
 from sop_keras.methods.small_loss_scores import (
     SmallLossScan,
@@ -181,5 +182,5 @@ def cross_entropies(outputs: tuple[Outputs, ...], batch: Batch) -> Tensor:
         batch: with labels of both.
     """
     log_probs = [log_probabilities(one.views[0], one.from_logits) for one in outputs]
-    losses = [-ops.sum(batch.labels * one, axis=-1) for one in log_probs]
+    losses = [-at_label(batch.labels, one) for one in log_probs]
     return ops.stack(losses, axis=-1)

@@ -25,9 +25,10 @@ class CoTeachingPlus(CoTeaching):
 
         n = max(1, floor(R m)),    R = 1 - tau min(e^c / T_k, 1)    in epoch e, from 0.
 
-    A batch that the networks agree on moves nothing: no weights, no momentum, and not
-    the place in a schedule of the learning rate, which counts the steps that are taken.
-    Two networks of equal outputs never step. All else is as in `CoTeaching`.
+    A batch that the networks agree on moves no trained weights, no momentum, and not
+    the place in a schedule of the learning rate, which counts the steps that are taken;
+    BatchNormalization's averages follow it, as in the authors' code. Two networks of
+    equal outputs never step. All else is as in `CoTeaching`.
 
     Where the authors' code (xingruiyu/coteaching_plus at a68ed61) differs from the
     paper, the paper is followed: its losses are cross entropies of the softmax of

@@ -96,6 +96,11 @@ class DivideMix(Method, DivideMixParameters):
     pairs_help = "DivideMix trains on pairs of views of every example, both weak."
 
     @property
+    def mixes_inputs(self) -> bool:
+        """Unless alpha is 0."""
+        return self.alpha > 0
+
+    @property
     def loss_parts(self) -> tuple[str, ...]:
         """Of rows of X, of rows of U, and the penalty of the mean prediction."""
         return ("labeled_loss", "unlabeled_loss", "penalty")

@@ -71,6 +71,11 @@ class ELRPlus(Method, ELRPlusSettings):
     finds_label_issues = True
 
     @property
+    def mixes_inputs(self) -> bool:
+        """Unless alpha is 0."""
+        return self.alpha > 0
+
+    @property
     def loss_parts(self) -> tuple[str, ...]:
         """Cross entropy and the regulariser."""
         return ("ce_loss", "regularization_loss")

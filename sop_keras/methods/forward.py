@@ -29,6 +29,7 @@ from sop_keras.methods.anchor_points import (
     check_examples_of_each,
     check_percentile,
     estimate_transition,
+    suitable_percentile,
 )
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,9 @@ class Forward(Method):
             `None`: estimated.
         anchor_percentile: in (0, 100], of the anchors where T is estimated: 97 as
             published, 100 for such as CIFAR-100, of whose examples a class is 1%
-            (`anchor_points`). Defaults to `None`: T is given.
+            (`anchor_points`); 100 is also taken, with a warning, where the smallest
+            class is less than 1.5 times the share above the percentile. Defaults to
+            `None`: T is given.
 
     Raises:
         ValueError: for a matrix that is not square, singular, or whose rows do not sum
@@ -136,9 +139,18 @@ class Forward(Method):
 
     def before_epoch(self, look: Look) -> Mapping[str, np.ndarray]:
         """Estimate T of what the first training made of all examples."""
-        check_examples_of_each(look.labels, look.log_probs[0].shape[1])
         probs = np.exp(look.log_probs[0].astype(np.float64))
-        found = estimate_transition(probs, self.anchor_percentile or 100)
+        num_classes, given = probs.shape[1], self.anchor_percentile or 100
+        check_examples_of_each(look.labels, num_classes)
+        percentile = suitable_percentile(given, look.labels, num_classes)
+        if percentile != given:
+            logger.warning(
+                "The smallest class has %.3g%% of the given labels: above the %gth "
+                "percentile there may be all of it, and the anchors are read off as "
+                "with anchor_percentile=100.",
+                *(100 * np.bincount(look.labels).min() / len(look.labels), given),
+            )
+        found = estimate_transition(probs, percentile)
         logger.info(
             "The transition matrix is read off %d examples: %.2f on its diagonal on "
             "average, condition number %.3g.",

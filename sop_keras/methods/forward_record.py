@@ -19,7 +19,8 @@ class ForwardSettings(MethodSettings):
     anchor_percentile: float = setting(
         97.0,
         "Of the anchors that the transition matrix is read off, above 0: of each class "
-        "the largest probability strictly below this percentile; 100: the largest.",
+        "the largest probability strictly below this percentile; 100: the largest, "
+        "which is also taken where a class is hardly larger than the part above it.",
         title="Anchors",
         least=0,
         check=check_percentile,

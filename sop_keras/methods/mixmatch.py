@@ -122,7 +122,7 @@ def negative_entropy(log_probs: Tensor) -> Tensor:
     Under asymmetric noise it is added to the cross entropy of the warm-up, which would
     else leave all losses small.
     """
-    return ops.sum(ops.exp(log_probs) * log_probs, axis=-1)
+    return at_label(ops.exp(log_probs), log_probs)
 
 
 def unlabeled_weight(

@@ -37,11 +37,17 @@ class MixUp(ProbabilityScored, CrossEntropy, MixUpSettings):
         alpha: not negative; 0 mixes nothing, and is cross entropy. Defaults to `1.0`.
 
     Raises:
-        ValueError: if alpha is negative or not finite.
+        ValueError: if alpha is negative or not finite. In the making of a model, for a
+            backbone with an input of integers, unless alpha is 0.
 
     Reference: Zhang, Cisse, Dauphin, Lopez-Paz, "mixup: Beyond Empirical Risk
     Minimization", ICLR 2018, eqs. 1 and 2.
     """
+
+    @property
+    def mixes_inputs(self) -> bool:
+        """Unless alpha is 0."""
+        return self.alpha > 0
 
     def mix(self, batch: Batch, rows: Mapping[str, Tensor]) -> Batch:
         """Each example with its partner in the whole batch."""

@@ -29,7 +29,6 @@ from sop_keras.methods import (
 )
 from sop_keras.methods import sop_objective as objective
 from sop_keras.methods.sop_record import V_LOSSES, VARIANTS, check_v_loss
-from sop_keras.methods.sop_regularizers import EPSILON
 from sop_keras.methods.sop_scan import SOPScan
 from sop_keras.validation import check_choice_of, check_number
 
@@ -67,10 +66,11 @@ class SOP(Method):
         balance_weight: lambda_B of SOP+ (0.1 in the paper), the weight of the
             class-balance loss. Defaults to `0.0`.
         class_prior: the prior of the class-balance loss: `num_classes` numbers that sum
-            to 1, `"uniform"`, or `"empirical"`, the frequencies of the given labels.
-            Every `fit` on arrays counts its labels anew. Other training goes on with
-            the last count, which is saved with the weights, and needs one; for streams,
-            see `empirical_class_prior`. Defaults to `None`: uniform.
+            to 1, `"uniform"`, or `"empirical"`, the frequencies of the given labels
+            (without those of weight 0). Every `fit` on arrays counts its labels anew.
+            Other training goes on with the last count, which is saved with the weights,
+            and needs one; for streams, see `empirical_class_prior`. Defaults to `None`:
+            uniform.
         v_loss: what trains v: `"mse"`, L_MSE of the one-hot prediction; `"mse_of_p"`,
             of p in its place (footnote 2); or `"ce"`, L_CE (A.1). The latter two are
             not the paper's method, but show why it is as it is, and need a number for
@@ -117,8 +117,8 @@ class SOP(Method):
         check_choice_of("v_loss", self.v_loss, V_LOSSES)
         sets_itself = isinstance(self.v_learning_rate, str)
         check_v_loss(self.v_loss, sets_itself, self.variant)
-        if isinstance(self.class_prior, np.ndarray):  # which a file cannot hold
-            object.__setattr__(self, "class_prior", self.class_prior.tolist())
+        prior = sop_regularizers.storable_class_prior(self.class_prior)
+        object.__setattr__(self, "class_prior", prior)
 
     @property
     def first_std(self) -> float:
@@ -200,7 +200,7 @@ class SOP(Method):
         observed = objective.observed_probabilities(outputs.probs, noise, self.variant)
         if self._set_itself(batch):
             log_probs = log_probabilities(outputs.views[0], outputs.from_logits)
-            losses = objective.label_loss(log_probs, noise, labels)
+            losses = objective.label_loss(log_probs, noise, labels, self.first_std)
         else:
             losses = objective.cross_entropy_loss(observed, labels)
         parts = {"ce_loss": batch.mean_loss(losses)}
@@ -372,12 +372,8 @@ class SOP(Method):
             step = step * ops.cast(batch.weights > 0, "float32")
         up, down = ops.maximum(step, 0.0), ops.minimum(step, 0.0)
         noise = objective.estimated_noise(u, v, labels, "paper")
-        # As a share of the gradient where rows are 0; its sign is that of u.
-        still = objective.u_gradient(
-            ops.ones_like(u), probs, noise, labels, outputs.predictions, "paper"
-        )
-        alone = 2.0 * (1.0 - 1.0 / ops.maximum(given, EPSILON))
-        left = ops.clip(still / ops.minimum(alone, -1e-6), 0.0, 1.0)
+        log_probs = log_probabilities(outputs.views[0], outputs.from_logits)
+        left = objective.unexplained_share(log_probs, noise, labels, self.first_std)
         at_prediction = outputs.predictions * (1.0 - v * v)
         return {
             "u": up * left + down,

@@ -27,6 +27,7 @@ from collections.abc import Callable
 from keras import ops
 
 from sop_keras.core.batch import Tensor
+from sop_keras.losses.label_loss import at_label
 from sop_keras.methods.sop_regularizers import EPSILON, mean_over_batch
 
 _SMALLEST = 1e-37  # that float32 knows well
@@ -54,24 +55,75 @@ def observed_probabilities(probs: Tensor, noise: Tensor, variant: str) -> Tensor
     return observed_probs
 
 
-def label_loss(log_probs: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
+def label_loss(
+    log_probs: Tensor, noise: Tensor, labels: Tensor, first_std: float
+) -> Tensor:
     """-log phi(p + s)_y without phi's floor of 1e-4, `(n,)`.
 
     Below its floor a label has no gradient: a network that is far too sure at the start
     would never learn from those that it contradicts. Here the loss is the plain cross
-    entropy where rows have not grown.
+    entropy where rows have not grown, however small p_y is.
 
     Args:
         log_probs: of the network, `(n, num_classes)`.
         noise: s, likewise.
         labels: one-hot given labels, likewise.
+        first_std: where u starts: of s at the label, what is beyond its square counts.
     """
-    log_given = ops.sum(log_probs * labels, axis=-1)
-    log_absorbed = ops.log(ops.maximum(ops.sum(noise * labels, axis=-1), _SMALLEST))
-    log_label = ops.logaddexp(log_given, log_absorbed)
+    log_given = at_label(labels, log_probs)
+    absorbed = _absorbed(noise, labels, first_std)
+    log_label = ops.where(
+        absorbed > 0, ops.logaddexp(log_given, _log(absorbed)), log_given
+    )
     others = ops.maximum(ops.exp(log_probs) + noise, 0.0) * (1.0 - labels)
     total = ops.exp(log_label) + ops.sum(others, axis=-1)
-    return ops.log(ops.maximum(total, _SMALLEST)) - log_label
+    return _log(total) - log_label
+
+
+def unexplained_share(
+    log_probs: Tensor, noise: Tensor, labels: Tensor, first_std: float
+) -> Tensor:
+    """The share of u's gradient of L_CE that is left as s explains the label.
+
+    (1/w_c - 1/S) / (1/p_c - 1) in [0, 1], with w = p + s at the label c, max(p + s,
+    eps) elsewhere, and S = sum w: 1 where s = 0, 0 where all of S is at the label. No
+    floor at the label: below it, labels would have no gradient that could be left, just
+    where the network is surest that they are wrong.
+
+    Args:
+        log_probs: of the network, `(n, num_classes)`.
+        noise: s, likewise.
+        labels: one-hot given labels, likewise.
+        first_std: as in `label_loss`.
+
+    Returns:
+        Shape `(n, 1)`.
+    """
+    # As p_c/w_c times O/S / (1 - p_c), O = S - w_c: no difference of nearly equal
+    # numbers, and p_c/w_c is known where both are too small for float32.
+    probs = ops.exp(log_probs)
+    absorbed = _absorbed(noise, labels, first_std)[:, None]
+    log_given = at_label(labels, log_probs)[:, None]
+    of_network = ops.where(absorbed > 0, ops.sigmoid(log_given - _log(absorbed)), 1.0)
+    elsewhere = ops.maximum(probs + noise, EPSILON) * (1.0 - labels)
+    elsewhere = ops.sum(elsewhere, axis=-1, keepdims=True)
+    total = ops.exp(log_given) + absorbed + elsewhere
+    other_probs = ops.sum(probs * (1.0 - labels), axis=-1, keepdims=True)
+    left = of_network * elsewhere / (total * ops.maximum(other_probs, _SMALLEST))
+    return ops.clip(left, 0.0, 1.0)
+
+
+def _absorbed(noise: Tensor, labels: Tensor, first_std: float) -> Tensor:
+    """How far s at the label has grown, `(n,)`; 0 for rows where they began, or below.
+
+    Those have s = first_std^2, which would hide any p_y that is far below it.
+    """
+    begun = first_std * first_std * (1.0 + 1e-6)  # float32 rounds u*u
+    return ops.maximum(ops.sum(noise * labels, axis=-1) - begun, 0.0)
+
+
+def _log(values: Tensor) -> Tensor:
+    return ops.log(ops.maximum(values, _SMALLEST))
 
 
 def cross_entropy_loss(observed_probs: Tensor, labels: Tensor) -> Tensor:

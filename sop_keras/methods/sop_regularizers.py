@@ -124,6 +124,17 @@ def check_class_prior(class_prior: Any, num_classes: int) -> np.ndarray | None:
     return prior.astype(np.float32)
 
 
+def storable_class_prior(class_prior: Any) -> Any:
+    """A class prior as a file can hold it, and as it can be compared with a name.
+
+    Args:
+        class_prior: as of `check_class_prior`, numbers in any container.
+    """
+    if class_prior is None or isinstance(class_prior, (str, list, tuple)):
+        return class_prior
+    return np.asarray(class_prior).tolist()
+
+
 def empirical_class_prior(labels: Any, num_classes: int) -> np.ndarray:
     """How often each class occurs among the observed labels, a prior of L_B.
 

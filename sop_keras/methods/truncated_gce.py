@@ -28,7 +28,7 @@ class TruncatedGCE(ProbabilityScored):
 
         w (L_q - L_q(k)),    L_q = (1 - p_y^q) / q,    L_q(k) = (1 - k^q) / q.
 
-    With all w of a batch 0 it is 0, and moves nothing.
+    With all w of a batch 0 it is 0, and so is its gradient.
 
     The weights are of the network as it is. The published code takes the epoch that was
     best on the test set; its weights are also of augmented images, and here of images

@@ -37,7 +37,8 @@ class Adam(keras.optimizers.Adam):
         beta_1: In [0, 1). Defaults to `0.9`.
         beta_2: In [0, 1). Defaults to `0.999`.
         epsilon: A number >= 0. Defaults to `1e-8`.
-        l2: The coefficient of the L2 term, a number >= 0 (PyTorch's `weight_decay`).
+        l2: The coefficient of the L2 term, a number >= 0 (PyTorch's `weight_decay`), of
+            all but what `exclude_from_weight_decay` names before the first step.
             Defaults to `0.0`.
         late_beta_1: beta1 from `late_from` on, in [0, 1). Defaults to `None`: the same.
         late_from: The first step, from 0, that is by `late_beta_1`; needed with it. As
@@ -109,9 +110,10 @@ class Adam(keras.optimizers.Adam):
         """Move one variable, and its two averages, by one step."""
         learning_rate = ops.cast(learning_rate, variable.dtype)
         step = ops.cast(gradient, variable.dtype)
-        if self.l2:
-            step = ops.add(step, ops.multiply(self.l2, variable))
         index = self._get_variable_index(variable)
+        # Keras hands its backend's variables to update_step, which lost their names.
+        if self.l2 and self._use_weight_decay(self._trainable_variables[index]):
+            step = ops.add(step, ops.multiply(self.l2, variable))
         mean, square = self._momentums[index], self._velocities[index]
         number = ops.cast(self.iterations + 1, variable.dtype)
         # How far the averages move, and what corrects them: 1 - beta, 1 - beta^t.

@@ -36,9 +36,10 @@ class SGD(keras.optimizers.SGD):
     a Single GPU" (2024, arXiv 2404.00498), takes 64, after hlb-CIFAR10.
 
     Every variable that the optimizer is given decays, BatchNorm's scales and offsets
-    and all biases included, as in the authors' code. Gradient clipping acts before the
-    L2 term is added, as `torch.nn.utils.clip_grad_norm_` does; under `tf.distribute`
-    Keras clips each replica's gradients before it sums them.
+    and all biases included, as in the authors' code, but for what
+    `exclude_from_weight_decay` names before the first step. Gradient clipping acts
+    before the L2 term is added, as `torch.nn.utils.clip_grad_norm_` does; under
+    `tf.distribute` Keras clips each replica's gradients before it sums them.
 
     Args:
         learning_rate: A float, a `keras.optimizers.schedules.LearningRateSchedule` or a
@@ -106,7 +107,7 @@ class SGD(keras.optimizers.SGD):
         step = ops.cast(gradient, variable.dtype)
         index = self._get_variable_index(variable)
         factor = self._rate_factor(index)
-        if self.l2:
+        if self.l2 and self._use_weight_decay(self._trainable_variables[index]):
             step = ops.add(step, ops.multiply(self.l2 / factor, variable))
         if self.momentum:
             buffer = self.momentums[index]

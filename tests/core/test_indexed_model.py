@@ -251,7 +251,7 @@ class Demanding(Collector):
             raise DataError("The inputs are flat.")
         return 2 * x
 
-    def _before_training(self, labels, validation_split=0.0, per_batch=False):
+    def _before_training(self, labels, validation_split=0.0, **others):
         known = None if labels is None else np.asarray(labels).tolist()
         self.told.append((known, validation_split))
 

@@ -7,6 +7,8 @@ import tensorflow as tf
 from sieve import Sieve
 
 from sop_keras import NoisyLabelModel
+from sop_keras.optimizers.adam import Adam
+from sop_keras.optimizers.sgd import SGD
 
 N, D, K, BATCH, EPOCHS, RATE = 20, 3, 4, 6, 3, 0.3
 RNG = np.random.default_rng(0)
@@ -235,6 +237,43 @@ def test_the_peers_optimizer_ends_and_decays_like_the_backbones():
         assert len(averages) == 2
         for average, weight in zip(averages, (kernel, bias), strict=True):
             np.testing.assert_array_equal(average.numpy(), weight.numpy())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: keras.optimizers.AdamW(0.1, weight_decay=0.5),
+        lambda: SGD(0.1, l2=0.5),
+        lambda: Adam(0.1, l2=0.5),
+    ],
+)
+def test_the_peers_decay_leaves_out_what_the_backbones_does(make):
+    optimizer = make()
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    model = NoisyLabelModel(network(1), N, K, method=Sieve(), peer=network(2))
+    model.compile(optimizer)
+    for one, weights in zip(model.network_optimizers(), model.networks(), strict=True):
+        kernel, bias = weights.trainable_variables
+        assert [one._use_weight_decay(each) for each in (kernel, bias)] == [True, False]
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_compiled_again_with_the_same_optimizer_both_keep_their_state(scaled):
+    model = NoisyLabelModel(network(1), N, K, method=Sieve(), peer=network(2))
+    optimizer = keras.optimizers.SGD(RATE, momentum=0.9)
+    if scaled:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    model.compile(optimizer)
+    fit(model, epochs=1)
+    before = [[v.numpy() for v in one.variables] for one in model.network_optimizers()]
+    assert [int(one.iterations) for one in model.network_optimizers()] == [4, 4]
+    model.compile(optimizer, metrics=["accuracy"])
+    for one, values in zip(model.network_optimizers(), before, strict=True):
+        for variable, value in zip(one.variables, values, strict=True):
+            np.testing.assert_array_equal(variable.numpy(), value)
+    # Another one is new to both.
+    model.compile(keras.optimizers.SGD(RATE, momentum=0.9))
+    assert [int(one.iterations) for one in model.network_optimizers()] == [0, 0]
 
 
 def test_the_peer_learns_at_the_rate_that_callbacks_set():

@@ -90,3 +90,18 @@ def test_a_training_of_no_wanted_batch_moves_nothing():
         np.testing.assert_array_equal(one, other)
     assert int(model.optimizer.iterations) == 0
     assert not model.optimizer.variables[2].numpy().any()
+
+
+def test_the_averages_of_batch_normalization_follow_each_batch():
+    unwanted = np.arange(N).reshape(-1, BATCH)[UNWANTED].ravel()
+    norm = keras.layers.BatchNormalization(momentum=0.5)
+    backbone = keras.Sequential([keras.Input((D,)), norm, keras.layers.Dense(K)])
+    model = trained(Picky(), keras.optimizers.SGD(0.1), unwanted, backbone)
+    assert int(model.optimizer.iterations) == 0
+    np.testing.assert_array_equal(norm.gamma.numpy(), np.ones(D))
+    # Two epochs of two batches, from 0, a half of each batch's mean.
+    mean = np.zeros(D)
+    for batch in 2 * UNWANTED:
+        rows = X[BATCH * batch : BATCH * (batch + 1)].astype(np.float64)
+        mean = 0.5 * mean + 0.5 * rows.mean(axis=0)
+    np.testing.assert_allclose(norm.moving_mean.numpy(), mean, rtol=1e-5, atol=1e-6)

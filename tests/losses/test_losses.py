@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from sop_keras import losses
 
@@ -44,6 +45,53 @@ def test_of_logits_and_of_probabilities(name):
         for labels in (Y, Y[:, None], np.eye(K)[Y]):
             found = loss(labels, outputs)
             np.testing.assert_allclose(found, EXPECTED[name], rtol=2e-5)
+
+
+@every_loss
+@pytest.mark.parametrize("label", [-1.0, K, 2.7, 255, np.nan])
+def test_what_is_no_class_number_has_no_loss(name, label):
+    loss = MAKERS[name](from_logits=True, reduction=None)
+    found = np.array(loss(np.array([label, 1.0]), LOGITS[:2]))
+    assert np.isnan(found).tolist() == [True, False]
+    compiled = tf.function(loss, jit_compile=True)
+    found = np.array(compiled(np.float32([label, 1.0]), LOGITS[:2]))
+    assert np.isnan(found).tolist() == [True, False]
+
+
+@every_loss
+def test_a_model_of_one_output_is_refused(name):
+    message = r"takes an output for each class.*shape \(20, 1\).*Dense\(2\)"
+    with pytest.raises(ValueError, match=message):
+        MAKERS[name]()(Y % 2, PROBS[:, :1])
+
+
+@every_loss
+def test_logits_of_minus_infinity(name):
+    # A class that a mask rules out: p = (1/2, 1/2, 0, 0), as without it.
+    logits = tf.Variable([[0.0, 0.0, -np.inf, -np.inf]])
+    with tf.GradientTape() as tape:
+        value = MAKERS[name](from_logits=True)(np.array([0]), logits)
+    gradient = tape.gradient(value, logits)[0].numpy()
+    # dL/dp_0 times p_0 p_1 = 1/4: of (1 - p^q)/q, -p^(q-1); of alpha CE + beta RCE,
+    # -alpha/p + beta A; of -log(0.7 p_0 + 0.1 p_1) = -log 0.4, -0.6 / 0.4.
+    expected = {
+        "GCE": ((1 - 0.5**0.6) / 0.6, -(0.5**-0.4) / 4),
+        "SymmetricCrossEntropy": (
+            0.5 * np.log(2) - np.log(1e-4),
+            (-0.5 * 2 + 2 * np.log(1e-4)) / 4,
+        ),
+        "Forward": (-np.log(0.4), -0.6 / 0.4 / 4),
+    }[name]
+    np.testing.assert_allclose(value, expected[0], rtol=1e-5)
+    slope = expected[1]
+    np.testing.assert_allclose(gradient, [slope, -slope, 0, 0], rtol=1e-5, atol=1e-6)
+
+
+def test_the_reverse_of_soft_labels():
+    # Of p = (0.9, 0.1) and y = (0.5, 0.5): -log 1e-4 (1 - sum_k y_k p_k) = 9.2103 / 2.
+    loss = losses.SymmetricCrossEntropy(0.0, 1.0)
+    value = loss(np.float32([[0.5, 0.5]]), np.float32([[0.9, 0.1]]))
+    np.testing.assert_allclose(value, 9.2103404 * 0.5, rtol=1e-6)
 
 
 @every_loss

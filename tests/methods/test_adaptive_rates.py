@@ -133,6 +133,14 @@ def test_with_a_shut_gate_labels_rank_as_by_the_network_alone():
     np.testing.assert_array_equal(by_quality, by_network)
 
 
+def test_a_loop_of_batches_starts_level_too():
+    model = small()
+    assert len(np.unique(np.array(model.tables.u))) == 60  # draws
+    model.train_on_batch(X[:6], {"label": Y[:6], "index": np.arange(6)})
+    assert (np.array(model.tables.u) == np.float32(1e-8)).all()
+    assert (np.array(model.tables.v) == np.float32(1e-8)).all()
+
+
 def test_the_signs_of_rows_are_for_nothing():
     # s is u*u and v*v: half of all draws are below 0.
     models = [small(), small()]

@@ -4,7 +4,11 @@ import golden
 import numpy as np
 import pytest
 
-from sop_keras.methods.anchor_points import anchor_points, estimate_transition
+from sop_keras.methods.anchor_points import (
+    anchor_points,
+    estimate_transition,
+    suitable_percentile,
+)
 
 FILE = golden.arrays("forward_estimate_k10")
 
@@ -34,6 +38,16 @@ def test_by_hand():
     np.testing.assert_array_equal(anchor_points(probs, 50), [2, 1])
     found = estimate_transition(probs, 50)
     np.testing.assert_allclose(found, [[0.1, 0.9], [0.8, 0.2]])
+
+
+@pytest.mark.parametrize(
+    ("smallest", "percentile", "expected"),
+    [(10, 97, 97), (5, 97, 97), (4, 97, 100), (1, 97, 100), (1, 100, 100), (4, 98, 98)],
+)
+def test_small_classes_have_the_surest_example(smallest, percentile, expected):
+    # Of 100 labels; 3% times 1.5 is 4.5, 2% times 1.5 is 3.
+    labels = np.repeat([0, 1], [100 - smallest, smallest])
+    assert suitable_percentile(percentile, labels, 2) == expected
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from trajectory import Offset
+from trajectory import Offset, trained
 
 from sop_keras import NoisyLabelModel, methods
 from sop_keras.methods.cores2 import sieve_quality
@@ -169,11 +169,65 @@ def test_what_phase_2_drops_is_known_after_the_epoch_that_it_asks():
     train(model, slice(0, PASS), 40)
     dropped = methods.CORES2.dropped_ids(model)
     assert len(dropped)
+    assert model.shared["has_listed"].numpy() == 1
     train(model, slice(PASS, 2 * PASS), 41)  # a later one changes nothing
     np.testing.assert_array_equal(methods.CORES2.dropped_ids(model), dropped)
     other = NoisyLabelModel(Offset((16, 10)), 64, 10, method=methods.CrossEntropy())
     with pytest.raises(ValueError, match=r"methods\.CORES2\(\)\. Received one of Cros"):
         methods.CORES2.dropped_ids(other)
+
+
+class Break(keras.callbacks.Callback):
+    """Breaks an epoch off after its second batch."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 1:
+            raise KeyboardInterrupt
+
+
+def test_an_epoch_that_is_broken_off_lists_nothing():
+    model = made()
+    with pytest.raises(KeyboardInterrupt):
+        train(model, slice(0, PASS), 40, [Break()])
+    for epoch in (None, 41):  # nor does a later one complete it
+        if epoch:
+            train(model, slice(0, PASS), epoch)
+        with pytest.raises(ValueError, match="not to the end of that epoch"):
+            methods.CORES2.dropped_ids(model)
+    # Again as a whole: what the same training had listed without a break.
+    train(model, slice(0, PASS), 40)
+    assert len(methods.CORES2.dropped_ids(model)) > 0
+
+
+def test_of_one_epoch_it_is_that_one_that_phase_2_asks():
+    listing = [
+        [epoch for epoch in range(n) if methods.CORES2().schedule(epoch, n)["lists"]]
+        for n in (1, 2, 3, 10, 100)
+    ]
+    assert listing == [[0], [1], [2], [4], [40]]
+    model = made()
+    train(model, slice(0, PASS), 0, total_epochs=1)
+    is_dropped = model.tables.sieve.numpy()[:, 0] > 0
+    found = methods.CORES2.dropped_ids(model)
+    np.testing.assert_array_equal(found, np.flatnonzero(is_dropped))
+
+
+@pytest.mark.parametrize("weights", [{"sample_weight": np.float32([1, 2, 0, 0])}, None])
+def test_examples_of_weight_0_have_no_part_in_the_prior(weights):
+    # Labels 0, 0, 1, 1; by class too. An epoch before the sieve keeps all.
+    weights = weights or {"class_weight": {0: 1.0, 1: 0.0}}
+    model = NoisyLabelModel(Offset((4, 2)), 4, 2, method=methods.CORES2())
+    model.compile(keras.optimizers.SGD(0.0))
+    priors = []
+
+    class Priors(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            priors.append(model.shared["prior"].numpy().tolist())
+
+    x, y = np.zeros((4, 2), np.float32), np.array([0, 0, 1, 1])
+    options = {"batch_size": 4, "epochs": 2, "total_epochs": 100, "verbose": 0}
+    model.fit(x, y, callbacks=[Priors()], **weights, **options)
+    assert priors == [[1, 0], [1, 0]]
 
 
 @pytest.mark.parametrize(
@@ -187,3 +241,11 @@ def test_what_phase_2_drops_is_known_after_the_epoch_that_it_asks():
 def test_numbers_out_of_range(numbers, message):
     with pytest.raises(ValueError, match=message):
         NoisyLabelModel(Offset((2, 2)), 4, 2, method=methods.CORES2(**numbers))
+
+
+def test_a_class_that_a_mask_rules_out_costs_nothing():
+    # beta is 0 in the first epoch: -log 1/2, and the gradient p - y.
+    logits, ids = np.float32([[[0.0, 0.0, -np.inf]]]), np.array([[0]])
+    _, loss, gradient = trained(methods.CORES2(), logits, ids, np.array([0]))
+    np.testing.assert_allclose(loss, [np.log(2)], rtol=1e-6)
+    np.testing.assert_allclose(gradient, [[[-0.5, 0.5, 0]]], atol=1e-6)

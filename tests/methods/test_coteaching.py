@@ -1,14 +1,17 @@
 """Co-teaching: golden steps, a loop in float64, and limiting cases."""
 
+import types
 from dataclasses import dataclass
 
 import golden
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from two_networks import steps_on
 
 from sop_keras import NoisyLabelModel, methods
+from sop_keras.methods.coteaching import cross_entropies
 
 FILE = golden.arrays("coteaching_k10")
 N, D, K, BATCH, EPOCHS, RATE = 26, 5, 4, 8, 6, 0.2  # a last batch of 2
@@ -252,3 +255,16 @@ def test_the_settings_of_a_run():
     assert made == methods.CoTeaching(noise_rate=0.4, exponent=2.0, num_gradual=5)
     with pytest.raises(ValueError, match="`forget_exponent` must be above 0"):
         record.settings(forget_exponent=0.0)
+
+
+def test_a_class_that_a_mask_rules_out_costs_nothing():
+    # p = (1/2, 1/2, 0) by both networks: -log 1/2, and the gradient p - y.
+    logits = tf.Variable([[0.0, 0.0, -np.inf]])
+    batch = types.SimpleNamespace(labels=np.float32([[1, 0, 0]]))
+    with tf.GradientTape() as tape:
+        said = types.SimpleNamespace(views=(logits,), from_logits=True)
+        losses = cross_entropies((said, said), batch)
+        first = losses[:, 0]
+    np.testing.assert_allclose(losses, [[np.log(2)] * 2], rtol=1e-6)
+    gradient = tape.gradient(first, logits)
+    np.testing.assert_allclose(gradient, [[-0.5, 0.5, 0]], atol=1e-6)

@@ -1,5 +1,7 @@
 """Forward with an estimated transition: two trainings in one, stopped and resumed."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -89,6 +91,24 @@ def test_a_training_to_estimate_and_one_with_the_estimate(jit_compile):
     issues = [one.label_issues(X, Y) for one in (model, given)]
     for name in ("label_quality", "noise_score"):
         np.testing.assert_allclose(issues[0][name], issues[1][name], atol=1e-4)
+
+
+def test_of_many_classes_the_matrix_is_of_their_own_anchors(caplog):
+    # 40 classes of 2.5%: labels are drawn of q = p T, T = 0.8 I + 0.2 / 40, which has
+    # 0.805 on its diagonal. Below the 97th percentile, no example of a class is left.
+    rng, classes, n = np.random.default_rng(3), 40, 4000
+    true = np.arange(n) % classes
+    logits = rng.normal(size=(n, classes)) + 9.0 * np.eye(classes)[true]
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    q = 0.8 * p + 0.2 / classes
+    labels = (q.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+    look = types.SimpleNamespace(labels=labels, log_probs=[np.log(np.float32(q))])
+    found = methods.Forward(anchor_percentile=97).before_epoch(look)["transition"]
+    assert 0.7 < np.diag(found).mean() < 0.81
+    assert "as with anchor_percentile=100" in caplog.text
+    caplog.clear()
+    methods.Forward(anchor_percentile=100).before_epoch(look)
+    assert not caplog.text
 
 
 def test_before_the_estimate_a_label_is_as_good_as_it_is_probable():

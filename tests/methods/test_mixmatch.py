@@ -324,3 +324,26 @@ def test_no_rows_are_no_loss(loss):
         assert probs.shape == (0, 3)
     refined = mixmatch.co_refine(tf.zeros((0, 1)), nothing, nothing)
     assert refined.shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("losses", "target", "expected", "slope"),
+    [
+        # -log 1/2, and p - t; of p log p, -log 2, which is least: its slope is 0.
+        (mixmatch.labeled_losses, [1, 0, 0], np.log(2), [-0.5, 0.5, 0]),
+        (mixmatch.labeled_losses, [0.5, 0.5, 0], np.log(2), [0, 0, 0]),
+        (
+            lambda log_probs, _: mixmatch.negative_entropy(log_probs),
+            None,
+            -np.log(2),
+            0,
+        ),
+    ],
+)
+def test_a_class_that_a_mask_rules_out_costs_nothing(losses, target, expected, slope):
+    logits = tf.Variable([[0.0, 0.0, -np.inf]])
+    with tf.GradientTape() as tape:
+        value = losses(log_probabilities(logits), np.float32([target or 0]))
+    np.testing.assert_allclose(value, [expected], rtol=1e-6)
+    gradient = tape.gradient(value, logits)[0]
+    np.testing.assert_allclose(gradient, np.zeros(3) + slope, atol=1e-6)

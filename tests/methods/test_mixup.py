@@ -55,6 +55,37 @@ def test_the_published_trajectory_with_the_files_draws():
     assert golden.error(np.stack(gradients), file["grad_logits"]) < 1e-5
 
 
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "bool"])
+@pytest.mark.parametrize("kind", [methods.MixUp, methods.ELRPlus, methods.DivideMix])
+def test_integers_are_not_mixed(kind, dtype):
+    # Half of token 10 and half of token 2 is token 6.
+    def tokens(dtype):
+        inputs = {
+            "a": keras.Input((D,), name="a"),
+            "b": keras.Input((D,), name="b", dtype=dtype),
+        }
+        vectors = keras.layers.Embedding(30, 2)(inputs["b"])
+        flat = keras.layers.Flatten()(vectors)
+        joined = keras.layers.Concatenate()([inputs["a"], flat])
+        return keras.Model(inputs, keras.layers.Dense(K)(joined))
+
+    message = rf"^{kind.__name__} trains on mixed inputs.* input of {dtype}.*alpha=0"
+    with pytest.raises(ValueError, match=message):
+        NoisyLabelModel(tokens(dtype), N, K, method=kind())
+    NoisyLabelModel(tokens(dtype), N, K, method=kind(alpha=0.0))
+    NoisyLabelModel(tokens("float32"), N, K, method=kind())
+
+
+def test_without_mixing_tokens_are_trained_on():
+    layers = [keras.Input((D,), dtype="int32"), keras.layers.Embedding(30, 2)]
+    layers += [keras.layers.Flatten(), keras.layers.Dense(K)]
+    method = methods.MixUp(alpha=0.0)
+    model = NoisyLabelModel(keras.Sequential(layers), N, K, method=method)
+    model.compile("sgd", run_eagerly=True)
+    history = model.fit(RNG.integers(0, 30, (N, D)), Y, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
 @pytest.mark.parametrize("weights", [None, np.linspace(0, 2, N)])
 def test_it_is_a_loop_in_float64(weights):
     model = compiled(methods.MixUp(alpha=0.4))

@@ -1,11 +1,14 @@
 """The prior of L_B: given, or counted in the labels of `fit`."""
 
+import json
+
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
-from sop_keras import SOPModel, empirical_class_prior, with_index
+from sop_keras import SOPModel, empirical_class_prior, methods, with_index
 
 N, K = 8, 3
 LOGITS = np.random.default_rng(0).normal(size=(N, K)).astype(np.float32)
@@ -47,6 +50,27 @@ def test_a_given_prior(prior):
     one = model(prior)
     assert fitted(one, LOGITS, Y) == balance_loss(np.array(expected))
     assert fitted(one, stream()) == balance_loss(np.array(expected))
+
+
+@pytest.mark.parametrize("kind", [pd.Series, np.array, tuple, tf.constant])
+@pytest.mark.parametrize("method", [methods.SOP, methods.CORES2])
+def test_a_given_prior_in_any_container(method, kind):
+    one = method(class_prior=kind([0.25, 0.25, 0.5]))
+    assert list(one.class_prior) == [0.25, 0.25, 0.5]
+    one.check(K)
+    assert json.loads(json.dumps(one.get_config()))["class_prior"] == [0.25, 0.25, 0.5]
+    with pytest.raises(ValueError, match="`class_prior` must be"):
+        method(class_prior={"a": 1.0}).check(K)
+
+
+def test_labels_of_weight_0_are_not_counted():
+    weights = {"sample_weight": np.float32(Y == 0)}
+    assert fitted(model(), LOGITS, Y, **weights) == balance_loss(np.array([1, 0, 0]))
+    # Of which only the part counts that is trained on: 4 of 8, three of class 0.
+    halved = {"sample_weight": np.ones(N, np.float32), "validation_split": 0.5}
+    halved["sample_weight"][0] = 0
+    found = fitted(model(), LOGITS, Y, **halved)
+    assert found == balance_loss(np.array([2 / 3, 0, 1 / 3]), LOGITS[:4])
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])

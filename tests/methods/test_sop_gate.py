@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras import ops
 from scipy.special import expit, logit
 
-from sop_keras.methods import sop_gate, sop_objective
+from sop_keras.methods import sop_gate
 from sop_keras.methods.sop_doubts import GATE_WIDEST
 
 K, N = 6, 40
@@ -287,26 +287,6 @@ def test_two_classes_have_no_less_likely_half():
     ]
     assert opening[0] == 0.0  # 2.75 visits
     assert opening[1] > 0
-
-
-def test_the_loss_of_a_label_by_hand():
-    # Not grown: -log p_y, however small p_y is, and the gradient p - y on logits.
-    logits = tf.Variable([[30.0, 0.0, -5.0], [0.0, 0.0, 0.0]])
-    labels = np.float32([[0, 0, 1], [1, 0, 0]])
-    with tf.GradientTape() as tape:
-        log_probs = tf.nn.log_softmax(logits)
-        loss = sop_objective.label_loss(log_probs, np.zeros((2, 3), np.float32), labels)
-    np.testing.assert_allclose(loss, [35.0, np.log(3)], rtol=1e-6)
-    gradient = tape.gradient(loss, logits)
-    np.testing.assert_allclose(gradient[0], [1, 0, -1], atol=1e-6)
-    np.testing.assert_allclose(gradient[1], [-2 / 3, 1 / 3, 1 / 3], rtol=1e-5)
-    # s = (0.3 at the label, -0.5, -0.1); p = (0.2, 0.7, 0.1): w = (0.5, 0.2, 0), and
-    # the loss log(0.7 / 0.5). A label of which s explains all, ||s|| = 2: w = (1.2, 0,
-    # 0.1): log(1.3 / 1.2).
-    log_probs = np.log(np.float32([[0.2, 0.7, 0.1]] * 2))
-    noise = np.float32([[0.3, -0.5, -0.1], [1.0, -1.0, 0.0]])
-    loss = sop_objective.label_loss(log_probs, noise, np.float32([[1, 0, 0]] * 2))
-    np.testing.assert_allclose(loss, np.log([1.4, 1.3 / 1.2]), rtol=1e-5)
 
 
 def test_steps_by_hand():

@@ -56,6 +56,16 @@ def test_sixty_steps_of_the_torch_rule(late_beta_1, l2):
         np.testing.assert_allclose(found[i], expected, rtol=1e-5, atol=1e-5)
 
 
+def test_l2_leaves_out_what_is_excluded():
+    variables = [keras.Variable([1.0], name=name) for name in ("kernel", "bias")]
+    optimizer = Adam(0.1, l2=0.5)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    optimizer.apply([np.zeros(1, "float32")] * 2, variables)
+    # The first step of Adam is the rate, along the sign of 0.5 w; without it, 0.
+    found = [float(keras.ops.convert_to_numpy(one)[0]) for one in variables]
+    np.testing.assert_allclose(found, [0.9, 1.0], rtol=1e-6)
+
+
 @pytest.mark.parametrize("start", [80, 100])
 def test_the_schedules_of_co_teaching(start):
     file = golden.arrays("two_network_schedules")

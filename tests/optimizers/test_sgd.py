@@ -135,6 +135,24 @@ def test_l2_decays_batch_norm_and_biases_too():
         )
 
 
+@pytest.mark.parametrize("by", ["name", "variable"])
+def test_l2_leaves_out_what_is_excluded(by):
+    model = keras.Sequential(
+        [
+            keras.Input((3,)),
+            keras.layers.Dense(2, kernel_initializer="ones", bias_initializer="ones"),
+        ]
+    )
+    kernel, bias = model.trainable_variables
+    optimizer = SGD(0.1, l2=0.5)
+    excluded = {"var_names": ["bias"]} if by == "name" else {"var_list": [bias]}
+    optimizer.exclude_from_weight_decay(**excluded)
+    apply_all(optimizer, [kernel, bias], [[np.zeros(kernel.shape), np.zeros(2)]])
+    # 1 - 0.1 * 0.5 and, without, 1.
+    np.testing.assert_allclose(kernel.numpy(), np.full((3, 2), 0.95), rtol=1e-6)
+    np.testing.assert_array_equal(bias.numpy(), [1, 1])
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.85])
 def test_offsets_move_at_a_rate_of_their_own_and_shrink_as_all_else(momentum):
     layers = [keras.layers.BatchNormalization(), keras.layers.Dense(4)]
