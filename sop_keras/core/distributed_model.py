@@ -51,8 +51,10 @@ class DistributedModel(keras.Model):
         check_replicable(optimizer, kwargs.get("steps_per_execution", 1), num_replicas)
         if num_replicas > 1:
             warn_of_unsynchronized(self)
+        jit_compile = kwargs.get("jit_compile", "auto")
+        self._must_compile = jit_compile is True
         kwargs["jit_compile"] = check_jit_compile(
-            kwargs.get("jit_compile", "auto"),
+            jit_compile,
             num_replicas,
             getattr(self, "table_device", None),
             getattr(getattr(self, "method", None), "compiles", True),

@@ -290,3 +290,66 @@ def test_a_model_cannot_lose_examples_by_growing():
         model.grow(5)
     model.grow(N)
     assert model.num_examples == N
+
+
+class StopError(Exception):
+    pass
+
+
+class Stop(keras.callbacks.Callback):
+    """Ends a training as its third epoch begins."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            raise StopError
+
+
+def stopped(folder, data, callbacks=(), **options):
+    """A new model, and what it needs to go on where one was stopped."""
+    backup = keras.callbacks.BackupAndRestore(folder)
+    options = {"epochs": 3, "verbose": 0, **options}
+    with pytest.raises(StopError):
+        model_of(rate=1.0).fit(*data, callbacks=[backup, *callbacks, Stop()], **options)
+    return model_of(rate=1.0), {"callbacks": [backup], **options}
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_what_a_backup_brings_back_is_compared_too(data, tmp_path):
+    make, _ = DATA[data]
+    steps = {"steps_per_epoch": 2} if data == "generator" else {}
+    model, options = stopped(tmp_path, make(Y), **steps)
+    # As if examples came in another order: before a batch, or, of what TensorFlow
+    # reads by itself, before a checkpoint has it.
+    with pytest.raises(ValueError, match="label was 2 and is 3"):
+        model.fit(*make(CORRECTED), **options)
+    again = model_of(rate=1.0)
+    assert again.fit(*make(Y), **options).epoch == [2]
+
+
+def test_what_a_backup_brings_back_is_reset_too(tmp_path):
+    rows = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            rows.append(rows_of(self.model))
+
+    model, options = stopped(tmp_path, (X, Y), [Watch()])
+    options["callbacks"].append(Watch())
+    model.fit(X, CORRECTED, changed_labels="reset", **options)
+    # Before the third epoch: as it was stopped, and as it goes on.
+    *_, kept, found = rows
+    first = model.tables.first_rows(np.arange(N))
+    for name, values in found.items():
+        expected = kept[name].copy()
+        assert (expected != np.asarray(first[name])).any(axis=1).all()
+        expected[CHANGED] = np.asarray(first[name])[CHANGED]
+        np.testing.assert_array_equal(values, expected)
+
+
+def test_a_model_that_was_not_compiled_says_so():
+    model = SOPModel(backbone(), N, K)
+    for use in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=r"must call `compile\(\)` before"):
+            use(X, Y)
+    with pytest.raises(ValueError, match=r"must call `compile\(\)` before"):
+        model.train_on_batch(X, {"label": Y, "index": np.arange(N)})
