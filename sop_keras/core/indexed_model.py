@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 from keras import ops
+from keras.src.utils.python_utils import pythonify_logs
 
 from sop_keras.core.data_errors import clear_data_errors
 from sop_keras.core.distributed_model import DistributedModel
@@ -210,7 +211,10 @@ class IndexedModel(DistributedModel):
         x = as_tensors(x)
         with self._refusable():
             self._check_first_outputs(x, y)
-            return super().train_on_batch(x, y, sample_weight, return_dict=return_dict)
+            batch = (x, y) if sample_weight is None else (x, y, sample_weight)
+            logs = super().train_on_batch(*self._in_parts(batch), return_dict=True)
+        logs = pythonify_logs(self._get_metrics_result_or_logs(logs))
+        return logs if return_dict else self._flatten_metrics_in_order(logs)
 
     def test_on_batch(
         self,

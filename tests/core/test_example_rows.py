@@ -282,6 +282,25 @@ def test_a_grown_model_goes_on_as_it_would_have(tmp_path):
         loaded.fit(X[:1], {"label": Y[:1], "index": np.array([9])})
 
 
+@pytest.mark.parametrize("seed", [None, 5])
+def test_rows_are_drawn_alike_after_a_file_whatever_the_seed(seed, tmp_path):
+    model = SOPModel(backbone(), N, K, init_std=0.1, seed=seed)
+    model.compile("sgd", u_optimizer=1.0, v_optimizer=1.0)
+    model.save(tmp_path / "model.keras")
+    keras.utils.set_random_seed(17)
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    clone = keras.models.clone_model(loaded)
+    for one in (model, loaded, clone):
+        one.reset_examples(np.arange(N))
+        one.grow(N + 3)
+        assert one.seed == seed
+    expected = rows_of(model)
+    assert np.ptp(expected["v"]) > 0
+    for one in (loaded, clone):
+        for name, rows in rows_of(one).items():
+            np.testing.assert_array_equal(rows, expected[name])
+
+
 def test_a_model_cannot_lose_examples_by_growing():
     model = model_of()
     with pytest.raises(
