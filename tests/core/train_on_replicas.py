@@ -141,8 +141,7 @@ def inputs(replicas: Replicas) -> None:
     found = model.evaluate(batches, verbose=0, return_dict=True)
     replicas.add("arrays/evaluated", found)
     # A single batch is cut into parts: of 9 examples, unequal ones.
-    model = replicas.model_of(methods.SOP())
-    open_gate(model)
+    open_gate(model := replicas.model_of(methods.SOP()))
     weak, _, ids, labels, _ = examples(9)
     for _ in range(3):
         model.train_on_batch(weak, {"label": labels, "index": ids})
