@@ -18,12 +18,16 @@ import numpy as np
 import tensorflow as tf
 
 from sop_keras.auditing.feature_rows import FeatureRows, blocks
-from sop_keras.auditing.head_settings import STEPS_AT_ONCE, HeadSettings, steps_of_epoch
+from sop_keras.auditing.head_settings import (
+    MOMENTUM,
+    STEPS_AT_ONCE,
+    HeadSettings,
+    steps_of_epoch,
+)
 from sop_keras.core.model import NoisyLabelModel
 from sop_keras.data.batches.epoch_order import epoch_order
 from sop_keras.methods.sop import SOP
 
-_MOMENTUM = 0.9
 _LEAST_STD = 1e-6  # of features that are all alike
 
 HeadProgress = Callable[[int, int, float], None]
@@ -112,7 +116,7 @@ def train_head(
         settings.learning_rate, steps * settings.epochs
     )
     model.compile(
-        keras.optimizers.SGD(rate, momentum=_MOMENTUM),
+        keras.optimizers.SGD(rate, momentum=MOMENTUM),
         metrics=["accuracy"],
         steps_per_execution=min(STEPS_AT_ONCE, steps),
     )

@@ -94,6 +94,14 @@ class DiskRows:
 
         self._in_turn(write, [indices, rows], tf.int64)
 
+    def reserve(self, num_rows: int) -> None:
+        """As `RowFile.reserve`."""
+        self._file.reserve(num_rows)
+
+    def release(self) -> None:
+        """As `RowFile.release`."""
+        self._file.release()
+
     def enlarge(self, num_rows: int) -> None:
         """As `sparse_variable.enlarge`."""
         self._file.enlarge(num_rows, self._fill)
@@ -178,6 +186,28 @@ def rows_on_disk(model: Any) -> list[DiskRows]:
     """All of a model; none where its rows are in memory, or it has none."""
     layers = (getattr(model, name, None) for name in ("tables", "training_record"))
     return [rows for one in layers if one is not None for rows in one.on_disk()]
+
+
+@contextlib.contextmanager
+def room_for(model: Any, num_rows: int) -> Iterator[None]:
+    """Enlarge the rows on disk where there is room for all of them.
+
+    Args:
+        model: whose they are.
+        num_rows: how many there are to be.
+
+    Raises:
+        OutputError: if there is no room; the files are as they were.
+    """
+    all_rows = rows_on_disk(model)
+    try:
+        for rows in all_rows:
+            rows.reserve(num_rows)
+        yield
+    except BaseException:
+        for rows in all_rows:
+            rows.release()
+        raise
 
 
 @contextlib.contextmanager

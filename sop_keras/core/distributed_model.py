@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from sop_keras.core.compile_options import (
@@ -51,8 +52,10 @@ class DistributedModel(keras.Model):
         check_replicable(optimizer, kwargs.get("steps_per_execution", 1), num_replicas)
         if num_replicas > 1:
             warn_of_unsynchronized(self)
+        jit_compile = kwargs.get("jit_compile", "auto")
+        self._must_compile = jit_compile is True
         kwargs["jit_compile"] = check_jit_compile(
-            kwargs.get("jit_compile", "auto"),
+            jit_compile,
             num_replicas,
             getattr(self, "table_device", None),
             getattr(getattr(self, "method", None), "compiles", True),
@@ -122,6 +125,31 @@ class DistributedModel(keras.Model):
             return x
         return self.distribute_strategy.distribute_datasets_from_function(x)
 
+    def _in_parts(self, batch: Any) -> Any:
+        """A batch, cut into the parts of this process' replicas.
+
+        Of one tensor Keras (3.15) would give each replica all: k visits of each example
+        instead of one.
+
+        Args:
+            batch: tensors and arrays in any structure, with an entry an example.
+        """
+        strategy = self.distribute_strategy
+        if strategy.num_replicas_in_sync == 1:
+            return batch
+        count = len(strategy.extended.worker_devices)
+        if count == 1:  # of several machines: what each is given is its part
+            return batch
+        size = keras.tree.flatten(batch)[-1].shape[0]
+        ends = np.linspace(0, size, count + 1).astype(int)
+
+        def of_replica(context: Any) -> Any:
+            place = context.replica_id_in_sync_group % count
+            start, stop = ends[place], ends[place + 1]
+            return keras.tree.map_structure(lambda one: _rows(one, start, stop), batch)
+
+        return strategy.experimental_distribute_values_from_function(of_replica)
+
     def _maybe_symbolic_build(
         self, iterator: Any = None, data_batch: Any = None
     ) -> None:
@@ -170,3 +198,10 @@ class DistributedModel(keras.Model):
         """Count a mean over `batch_size` examples, this replica's, in `loss`."""
         tracker = next(metric for metric in self.metrics if metric.name == "loss")
         tracker.update_state(loss, sample_weight=batch_size)
+
+
+def _rows(values: Any, start: int, stop: int) -> Any:
+    if not isinstance(values, tf.SparseTensor):
+        return tf.convert_to_tensor(values[start:stop])
+    rest = values.shape[1:]
+    return tf.sparse.slice(values, [start, *(0 for _ in rest)], [stop - start, *rest])

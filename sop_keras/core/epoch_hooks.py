@@ -30,6 +30,11 @@ class EpochHooks(keras.callbacks.Callback):
 
     Args:
         model: the `NoisyLabelModel` whose method it is.
+
+    Attributes:
+        scheduled: the numbers of the schedule, variables by name.
+        looks: whether the method has a look; it may never take one.
+        of_epochs: whether what the method does hangs on the epoch.
     """
 
     def __init__(self, model: Any):
@@ -47,6 +52,11 @@ class EpochHooks(keras.callbacks.Callback):
         if self.looks:
             self._looked_before = _scalar(model, "looked_before", _NO_EPOCH, "int32")
         self._counts_epochs = type(method).after_epoch is not Method.after_epoch
+        may_look = (
+            type(method).looks_before is not Method.looks_before
+            or method.fresh_start(epochs=2) is not None  # of the fewest
+        )
+        self.of_epochs = bool(self.scheduled or may_look or self._counts_epochs)
         self._start: int | None = None
         self._begins, self._epoch = False, 0
 

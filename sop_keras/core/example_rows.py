@@ -12,7 +12,7 @@ from keras import ops
 
 from sop_keras.core import label_changes
 from sop_keras.core.batch import Batch
-from sop_keras.core.disk_rows import clear_disk_errors
+from sop_keras.core.disk_rows import clear_disk_errors, room_for
 from sop_keras.core.example_tables import ExampleTables
 from sop_keras.core.global_batch import GlobalBatch
 from sop_keras.core.indexed_model import IndexedModel
@@ -113,6 +113,8 @@ class ExampleRows(IndexedModel):
 
         Raises:
             ValueError: if they are fewer, as rows would be lost.
+            OutputError: if the disk has no room for rows on disk; these, and what there
+                was at checkpoints, are then as before.
         """
         num_examples = check_integer("num_examples", num_examples, 1)
         if num_examples < self.num_examples:
@@ -124,7 +126,7 @@ class ExampleRows(IndexedModel):
             )
         if num_examples == self.num_examples:
             return
-        with scope(self.distribute_strategy):
+        with scope(self.distribute_strategy), room_for(self, num_examples):
             self.tables.grow(num_examples)
             self.training_record.grow(num_examples)
         self.num_examples = self._training_data.num_examples = num_examples

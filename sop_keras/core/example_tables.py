@@ -43,8 +43,8 @@ class ExampleTables(UnstoredEntries):
     Args:
         tables: what they are, in the order in which they are drawn and saved.
         num_examples: the number of rows, N.
-        seed: of first values that are drawn: an integer, or None for Keras' global
-            seed. Defaults to `None`.
+        seed: of first values that are drawn: an integer, or None for a draw of Keras'
+            global seed, which a model's file has (`drawn_from`). Defaults to `None`.
         device: `"cpu"` for tables in the host's memory, which all replicas of this
             process share: of tables larger than a GPU's memory, only the rows of the
             batch cross; `"disk"` for tables in files. Defaults to `None`: where the
@@ -226,15 +226,16 @@ class ExampleTables(UnstoredEntries):
         Args:
             num_examples: the new number of rows, larger than the old one.
         """
-        start, self.num_examples = self.num_examples, num_examples
         for table in self._kinds:
             name, columns = table.variable_name, table.stored_columns
-            add = partial(self._add_rows, name, columns)
-            sparse_variable.enlarge(self, name, add)
-        for first in range(start, num_examples, _ROWS_AT_ONCE):
+            add = partial(self._add_rows, name, columns, num_rows=num_examples)
+            sparse_variable.enlarge(self, name, num_examples, add)
+        for first in range(self.num_examples, num_examples, _ROWS_AT_ONCE):
             self.write_first_rows(
                 np.arange(first, min(first + _ROWS_AT_ONCE, num_examples))
             )
+        # Last: where there was no room, the same is done again from the start.
+        self.num_examples = num_examples
 
     def by_name(self) -> dict[str, keras.Variable]:
         """The variables by their tables' names, in their order."""

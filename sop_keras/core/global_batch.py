@@ -68,8 +68,8 @@ class GlobalBatch:
         """
         if self.num_replicas == 1:
             return values
-        # A copy of its own: what all replicas were given as one tensor, as the batch of
-        # `train_on_batch`, would be taken for gathered already.
+        # A copy of its own: what all replicas have as one tensor would be taken for
+        # gathered already.
         values = tf.identity(values)
         devices = self._context.strategy.extended.worker_devices
         if len(devices) == 1:

@@ -12,6 +12,7 @@ from keras import ops
 from sop_keras.core.data_errors import DataError
 from sop_keras.core.example_source import ArraySource, Source
 from sop_keras.core.held_out import num_trained_on
+from sop_keras.core.label_changes import OnceBegun
 from sop_keras.core.method import Method
 from sop_keras.core.method_batches import MethodBatches
 from sop_keras.core.passes import EpochPlan, Pass, PlannedBatch, pass_number
@@ -37,6 +38,7 @@ class InTurn(MethodBatches):
     pass_begin: keras.Variable
     epoch_plan: EpochPlan | None = None
     tables: Any
+    _hooks: Any
     _step = 0
     _initial_step = 0
 
@@ -130,12 +132,20 @@ class InTurn(MethodBatches):
         """As `IndexedModel.train_on_batch`, where all networks learn of a batch.
 
         Raises:
-            ValueError: if they learn in turn.
+            ValueError: if they learn in turn, or the method changes from epoch to
+                epoch: a batch alone does not say which one it is of.
         """
         if self.method.in_turn:
             raise ValueError(
                 f"{type(self.method).__name__} chooses the examples of each batch "
                 "itself, in turn for two networks: train_on_batch cannot. Call fit()."
+            )
+        if self._hooks.of_epochs:
+            raise ValueError(
+                f"What {type(self.method).__name__} does hangs on the epoch, which "
+                "train_on_batch does not know: it would stay at what it is before the "
+                "first one. Call fit(), of an epoch at a time if need be: fit(..., "
+                "initial_epoch=epoch, epochs=epoch + 1, total_epochs=epochs)."
             )
         return super().train_on_batch(*args, **kwargs)
 
@@ -235,6 +245,10 @@ class InTurn(MethodBatches):
             for epoch in range(initial_epoch, epochs):
                 if self.stop_training:
                     break
+                # What comes before an epoch comes before its batches are chosen.
+                for one in callbacks:
+                    if isinstance(one, OnceBegun):
+                        one.on_epoch_begin(epoch)
                 self._hooks.on_epoch_begin(epoch)
                 batches = self._next_batches(source, epoch, shuffle)
                 calls.set_params({**calls.params, "steps": int(batches.cardinality())})

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import ops
+from keras.src.utils.python_utils import pythonify_logs
 
 from sop_keras.core.data_errors import clear_data_errors
 from sop_keras.core.distributed_model import DistributedModel
 from sop_keras.core.held_out import trained_on
-from sop_keras.core.label_changes import check_changed_labels
+from sop_keras.core.label_changes import OnceBegun, check_changed_labels
 from sop_keras.core.sparse_inputs import as_tensors, in_row_order
 from sop_keras.core.strategies import scope
 from sop_keras.core.training_data import TrainingData, fixed_order, is_stream, unpack
@@ -106,6 +108,7 @@ class IndexedModel(DistributedModel):
                 Arrays are checked before the first step, the batches of a stream each
                 before the step that would use it.
         """
+        self._assert_compile_called("fit")  # before what looks at the optimizer
         check_changed_labels(changed_labels)
         if validation_data is not None:
             validation_split = 0.0  # of both, Keras takes the data and splits nothing
@@ -115,9 +118,13 @@ class IndexedModel(DistributedModel):
         x, y, sample_weight = self._training_data.for_fit(
             x, y, sample_weight, class_weight, validation_split, check_ids
         )
-        hooks = watchers + self._epoch_callbacks(
-            scan_data, *trained_on(x, y, validation_split), total_epochs or epochs
-        )
+        trained = trained_on(x, y, validation_split)
+        settle = partial(self._settle_changed, changed_labels, trained[1])
+        hooks = [
+            *watchers,
+            OnceBegun(settle),
+            *self._epoch_callbacks(scan_data, *trained, total_epochs or epochs),
+        ]
         with self._refusable():
             # Before the validation data: only a built model knows what inputs it takes.
             x = self._check_first_outputs(self._build_for(x, y), y)
@@ -127,7 +134,7 @@ class IndexedModel(DistributedModel):
                     *keras.utils.unpack_x_y_sample_weight(validation_data)
                 )
                 validation_data = (self._distributed(x_val), *rest)
-            self._settle_changed(changed_labels, trained_on(x, y, validation_split)[1])
+            settle()
             self._before_training(
                 y and y["label"], validation_split, sample_weight=sample_weight
             )
@@ -137,7 +144,7 @@ class IndexedModel(DistributedModel):
                 batch_size=batch_size,
                 epochs=epochs,
                 verbose=verbose,
-                callbacks=[*hooks, *_as_list(callbacks)] if hooks else callbacks,
+                callbacks=[*hooks, *_as_list(callbacks)],
                 validation_split=validation_split,
                 validation_data=validation_data,
                 # Keras warns about its own default where the order is not its own.
@@ -196,6 +203,7 @@ class IndexedModel(DistributedModel):
             ValueError: as `fit`; of examples whose labels changed, until
                 `reset_examples`.
         """
+        self._assert_compile_called("train_on_batch")
         x, y, sample_weight = self._training_data.for_batch(
             x, y, sample_weight, class_weight
         )
@@ -204,7 +212,11 @@ class IndexedModel(DistributedModel):
         self._build_for(x, y)
         x = as_tensors(x)
         with self._refusable():
-            return super().train_on_batch(x, y, sample_weight, return_dict=return_dict)
+            self._check_first_outputs(x, y)
+            batch = (x, y) if sample_weight is None else (x, y, sample_weight)
+            logs = super().train_on_batch(*self._in_parts(batch), return_dict=True)
+        logs = pythonify_logs(self._get_metrics_result_or_logs(logs))
+        return logs if return_dict else self._flatten_metrics_in_order(logs)
 
     def test_on_batch(
         self,

@@ -8,7 +8,7 @@ was true of the old ones. Neither is seen in a loss.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -49,22 +49,50 @@ def check_changed_labels(choice: Any) -> None:
     check_choice_of("changed_labels", choice, CHANGED_LABELS)
 
 
-class KnownLabels(keras.callbacks.Callback):
+class OnceBegun(keras.callbacks.Callback):
+    """Calls a function when the first epoch of a call of `fit` begins.
+
+    Keras' `BackupAndRestore` loads weights, and with them the record of labels, as
+    training begins: what was compared before that is compared once more.
+
+    Args:
+        function: takes nothing.
+    """
+
+    def __init__(self, function: Callable[[], None]):
+        super().__init__()
+        self._function, self._begins = function, False
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Note that the next epoch is the first one."""
+        self._begins = True
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Call the function, once."""
+        if self._begins:
+            self._begins = False
+            self._function()
+
+
+class KnownLabels(OnceBegun):
     """Sees to it that ids of a stream keep their labels: 8 bytes an example.
 
     Batches are checked before their step, whatever the input pipeline has read ahead:
     those of a tf.data.Dataset against the labels from before `fit`, others against all
-    that came. After each epoch it looks at what was trained on in it.
+    that came. After each epoch it looks at what was trained on in it: so, and before
+    any other callback could save it, at what changed since weights that a callback
+    loads as training begins.
 
     Functions of Python have no place in a tf.data pipeline: one that still runs when
-    Python ends can keep the process from ending.
+    Python ends can keep the process from ending. Nor have variables: TensorFlow would
+    read nothing ahead where operations are deterministic.
 
     Args:
         record: the model's.
     """
 
     def __init__(self, record: TrainingRecord):
-        super().__init__()
+        super().__init__(self._read_again)
         self._record = record
         self._labels = record.all_labels()
         with tf.device("CPU:0"):
@@ -88,6 +116,12 @@ class KnownLabels(keras.callbacks.Callback):
         refuse_two_labels(ids, labels)
         self._labels[ids] = labels
         return ids
+
+    def _read_again(self) -> None:
+        noted, self._labels = self._labels, self._record.all_labels()
+        ids = np.flatnonzero(noted != UNKNOWN)
+        refuse_changed(ids, noted[ids], self._labels[ids])
+        self._labels[ids] = noted[ids]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Compare what was trained on with what was known before."""

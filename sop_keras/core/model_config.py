@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import keras
 
@@ -39,6 +39,10 @@ class ModelConfig:
                 if self.table == DENSE
                 else {name: getattr(self, name) for name in _OF_SLOTS}
             ),
+            # Keras' global seed will be another one. Of slots, it is among the rows.
+            **(
+                {"drawn_from": self.tables.drawn_from} if self._draws_unseeded() else {}
+            ),
             "backbone": serialize(self.backbone),
             "method": serialize(self.method),
             "peer": serialize(peer),
@@ -53,7 +57,15 @@ class ModelConfig:
                 config[name] = keras.saving.deserialize_keras_object(
                     config[name], custom_objects=custom_objects
                 )
-        return cls(**config)
+        drawn_from = config.pop("drawn_from", None)
+        model = cls(**config)
+        if drawn_from is not None:
+            cast(Any, model).tables.drawn_from = drawn_from
+        return model
+
+    def _draws_unseeded(self: Any) -> bool:
+        is_drawn = any(one.std is not None for one in self.method.tables(2))
+        return is_drawn and self.seed is None and self.table == DENSE
 
     def get_compile_config(self: Any) -> dict[str, Any]:
         """What compile() was given."""

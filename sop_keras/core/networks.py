@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,8 @@ from sop_keras.core.probabilities import check_probabilities
 from sop_keras.core.skipped_steps import SkippableStep
 from sop_keras.core.training_data import first_inputs
 from sop_keras.core.views import join_views
+
+logger = logging.getLogger(__name__)
 
 
 class Networks(IndexedModel):
@@ -186,7 +189,20 @@ class Networks(IndexedModel):
         if inputs is not None:
             for network in self.networks():
                 check_probabilities(network(self._one_view(inputs), training=False))
+        elif self.jit_compile:
+            self._say_unchecked()
         return x
+
+    def _say_unchecked(self) -> None:
+        """Have a step that checks its batch; of one that XLA must compile, warn."""
+        if self._must_compile:
+            logger.warning(
+                "With jit_compile=True and from_logits=False, nobody looks at what the "
+                "network gives for a data set: logits would be trained on as if they "
+                "were probabilities. Without jit_compile, the first step looks."
+            )
+            return
+        self.jit_compile, self.train_function = False, None
 
     @contextlib.contextmanager
     def _refusable(self) -> Iterator[None]:
@@ -201,7 +217,8 @@ class Networks(IndexedModel):
         except DataError:
             if is_first and self.training_record.is_empty():
                 for optimizer in self.optimizers():
-                    _inner(optimizer).iterations.assign(0)
+                    # Where gradients accumulate, `iterations` is no variable.
+                    _inner(optimizer)._iterations.assign(0)
             raise
 
     def _with_regularization(self, loss: Any) -> Any:

@@ -69,17 +69,20 @@ class SavedRows(keras.layers.Layer):
             for place, rows in enumerate(on_disk, len(self.variables)):
                 rows.load(_saved(store, str(place)))
 
-    def _add_rows(self, name: str, columns: int, fill: float = 0.0) -> Any:
-        """A variable of `num_examples` rows, where the layer's rows are."""
+    def _add_rows(
+        self, name: str, columns: int, fill: float = 0.0, num_rows: int | None = None
+    ) -> Any:
+        """A variable of `num_examples` rows, or so many, where the layer's rows are."""
+        num_rows = num_rows or self.num_examples
         if self.device == "disk":
             assert self.folder is not None
             name = f"{self._file_prefix}{name}"
-            return DiskRows(self.folder, name, self.num_examples, columns, fill)
+            return DiskRows(self.folder, name, num_rows, columns, fill)
 
         def add() -> keras.Variable:
             return self.add_weight(
                 name=name,
-                shape=(self.num_examples, columns),
+                shape=(num_rows, columns),
                 dtype="float32",
                 # Others need the memory twice: a table's values are written after.
                 initializer=keras.initializers.Constant(fill) if fill else "zeros",

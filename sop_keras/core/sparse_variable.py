@@ -72,31 +72,40 @@ def scatter(variable: keras.Variable | DiskRows, indices: Any, rows: Any) -> Non
 
 
 def enlarge(
-    layer: keras.layers.Layer, name: str, make: Callable[[], keras.Variable]
+    layer: keras.layers.Layer,
+    name: str,
+    num_rows: int,
+    make: Callable[[], keras.Variable],
 ) -> None:
     """Put a longer variable in the place of one of a layer's, with the old rows first.
 
     A variable's shape is fixed. What was compiled with the old one must be made anew.
+    Old rows are the layer's `num_examples`: the variable may be longer already, where
+    an earlier call was of several variables and had no room for the next one.
 
     Args:
         layer: whose variable it is. It is the last of its variables afterwards.
         name: the attribute.
-        make: adds the longer one to the layer.
+        num_rows: of the longer one.
+        make: adds it to the layer.
     """
     old = getattr(layer, name)
     if isinstance(old, DiskRows):
-        old.enlarge(layer.num_examples)
+        old.enlarge(num_rows)
         return
-    layer._untrack_variable(old)
     # A built layer takes no further variables otherwise, as in Keras' own layers.
     was_locked = layer._tracker.locked
     layer._tracker.unlock()
-    new = make()
-    setattr(layer, name, new)
-    if was_locked:
-        layer._tracker.lock()
-    for start in range(0, old.shape[0], _ROWS_AT_ONCE):
-        places = tf.range(start, min(start + _ROWS_AT_ONCE, old.shape[0]))
+    try:
+        new = make()
+        layer._untrack_variable(old)
+        setattr(layer, name, new)
+    finally:
+        if was_locked:
+            layer._tracker.lock()
+    count = min(layer.num_examples, num_rows)
+    for start in range(0, count, _ROWS_AT_ONCE):
+        places = tf.range(start, min(start + _ROWS_AT_ONCE, count))
         scatter(new, places, gather(old, places))
 
 

@@ -72,10 +72,10 @@ class TrainingRecord(SavedRows):
         Args:
             num_examples: the new number of rows, larger than the old one.
         """
-        self.num_examples = num_examples
         for name, columns, fill in (("table", 3, _NEVER), ("trusted", 1, 0.0)):
-            add = partial(self._add_rows, name, columns, fill)
-            sparse_variable.enlarge(self, name, add)
+            add = partial(self._add_rows, name, columns, fill, num_examples)
+            sparse_variable.enlarge(self, name, num_examples, add)
+        self.num_examples = num_examples
 
     def write(self, indices: Any, rows: Any, all_say: bool = True) -> None:
         """Write what was said of a whole batch.

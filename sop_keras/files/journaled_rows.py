@@ -20,6 +20,8 @@ What a process that is killed, or a machine that stops, may leave, step by step:
   later marks; then the mark's journal is emptied. Until the head is written the same
   can be done again. Afterwards the journals of later marks are not read any more, and
   the mark's own, as long as it is not empty, says what the rows are already.
+- Further rows: room is made at the end of the file; then the head has the new number,
+  and no marks. Where there is no room, what was made is given back.
 - Marks are forgotten in the head before their journals are removed.
 """
 
@@ -207,6 +209,20 @@ class JournaledRows:
         self._remove_journals()
         self.is_settled, self.is_finite = True, True
 
+    def reserve(self, num_rows: int) -> None:
+        """As `RowFile.reserve`.
+
+        Raises:
+            RowsFileError: if there are marks, and none was restored.
+            OutputError: if there is no room.
+        """
+        self._check_settled()
+        self._file.reserve(num_rows)
+
+    def release(self) -> None:
+        """As `RowFile.release`."""
+        self._file.release()
+
     def enlarge(self, num_rows: int, fill: float = 0.0) -> None:
         """Add rows at the end; all marks are forgotten.
 
@@ -215,12 +231,13 @@ class JournaledRows:
             fill: the value of all numbers of the new ones. Defaults to `0.0`.
 
         Raises:
-            OutputError: if there is no room for them.
+            OutputError: if there is no room for them. What there was at the marks can
+                still be restored.
         """
         self._check_settled()
         self.flush()
-        self._replace_journal(None)
         self._file.enlarge(num_rows, fill)
+        self._replace_journal(None)
         self._remove_journals()
 
     def _check_settled(self) -> None:

@@ -144,12 +144,38 @@ class RowFile:
             fill: the value of all numbers of the new ones. Defaults to `0.0`.
 
         Raises:
-            OutputError: if there is no room for them.
+            OutputError: if there is no room for them; rows and marks are as they were,
+                then.
         """
-        old, num_columns = self.shape
-        self._reserve(old, num_rows, fill)
-        self.shape = (num_rows, num_columns)
-        self.write_head(())
+        self.reserve(num_rows, fill)
+        old, self.shape = self.shape, (num_rows, self.shape[1])
+        try:
+            self.write_head(())
+        except BaseException:
+            self.shape = old
+            self.release()
+            raise
+
+    def reserve(self, num_rows: int, fill: float = 0.0) -> None:
+        """Make room at the end for further rows, which it does not have yet.
+
+        Args:
+            num_rows: of all, old and new; at least as many as now.
+            fill: what is written there. Defaults to `0.0`.
+
+        Raises:
+            OutputError: if there is none; the file is as long as it was, then.
+        """
+        try:
+            self._reserve(self.shape[0], num_rows, fill)
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Give room back that `reserve` made and no row has."""
+        with explained(self.path):
+            os.ftruncate(self._descriptor, self._place(self.shape[0]))
 
     def _create(self, fill: float) -> None:
         with explained(self.path):

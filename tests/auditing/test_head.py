@@ -110,6 +110,44 @@ def test_steps_of_an_epoch(num_examples, steps):
     assert steps_of_epoch(num_examples) == steps
 
 
+def test_l2_holds_few_examples_back_more_as_far_as_steps_are_stable():
+    settings = HeadSettings()
+    assert settings.l2_of(50_000, 1_280) == pytest.approx(0.8 * 1_280 / 50_000)
+    # A tenth of (1 + 0.9) / 0.02; and where nothing moves, nothing is unstable.
+    assert settings.l2_of(100, 20_000) == pytest.approx(9.5)
+    assert HeadSettings(learning_rate=0.1).l2_of(100, 20_000) == pytest.approx(1.9)
+    assert HeadSettings(learning_rate=0.0).l2_of(100, 20_000) == pytest.approx(160)
+    assert HeadSettings(l2=160.0).l2_of(100, 20_000) == 160
+
+    def growth(l2):
+        """What v <- 0.9 v - 0.02 * 2 l2 w, w <- w + v make of (w, v), a step."""
+        step = 0.02 * 2 * l2
+        return abs(np.linalg.eigvals([[1 - step, 0.9], [-step, 0.9]])).max()
+
+    # Both roots have the modulus sqrt(0.9) up to 0.02 * 2 l2 = (1 + sqrt(0.9))^2. One
+    # is -1 at 0.02 * 2 l2 = 2 * 1.9, where 0.8 D / n is for D = 118.75 n.
+    assert growth(9.5) == pytest.approx(0.9**0.5)
+    assert growth(0.8 * 118.7) < 1 < growth(0.8 * 118.8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("num_examples", "num_features", "share"), [(30, 4_096, 1.0), (100, 20_000, 0.95)]
+)
+def test_a_head_of_many_features_and_few_examples_does_not_diverge(
+    num_examples, num_features, share
+):
+    # Both have more than 118.75 features an example, a tenth of which tell the classes.
+    rng = np.random.default_rng(0)
+    labels = np.arange(num_examples) % 2
+    features = rng.normal(size=(num_examples, num_features))
+    features[:, : num_features // 10] += 6 * labels[:, None]
+    head = train_head(Rows(features), labels, 2)
+    kernel, _ = head.model.backbone.layers[-1].get_weights()
+    assert np.abs(kernel).max() < 1
+    assert np.mean(judge(head, Rows(features), labels).quality > 0.5) >= share
+
+
 @pytest.mark.slow
 def test_wrong_labels_of_two_clouds_are_found(trained):
     head, labels, is_wrong = trained.head, trained.labels, trained.is_wrong

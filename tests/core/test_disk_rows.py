@@ -172,6 +172,41 @@ def test_further_examples(tmp_path):
     np.testing.assert_array_equal(*new)
 
 
+@pytest.mark.parametrize("call", [0, 1, 2, 3])
+def test_further_examples_that_the_disk_has_no_room_for_at_first(
+    tmp_path, monkeypatch, call
+):
+    models = [trained(model_of(folder), 1) for folder in (None, tmp_path)]
+    _, model = models
+    for rows in disk_rows.rows_on_disk(model):  # u, v, and two of the record
+        rows.mark(MARK)
+    trained(model, 1)
+    trained(models[0], 1)
+    sizes = {one: one.stat().st_size for one in tmp_path.iterdir()}
+    fallocate, calls = os.posix_fallocate, iter(range(100))
+
+    def full_once(*arguments):
+        if next(calls) == call:
+            raise OSError(28, os.strerror(28))
+        fallocate(*arguments)
+
+    monkeypatch.setattr(os, "posix_fallocate", full_once)
+    with pytest.raises(OutputError, match="No space left"):
+        model.grow(N + 10)
+    assert model.num_examples == N
+    assert {one: one.stat().st_size for one in tmp_path.iterdir()} == sizes
+    for rows in disk_rows.rows_on_disk(model):
+        rows.check(MARK)  # that it can still go back to it
+    for one in models:
+        one.grow(N + 10)
+    new = np.arange(N, N + 10)
+    for name, rows in models[0].tables.rows(new).items():
+        assert np.asarray(rows).all()
+        np.testing.assert_array_equal(model.tables.rows_of(name, new), rows)
+    assert_equal(*models)
+    assert (model.training_record.labels(new) == -1).all()
+
+
 def test_methods_with_other_tables(tmp_path):
     for name in ("elr", "ce"):
         kind = methods.record(name).load()

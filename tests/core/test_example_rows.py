@@ -282,6 +282,25 @@ def test_a_grown_model_goes_on_as_it_would_have(tmp_path):
         loaded.fit(X[:1], {"label": Y[:1], "index": np.array([9])})
 
 
+@pytest.mark.parametrize("seed", [None, 5])
+def test_rows_are_drawn_alike_after_a_file_whatever_the_seed(seed, tmp_path):
+    model = SOPModel(backbone(), N, K, init_std=0.1, seed=seed)
+    model.compile("sgd", u_optimizer=1.0, v_optimizer=1.0)
+    model.save(tmp_path / "model.keras")
+    keras.utils.set_random_seed(17)
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    clone = keras.models.clone_model(loaded)
+    for one in (model, loaded, clone):
+        one.reset_examples(np.arange(N))
+        one.grow(N + 3)
+        assert one.seed == seed
+    expected = rows_of(model)
+    assert np.ptp(expected["v"]) > 0
+    for one in (loaded, clone):
+        for name, rows in rows_of(one).items():
+            np.testing.assert_array_equal(rows, expected[name])
+
+
 def test_a_model_cannot_lose_examples_by_growing():
     model = model_of()
     with pytest.raises(
@@ -290,3 +309,66 @@ def test_a_model_cannot_lose_examples_by_growing():
         model.grow(5)
     model.grow(N)
     assert model.num_examples == N
+
+
+class StopError(Exception):
+    pass
+
+
+class Stop(keras.callbacks.Callback):
+    """Ends a training as its third epoch begins."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            raise StopError
+
+
+def stopped(folder, data, callbacks=(), **options):
+    """A new model, and what it needs to go on where one was stopped."""
+    backup = keras.callbacks.BackupAndRestore(folder)
+    options = {"epochs": 3, "verbose": 0, **options}
+    with pytest.raises(StopError):
+        model_of(rate=1.0).fit(*data, callbacks=[backup, *callbacks, Stop()], **options)
+    return model_of(rate=1.0), {"callbacks": [backup], **options}
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_what_a_backup_brings_back_is_compared_too(data, tmp_path):
+    make, _ = DATA[data]
+    steps = {"steps_per_epoch": 2} if data == "generator" else {}
+    model, options = stopped(tmp_path, make(Y), **steps)
+    # As if examples came in another order: before a batch, or, of what TensorFlow
+    # reads by itself, before a checkpoint has it.
+    with pytest.raises(ValueError, match="label was 2 and is 3"):
+        model.fit(*make(CORRECTED), **options)
+    again = model_of(rate=1.0)
+    assert again.fit(*make(Y), **options).epoch == [2]
+
+
+def test_what_a_backup_brings_back_is_reset_too(tmp_path):
+    rows = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            rows.append(rows_of(self.model))
+
+    model, options = stopped(tmp_path, (X, Y), [Watch()])
+    options["callbacks"].append(Watch())
+    model.fit(X, CORRECTED, changed_labels="reset", **options)
+    # Before the third epoch: as it was stopped, and as it goes on.
+    *_, kept, found = rows
+    first = model.tables.first_rows(np.arange(N))
+    for name, values in found.items():
+        expected = kept[name].copy()
+        assert (expected != np.asarray(first[name])).any(axis=1).all()
+        expected[CHANGED] = np.asarray(first[name])[CHANGED]
+        np.testing.assert_array_equal(values, expected)
+
+
+def test_a_model_that_was_not_compiled_says_so():
+    model = SOPModel(backbone(), N, K)
+    for use in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=r"must call `compile\(\)` before"):
+            use(X, Y)
+    with pytest.raises(ValueError, match=r"must call `compile\(\)` before"):
+        model.train_on_batch(X, {"label": Y, "index": np.arange(N)})

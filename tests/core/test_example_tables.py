@@ -280,6 +280,28 @@ def test_grown_tables_are_in_their_order_and_on_their_device(device):
         np.testing.assert_array_equal(one.numpy()[70_000:], fresh[name])
 
 
+def test_tables_that_memory_has_no_room_for_at_first(monkeypatch):
+    tables = tables_of(6, 2, init_std=0.5, seed=1)
+    before = {name: one.numpy() for name, one in tables.by_name().items()}
+    add_rows, calls = tables._add_rows, iter(range(10))
+
+    def full_once(*arguments, **options):
+        if next(calls) == 1:  # of the second table
+            raise MemoryError
+        return add_rows(*arguments, **options)
+
+    monkeypatch.setattr(tables, "_add_rows", full_once)
+    with pytest.raises(MemoryError):
+        tables.grow(12)
+    tables.grow(9)  # fewer than before, which the first table has already
+    fresh = tables.first_rows(np.arange(6, 9))
+    for name, one in tables.by_name().items():
+        np.testing.assert_array_equal(one.numpy()[:6], before[name])
+        np.testing.assert_array_equal(one.numpy()[6:], fresh[name])
+    assert tables.num_examples == 9
+    assert [one.shape for one in tables.variables] == [(9, 1), (9, 2)]
+
+
 def test_a_training_says_what_its_rows_take(caplog):
     network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
     caplog.set_level("INFO", "sop_keras")

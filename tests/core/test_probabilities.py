@@ -80,8 +80,6 @@ def test_logits_for_probabilities_are_refused_wherever_they_are_used():
     one = model(None)
     one.compile("sgd")
     with pytest.raises(ValueError, match=REFUSED):
-        one.train_on_batch(X, {"label": Y, "index": np.arange(N)})
-    with pytest.raises(ValueError, match=REFUSED):
         one.evaluate(X, Y, verbose=0)
     one.training_record.table.assign(np.stack([Y, Y * 0.0, Y], axis=1))
     with pytest.raises(ValueError, match=REFUSED):
@@ -100,3 +98,46 @@ def test_probabilities_train():
     one.fit(X, Y, verbose=0)
     one.evaluate(X, Y, verbose=0)
     assert one.label_issues(X, Y)["label_quality"].between(0, 1).all()
+
+
+def test_of_a_data_set_an_unasked_xla_gives_way_to_the_check(monkeypatch):
+    # As with a GPU, where Keras compiles by XLA unless it is told not to.
+    monkeypatch.setattr(keras.Model, "_resolve_auto_jit_compile", lambda _: True)
+    data = with_index(tf.data.Dataset.from_tensor_slices((X, Y))).batch(4)
+    one = model(None)
+    one.compile("sgd")
+    assert one.jit_compile
+    with pytest.raises(ValueError, match=REFUSED):
+        one.fit(data, verbose=0)
+    assert one.training_record.is_empty()
+    other = model("softmax")
+    other.compile("sgd")
+    other.fit(X, Y, verbose=0)  # of arrays, the first ones are looked at
+    assert other.jit_compile
+
+
+def test_of_a_data_set_an_xla_that_was_asked_for_is_warned_of(caplog):
+    data = with_index(tf.data.Dataset.from_tensor_slices((X, Y))).batch(4)
+    one = model("softmax")
+    one.compile("sgd", jit_compile=True)
+    one.fit(data, verbose=0)
+    assert "nobody looks at what the network gives for a data set" in caplog.text
+    assert one.jit_compile
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_first_batch_alone_is_looked_at(jit_compile):
+    one = model(None)
+    one.compile("sgd", jit_compile=jit_compile)
+    with pytest.raises(ValueError, match=REFUSED):
+        one.train_on_batch(X, {"label": Y, "index": np.arange(N)})
+    assert one.training_record.is_empty()
+
+
+def test_a_refused_batch_of_those_that_accumulate():
+    one = model("softmax")
+    one.compile(keras.optimizers.SGD(0.1, gradient_accumulation_steps=2))
+    wrong = with_index(tf.data.Dataset.from_tensor_slices((X, Y + (Y == 2)))).batch(4)
+    with pytest.raises(ValueError, match=r"Label 3 is not in \[0, 3\)"):
+        one.fit(wrong, verbose=0)
+    assert int(one.optimizer._iterations) == 0

@@ -57,7 +57,7 @@ def test_rows_of_slots_on_several_as_on_one(results, number):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["arrays", "train_on_batch"])
+@pytest.mark.parametrize("case", ["arrays", "train_on_batch", "train_on_batch auto"])
 def test_other_data_too(results, case):
     assert_like_one_device(results, 2, case)
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from sieve import Sieve
 
-from sop_keras import NoisyLabelModel
+from sop_keras import NoisyLabelModel, methods
 from sop_keras.optimizers.adam import Adam
 from sop_keras.optimizers.sgd import SGD
 
@@ -283,3 +283,44 @@ def test_the_peer_learns_at_the_rate_that_callbacks_set():
         np.testing.assert_array_equal(
             found.get_weights()[0], network(seed).get_weights()[0]
         )
+
+
+@pytest.mark.parametrize(
+    ("method", "is_refused"),
+    [
+        (Sieve(), True),
+        (methods.CORES2(), True),
+        (methods.CoTeaching(noise_rate=0.2), True),
+        (methods.TruncatedGCE(k=0.5, start=2, every=1), True),
+        (methods.Forward(anchor_percentile=97), True),
+        (methods.Forward(transition=0.7 * np.eye(K) + 0.3 / K), False),
+        (methods.CrossEntropy(), False),
+        (methods.ELR(), False),
+        (methods.SOP(), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_hangs_on_the_epoch_is_no_loop_of_batches(method, is_refused):
+    peer = network(2) if method.num_networks == 2 else None
+    model = NoisyLabelModel(network(1), N, K, method=method, peer=peer)
+    model.compile(keras.optimizers.SGD(RATE))
+    targets = {"label": Y, "index": np.arange(N)}
+    if not is_refused:
+        model.train_on_batch(X, targets)
+        assert int(model.optimizer.iterations) == 1
+        return
+    message = f"What {type(method).__name__} does hangs on the epoch.*total_epochs="
+    with pytest.raises(ValueError, match=message):
+        model.train_on_batch(X, targets)
+    assert int(model.optimizer.iterations) == 0
+
+
+def test_an_epoch_at_a_time_as_the_refusal_says():
+    model = sieve()
+    for epoch in range(EPOCHS):
+        fit(model, initial_epoch=epoch, epochs=epoch + 1, total_epochs=EPOCHS)
+    networks, kept, _ = expected()
+    for found, weights in zip(model.networks(), networks, strict=True):
+        for one, value in zip(found.get_weights(), weights, strict=True):
+            np.testing.assert_allclose(one, value, atol=1e-5)
+    np.testing.assert_array_equal(model.tables.kept, kept)

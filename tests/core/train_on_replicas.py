@@ -140,7 +140,12 @@ def inputs(replicas: Replicas) -> None:
     batches = tf.data.Dataset.from_tensor_slices((weak, labels, weights)).batch(11)
     found = model.evaluate(batches, verbose=0, return_dict=True)
     replicas.add("arrays/evaluated", found)
-    # Keras gives every replica all of a single batch: k batches, of the same mean.
+    # A single batch is cut into parts: of 9 examples, unequal ones.
+    open_gate(model := replicas.model_of(methods.SOP()))
+    weak, _, ids, labels, _ = examples(9)
+    for _ in range(3):
+        model.train_on_batch(weak, {"label": labels, "index": ids})
+    replicas.add_state("train_on_batch auto", model)
     model = replicas.model()
     weak, _, ids, labels, _ = examples(BATCH_SIZE)
     for _ in range(3):

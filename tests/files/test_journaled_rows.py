@@ -309,6 +309,34 @@ def test_further_rows(tmp_path):
     assert os.listdir(tmp_path) == ["v"]
 
 
+@pytest.mark.parametrize("what", ["posix_fallocate", "pwrite"])
+def test_no_room_for_further_rows(tmp_path, monkeypatch, what):
+    written(rows := JournaledRows(tmp_path / "v", N, C), 1)
+    rows.mark(MARKS[0])
+    fill_and_flush(rows)
+    size, was = os.path.getsize(tmp_path / "v"), getattr(os, what)
+
+    def full(descriptor, *arguments):
+        # Of a file system that cannot make room before: where new rows are written.
+        if what == "pwrite" and arguments[1] < size:
+            return was(descriptor, *arguments)
+        raise OSError(28, os.strerror(28))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, what, full)
+        with pytest.raises(OutputError, match="v could not be written: No space left"):
+            rows.enlarge(N + 2, fill=-1.0)
+    assert os.path.getsize(tmp_path / "v") == size
+    assert rows.shape == (N, C)
+    assert (everything(rows) == 3).all()
+    rows.write([0], np.full((1, C), 7.0))
+    rows.flush()
+    rows.restore(MARKS[0])
+    assert (everything(rows) == 1).all()
+    rows.enlarge(N + 2, fill=-1.0)
+    assert (rows.read([N - 1, N, N + 1])[:, 0] == [1, -1, -1]).all()
+
+
 def test_a_file_that_is_cut_while_it_is_in_use(tmp_path):
     rows = JournaledRows(tmp_path / "v", N, C)
     cut(tmp_path / "v")
