@@ -37,9 +37,7 @@ ADAM = keras.optimizers.Adam
 # class 3.
 SITUATIONS = {
     "clean, Adam 1e-4": (lambda: ADAM(1e-4), 0.0, 30, 64, NUM_TRAIN, None),
-    "clean, SGD 1e-3": (lambda: sgd(1e-3), 0.0, 30, 64, NUM_TRAIN, None),
     "clean, batches of 512": (lambda: sgd(0.02), 0.0, 30, 512, NUM_TRAIN, None),
-    "clean, 200 examples": (lambda: sgd(0.02), 0.0, 30, 64, 200, None),
     "clean, whole batch of 200": (lambda: sgd(0.02), 0.0, 60, 200, 200, None),
     "clean, 15 of a class": (lambda: sgd(0.02), 0.0, 30, 64, NUM_TRAIN, 15),
     "noise of 40%, Adam 1e-4": (lambda: ADAM(1e-4), 0.4, 30, 64, NUM_TRAIN, None),
