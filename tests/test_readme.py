@@ -133,7 +133,7 @@ def test_the_python_blocks_in_one_go(tmp_path):
 def test_the_commands_on_cifar10(tmp_path):
     (download,) = blocks("sh", LAUNCHER)
     *trainings, report = blocks("sh")[2].splitlines()
-    small = ["--backbone=cnn", "--epochs=1", "--max_train_examples=256"]
+    small = ["--backbone=mlp", "--epochs=1", "--max_train_examples=256"]
     commands = [[*shlex.split(command), *small] for command in trainings]
     # In one process, which loads TensorFlow once.
     lines = ["import runpy, sys", shlex.split(download)[2]]

@@ -28,17 +28,17 @@ def photographs():
 
     china, flower = load_sample_images().images
     return [
-        china[100:420, 200:520],
+        china[100:260, 200:360],
         china[150:198, 300:364],
-        china[40:264, 120:344],
-        flower[100:251, 180:380],
-        flower[60:360, 250:461],
+        china[40:152, 120:232],
+        flower[100:201, 180:315],
+        flower[60:260, 250:391],
     ]
 
 
 @pytest.fixture(scope="session", params=["cifar", "photographs"])
 def batches(request):
-    """Real images: one batch of small ones, or batches of one larger one."""
+    """Real images: one batch of 50 small ones, or batches of one larger one."""
     if request.param == "cifar":
-        return [request.getfixturevalue("cifar_images")]
+        return [request.getfixturevalue("cifar_images")[::4]]
     return [np.array(image[None]) for image in request.getfixturevalue("photographs")]

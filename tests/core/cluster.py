@@ -20,7 +20,6 @@ class Workers:
 
     Args:
         commands: what Python is given, a script and its arguments, for each process.
-            One alone has no cluster.
         folder: where their output goes, a file each.
     """
 
@@ -31,11 +30,10 @@ class Workers:
         addresses = [f"localhost:{port}" for port in _free_ports(number)]
         self.processes = []
         for index, (command, log) in enumerate(zip(commands, self._logs, strict=True)):
+            task = {"type": "worker", "index": index}
+            config = {"cluster": {"worker": addresses}, "task": task}
             env = {**os.environ, "PYTHONPATH": str(ROOT)}
-            if number > 1:
-                task = {"type": "worker", "index": index}
-                config = {"cluster": {"worker": addresses}, "task": task}
-                env["TF_CONFIG"] = json.dumps(config)
+            env["TF_CONFIG"] = json.dumps(config)
             with log.open("w", encoding="utf-8") as file:
                 process = subprocess.Popen(
                     [sys.executable, *map(str, command)],

@@ -25,8 +25,9 @@ class StopError(Exception):
     pass
 
 
-# In the backbone's pass; once a look is over; between two passes; in the peer's.
-PLACES = [(0, 2), (1, 0), (1, 5), (2, 7)]
+# In the backbone's pass; between two passes; in the peer's. Before a pass after a look:
+# `test_backup_and_restore_goes_on`.
+PLACES = [(0, 2), (1, 5), (2, 7)]
 
 
 @pytest.fixture(scope="module")

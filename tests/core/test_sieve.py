@@ -75,9 +75,15 @@ def expected():
     return networks, kept, losses
 
 
-def test_fit_agrees_with_a_loop_in_float64():
+@pytest.fixture(scope="module")
+def trained():
+    """A model after all epochs, and their history."""
     model = sieve()
-    history = fit(model).history
+    return model, fit(model).history
+
+
+def test_fit_agrees_with_a_loop_in_float64(trained):
+    model, history = trained
     networks, kept, losses = expected()
     for found, weights in zip(model.networks(), networks, strict=True):
         for one, other in zip(found.get_weights(), weights, strict=True):
@@ -101,7 +107,7 @@ def test_a_look_leaves_the_rows_of_trusted_labels_alone():
 
 
 @pytest.mark.parametrize("kind", ["weights", "file"])
-def test_stopped_inside_an_epoch_it_goes_on_to_the_same_end(kind, tmp_path):
+def test_stopped_inside_an_epoch_it_goes_on_to_the_same_end(kind, tmp_path, trained):
     class Stop(keras.callbacks.Callback):
         epoch = 0
 
@@ -112,9 +118,7 @@ def test_stopped_inside_an_epoch_it_goes_on_to_the_same_end(kind, tmp_path):
             if (self.epoch, batch) == (1, 1):  # two batches of the second epoch
                 raise StopError
 
-    whole = sieve()
-    fit(whole)
-    stopped = sieve()
+    whole, stopped = trained[0], sieve()
     with pytest.raises(StopError):
         fit(stopped, callbacks=[Stop()])
     if kind == "file":
@@ -174,19 +178,17 @@ def test_a_peer_is_another_network():
         NoisyLabelModel(backbone, N, K, method=Sieve(), peer=backbone)
 
 
-def test_a_stream_is_looked_at_by_what_is_given_for_it():
+def test_a_stream_is_looked_at_by_what_is_given_for_it(trained):
     targets = {"label": Y, "index": np.arange(N)}
     examples = tf.data.Dataset.from_tensor_slices((X, targets))
-    arrays, streamed = sieve(), sieve()
+    arrays, streamed = trained[0], sieve()
     with pytest.raises(ValueError, match=r"Sieve looks at all.*fit\(..., scan_data="):
         fit(streamed, examples.batch(BATCH), None, batch_size=None)
     looked = {"scan_data": examples.batch(7), "batch_size": None}
     fit(streamed, examples.batch(BATCH), None, **looked)
-    fit(arrays)
-    # Of arrays alone the range is known.
-    arrays.training_history.figures.assign(streamed.training_history.figures)
     for one, other in zip(streamed.weights, arrays.weights, strict=True):
-        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-6)
+        if "history" not in one.path:  # which keeps the range of arrays
+            np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-6)
 
 
 def test_what_is_set_aside_is_not_looked_at():

@@ -61,10 +61,13 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize(
-    "options", [{}, {"jit_compile": True}, {"run_eagerly": True}], ids=str
-)
+# Compilation is slow: by XLA, and eagerly, those that choose within a step themselves.
+CASES = [(name, {}) for name in OPTIMIZERS]
+CASES += [(name, {"jit_compile": True}) for name in ("accumulation", "loss scale")]
+CASES += [("loss scale", {"run_eagerly": True})]
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=str)
 def test_it_is_as_if_they_had_not_come(name, options):
     options = {"jit_compile": False, **options}
     found = trained(Picky(), OPTIMIZERS[name](), np.arange(N), **options)

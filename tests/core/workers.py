@@ -1,11 +1,10 @@
-"""Train small models as one worker of TF_CONFIG, or alone: FOLDER.
+"""Train small models as a worker of TF_CONFIG: FOLDER.
 
 What came out is written to FOLDER/INDEX-of-NUMBER.npz: arrays by name. All models share
 one strategy, as in `train_on_replicas.py`.
 """
 
 import contextlib
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -204,9 +203,14 @@ def repeated(worker: Worker) -> None:
 
 
 def plain(worker: Worker) -> None:
-    """Data sets and arrays that Keras divides between the workers itself."""
+    """Data sets and arrays that Keras divides itself; the baseline, and SOP."""
     weak, _, labels, _, weights = examples(NUM_EXAMPLES)
-    model = small_model(worker)
+    with worker.scope():
+        keras.utils.set_random_seed(1)
+        backbone = network((NUM_FEATURES,), NUM_CLASSES, synchronized=False)
+        method = methods.CrossEntropy()
+        model = NoisyLabelModel(backbone, NUM_EXAMPLES, NUM_CLASSES, method)
+        model.compile(keras.optimizers.SGD(0.1, momentum=0.9), metrics=["accuracy"])
     dataset = tf.data.Dataset.from_tensor_slices((weak, labels))
     dataset = with_index(dataset).shuffle(NUM_EXAMPLES, seed=4).batch(BATCH_SIZE)
     worker.train("with_index", model, [dataset], (weak, labels))
@@ -223,31 +227,13 @@ def plain(worker: Worker) -> None:
     )
 
 
-def cross_entropy(worker: Worker) -> None:
-    """The baseline; the last batch has one example."""
-    weak, _, labels, ids, _ = examples(33)
-    element = (weak, {"label": labels, "index": ids})
-    with worker.scope():
-        keras.utils.set_random_seed(1)
-        backbone = network((NUM_FEATURES,), NUM_CLASSES, synchronized=False)
-        method = methods.CrossEntropy()
-        model = NoisyLabelModel(backbone, NUM_EXAMPLES, NUM_CLASSES, method)
-        model.compile(keras.optimizers.SGD(0.1, momentum=0.9), metrics=["accuracy"])
-    worker.train(
-        "cross entropy",
-        model,
-        [worker.data(parts_of(element, 33))],
-        [worker.data(parts_of((weak[:19], labels[:19]), 19))],
-    )
+def train(worker: Worker, folder: Path) -> None:
+    """Train all models, and write what came out."""
+    digits(worker, folder)
+    repeated(worker)
+    plain(worker)
+    np.savez(folder / f"{worker.index}-of-{worker.number}.npz", **worker.results)
 
 
 if __name__ == "__main__":
-    FOLDER = Path(sys.argv[1])
-    WORKER = Worker(
-        make_strategy("multi_worker") if "TF_CONFIG" in os.environ else None
-    )
-    digits(WORKER, FOLDER)
-    repeated(WORKER)
-    plain(WORKER)
-    cross_entropy(WORKER)
-    np.savez(FOLDER / f"{WORKER.index}-of-{WORKER.number}.npz", **WORKER.results)
+    train(Worker(make_strategy("multi_worker")), Path(sys.argv[1]))

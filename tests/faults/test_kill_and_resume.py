@@ -15,7 +15,7 @@ def test_a_run_that_is_killed_ends_as_if_it_had_not_been(flags):
         [
             *(sys.executable, str(script), "--kills=2", "--truncations=1"),
             *("--epochs=2", "--seed=1", "--", "--method=sop_plus", "--init_std=1e-4"),
-            *flags,
+            *("--max_train_examples=300", "--batch_size=24", *flags),  # 26 batches
         ],
         capture_output=True,
         encoding="utf-8",

@@ -138,9 +138,20 @@ def test_a_share_and_both(run, tmp_path, capsys):
     assert len(after) == num_train - round(num_train / 4)
 
 
+@pytest.fixture(scope="module")
+def trained_on_photos(tmp_path_factory):
+    return make_photos(tmp_path_factory.mktemp("photos"))
+
+
 @pytest.fixture
-def photos(tmp_path):
-    return make_photos(tmp_path)
+def photos(trained_on_photos, tmp_path):
+    """A copy of the photos, and of the run on them, which knows of the copy alone."""
+    shutil.copytree(trained_on_photos, tmp_path, dirs_exist_ok=True)
+    data = tmp_path / "run" / "data.json"
+    text = data.read_text("utf-8")
+    assert str(trained_on_photos) in text
+    data.write_text(text.replace(str(trained_on_photos), str(tmp_path)), "utf-8")
+    return tmp_path
 
 
 def make_photos(tmp_path, tested=False):
@@ -390,7 +401,7 @@ def test_the_command_line(run, tmp_path, monkeypatch, in_process):
     again = shlex.split(done.stdout.split("train:   ")[1])
     assert os.path.abspath(shutil.which(again[0])) == sys.executable
     assert again[1] == str(ROOT / "launch" / "train.py")
-    trained = in_process(train, *again[2:], "--epochs=2")
+    trained = in_process(train, *again[2:], "--epochs=1")
     assert trained.returncode == 0, trained.stderr
     result = json.loads((tmp_path / "out" / "run" / "result.json").read_text("utf-8"))
     assert result["noise_rate"] < 0.1

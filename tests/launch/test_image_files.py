@@ -59,7 +59,7 @@ def test_webvision_with_faults_from_its_flagfile(webvision, tmp_path, in_process
     folder, files = webvision
     contents = damage(files)
     flags = ["--flagfile=webvision.flags", f"--data_dir={folder}", *SMALL]
-    flags += ["--backbone=cnn", "--epochs=2", "--decay_epochs=1"]
+    flags += ["--backbone=mlp", "--epochs=2", "--decay_epochs=1"]
     out = tmp_path / "run"
     try:
         # 4 of 200 are 2%: above the default, 1%.

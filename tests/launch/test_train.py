@@ -322,7 +322,7 @@ def test_a_row_of_the_paper_runs_on_real_cifar10(
         f"--flagfile={name}",
         f"--data_dir={DATA}/tfds",
         f"--output_dir={tmp_path / 'run'}",
-        "--backbone=cnn",
+        "--backbone=mlp",
         *schedule,
         "--max_train_examples=1280",
     )

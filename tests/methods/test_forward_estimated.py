@@ -137,8 +137,7 @@ def test_with_validation_data_the_best_epoch_is_asked():
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["weights", "file"])
-@pytest.mark.parametrize("epoch", [1, HALF])
+@pytest.mark.parametrize(("epoch", "kind"), [(1, "file"), (HALF, "weights")])
 def test_stopped_inside_of_either_training_it_ends_alike(epoch, kind, tmp_path):
     # Begun with weights of its own, that only the stopped one saw.
     weights = [0.1 * np.ones((D, K)), np.arange(K)]

@@ -51,8 +51,15 @@ def stopped(tmp_path_factory):
     return stop(tmp_path_factory.mktemp("stopped"), "compact")
 
 
+@pytest.fixture(scope="module")
+def stopped_in_memory(tmp_path_factory):
+    """Likewise, of a run in memory."""
+    return stop(tmp_path_factory.mktemp("in memory"), "compact", IN_MEMORY)
+
+
 def stop(folder, table, execution=OFTEN):
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journaled_rows, "_MOST_FRESH_ROWS", 20)
         interrupt_at(patch, epoch=1, batch=2)
         with pytest.raises(InterruptionError):
             Run(experiment(table), folder, execution=execution).train(verbose=0)
@@ -74,18 +81,18 @@ def cut(path):
 
 @pytest.mark.parametrize("table", TABLES)
 def test_a_run_on_disk_is_one_in_memory_and_goes_on_to_the_same_end(
-    tmp_path, whole, table
+    tmp_path, whole, table, copy
 ):
-    stop(tmp_path, table)
-    files = sorted(path.name for path in (tmp_path / "table").iterdir())
+    folder = copy if table == "compact" else stop(tmp_path / table, table)
+    files = sorted(path.name for path in (folder / "table").iterdir())
     names = {"u", "v" if table == "dense" else "v_slots"}
     names |= {"record_table", "record_trusted"}
     # The rows, and the journals of two checkpoints.
     assert {name.partition(".")[0] for name in files} == names
     assert len(files) == 3 * len(names)
-    Run(experiment(table), tmp_path, execution=ON_DISK).train(verbose=0)
-    assert_same_end(whole[table], tmp_path)
-    assert not (tmp_path / "table").exists()
+    Run(experiment(table), folder, execution=ON_DISK).train(verbose=0)
+    assert_same_end(whole[table], folder)
+    assert not (folder / "table").exists()
 
 
 def test_from_the_older_checkpoint_where_the_newest_is_damaged(copy, whole):
@@ -94,11 +101,9 @@ def test_from_the_older_checkpoint_where_the_newest_is_damaged(copy, whole):
     assert_same_end(whole["compact"], copy)
 
 
-def test_of_the_rows_a_checkpoint_has_what_changed(copy):
-    in_memory = copy.parent / "in_memory"
-    stop(in_memory, "compact", IN_MEMORY)
+def test_of_the_rows_a_checkpoint_has_what_changed(copy, stopped_in_memory):
     rows = sum(path.stat().st_size for path in copy.glob("table/*[a-z]"))
-    other = (newest(in_memory) / "model.weights.h5").stat().st_size
+    other = (newest(stopped_in_memory) / "model.weights.h5").stat().st_size
     own = (newest(copy) / "model.weights.h5").stat().st_size
     assert other - own > 0.8 * (rows - 4 * 4096)
     # 64 rows of 4 (u), 32 (v), 12 and 4 bytes, with 8 for the id of each.
@@ -107,8 +112,8 @@ def test_of_the_rows_a_checkpoint_has_what_changed(copy):
     assert journals[-1].stat().st_size <= pieces * 20 + 64 * (8 + 32)
 
 
-def test_rows_move_to_disk_and_stay_there(tmp_path, whole, copy):
-    stop(tmp_path / "memory", "compact", IN_MEMORY)
+def test_rows_move_to_disk_and_stay_there(tmp_path, whole, copy, stopped_in_memory):
+    shutil.copytree(stopped_in_memory, tmp_path / "memory")
     Run(experiment(), tmp_path / "memory", execution=ON_DISK).train(verbose=0)
     assert_same_end(whole["compact"], tmp_path / "memory")
     with pytest.raises(CheckpointError, match=r"on disk, in .*table: .*_device=disk"):

@@ -60,18 +60,10 @@ class Ragged(keras.Model):
         return self.dense(keras.ops.mean(self.embedding(inputs), axis=1))
 
 
-def functional_of_two(structure):
+def functional_of_two():
     a, b = keras.Input((), dtype="int32", name="a"), keras.Input((D,), name="b")
     both = layers.Concatenate()([layers.Embedding(5, 2)(a), b])
-    return keras.Model(structure(a, b), layers.Dense(K)(both))
-
-
-def as_dict(a, b):
-    return {"a": a, "b": b}
-
-
-def as_tuple(a, b):
-    return a, b
+    return keras.Model({"a": a, "b": b}, layers.Dense(K)(both))
 
 
 TOKENS = RNG.integers(0, 5, N).astype(np.int32)
@@ -80,19 +72,14 @@ TOKENS = RNG.integers(0, 5, N).astype(np.int32)
 @pytest.mark.parametrize(
     ("backbone", "x"),
     [
-        (sequential(), X),
         (keras.Sequential([layers.Dense(K)]), X),
         (Subclassed(), X),
         (layers.Dense(K), X),
-        (functional_of_two(as_dict), as_dict(TOKENS, X)),
-        (functional_of_two(as_tuple), as_tuple(TOKENS, X)),
-        (TwoInputs("a", "b"), as_dict(TOKENS, X)),
-        (TwoInputs(0, 1), as_tuple(TOKENS, X)),
+        (functional_of_two(), {"a": TOKENS, "b": X}),
+        (TwoInputs(0, 1), (TOKENS, X)),
         (Ragged(), tf.ragged.constant([[1, 2], [3], [0, 4, 2], [1]] * 5)),
     ],
-    ids=str.split(
-        "sequential unbuilt subclass layer dict tuple sub-dict sub-tuple ragged"
-    ),
+    ids=str.split("unbuilt subclass layer dict sub-tuple ragged"),
 )
 def test_backbones_and_inputs(backbone, x):
     model = compiled(backbone)

@@ -101,10 +101,13 @@ def expected():
     return model
 
 
-@pytest.mark.parametrize("pair", [tuple, list])
+# Lists are told from arrays where data are taken apart: whole, and by the batch.
 @pytest.mark.parametrize(
-    "train",
-    [by_arrays, by_tensors, by_data_set, by_py_dataset, by_generator, by_batch],
+    ("train", "pair"),
+    [
+        *((by_arrays, tuple), (by_tensors, list), (by_data_set, tuple)),
+        *((by_py_dataset, tuple), (by_generator, list), (by_batch, list)),
+    ],
 )
 def test_every_kind_of_data(train, pair, expected):
     model = compiled(network())
