@@ -54,6 +54,9 @@ def _folder_of_its_own(_not_in_the_checkout, monkeypatch):
     with tempfile.TemporaryDirectory(dir=_not_in_the_checkout) as folder:
         monkeypatch.chdir(folder)
         yield
+    if config := sys.modules.get("tensorflow.python.framework.config"):
+        # It cannot be switched off, and turns XLA off for all tests that follow.
+        assert not config.is_op_determinism_enabled(), "set in the tests' own process"
 
 
 def pytest_unconfigure(config):

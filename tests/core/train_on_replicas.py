@@ -90,8 +90,7 @@ def every_method(replicas: Replicas) -> None:
             open_gate(model)
         if type(method).before_epoch is not Method.before_epoch:
             # A look needs the examples as arrays.
-            weak, _, _, _, _ = examples(NUM_EXAMPLES)
-            labels = labels_of(np.arange(NUM_EXAMPLES))
+            weak, labels = examples(NUM_EXAMPLES)[0], labels_of(np.arange(NUM_EXAMPLES))
             replicas.train(f"method {name}", model, weak, labels, batch_size=BATCH_SIZE)
         else:
             data = stream(33, pairs=method.num_views > 1)
@@ -110,8 +109,7 @@ def first_pass(replicas: Replicas) -> None:
         index = tf.numpy_function(keep, [y["epoch"], y["index"]], tf.int64)
         return x, {"label": y["label"], "index": tf.ensure_shape(index, [None])}
 
-    weak, _, _, _, _ = examples(NUM_EXAMPLES)
-    labels = labels_of(np.arange(NUM_EXAMPLES))
+    weak, labels = examples(NUM_EXAMPLES)[0], labels_of(np.arange(NUM_EXAMPLES))
     dataset = tf.data.Dataset.from_tensor_slices((weak, labels))
     dataset = with_epoch(with_index(dataset).batch(BATCH_SIZE)).map(watch)
     model = replicas.model_of(methods.CrossEntropy(), built=False)
@@ -211,8 +209,7 @@ def digits(replicas: Replicas) -> None:
 
 def watching(replicas: Replicas, folder: Path) -> None:
     """Norms of gradients, a NoiseMonitor, and label issues."""
-    weak, _, _, _, _ = examples(NUM_EXAMPLES)
-    labels = labels_of(np.arange(NUM_EXAMPLES))
+    weak, labels = examples(NUM_EXAMPLES)[0], labels_of(np.arange(NUM_EXAMPLES))
     monitor = NoiseMonitor(folder / f"logs-{replicas.number}", labels)
     model = replicas.model(gradient_norms=True)
     options = {"callbacks": [monitor], "batch_size": BATCH_SIZE}

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import train
 import train_flags
+from photos import write_photos
 from printed_command import launch_command
 
 from sop_keras.auditing.audit_run import experiment_of
@@ -156,19 +157,7 @@ def photos(trained_on_photos, tmp_path):
 
 def make_photos(tmp_path, tested=False):
     """A run on a table of files, of two classes, one of which is a piece of HTML."""
-    from PIL import Image
-
-    folder, rng = tmp_path / "photos", np.random.default_rng(0)
-    folder.mkdir()
-    names = ["=cmd|' ,C calc'!A0.png", *(f"{i}.png" for i in range(1, 12))]
-    lines = ["path,label,id"]
-    for number, name in enumerate(names):
-        pixels = rng.integers(0, 256, (20, 24, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / name)
-        label = "<script>alert(1)</script>" if number % 2 else "cat"
-        lines.append(f'"{name}",{label},{3 * number}')
-    (folder / "train.csv").write_text("\n".join(lines), encoding="utf-8")
-    (folder / "5.png").write_bytes(b"no image")
+    write_photos(folder := tmp_path / "photos")
     arguments = ["--dataset=manifest", f"--manifest={folder / 'train.csv'}"]
     arguments += ["--noise=none", "--resize=12", "--image_size=8", "--epochs=1"]
     arguments += ["--max_bad_fraction=0.1", "--augment=flip", "--batch_size=4"]

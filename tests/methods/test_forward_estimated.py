@@ -1,5 +1,6 @@
 """Forward with an estimated transition: two trainings in one, stopped and resumed."""
 
+import logging
 import types
 
 import keras
@@ -221,8 +222,9 @@ def test_stopped_before_the_estimate_it_says_so(caplog):
     model = made()
     fit(model, epochs=2)  # of more, which follow
     fit(model, initial_epoch=2)
-    # Others than this library may have something to say.
-    assert not [one for one in caplog.records if one.name.startswith("sop_keras")]
+    # Others than this library may have something to say, and it of sizes.
+    ours = [one for one in caplog.records if one.name.startswith("sop_keras")]
+    assert not [one for one in ours if one.levelno >= logging.WARNING]
     fit(model)
     assert "begins with epoch 0 again: so does what Forward changes" in caplog.text
 
