@@ -4,16 +4,17 @@ With a constant rate, u grows at every visit by 1/p_y - 1, whether or not the ne
 has learnt anything: with a slow optimizer, few steps or a rare class, right labels are
 given up before they could be learnt. Here a row takes a step
 
-    x = G G_c ln(1/GIVEN_UP) / t (R^(3/2) - 1),    R = (1/p_y - 1) / (1/q_c - 1)
+    x = G G_c (R^(L/t) - 1),    R = (1/p_y - 1) / (1/r_c - 1),    L = ln(1/GIVEN_UP)
 
 at each visit, and grows by the factor 1 + x (docs/theory.md, "Adaptive rates").
 
-- q_c is what the network gives the label c in examples of c that it agrees with: R
-  compares a label with those of its class that are believed. A row grows where R > 1
-  and shrinks again where R < 1.
-- t is how often each example has been visited so far. What took the network t visits
-  to learn is not decided in a small share of them: neither the number of epochs nor the
-  learning rate has to be known.
+- r_c lies half way, in log odds, between q_c, what the network gives the label c in
+  examples of c that it agrees with, and the mean of p_c over all examples: between what
+  believed labels of the class have and what labels at random have. A row grows where
+  R > 1 and shrinks again, slowly, where R < 1.
+- t is how often each example has been visited so far: a row adds up log R over log t.
+  What took the network t visits to learn is not decided in a small share of them:
+  neither the number of epochs nor the learning rate has to be known.
 - G in [0, 1] opens once the network has learnt what it can for now, and labels
   contradict it where it is surest. With right labels it stays shut: examples that are
   merely hard are contradicted where the network is unsure, or by its second choice.
@@ -38,25 +39,28 @@ from sop_keras.methods import sop_visits
 from sop_keras.methods.sop_doubts import GATE_WIDEST
 
 Tensor = Any
+Bounds = tuple[Any, Any]
 
 GIVEN_UP = 1e-4
 """A label counts as wrong once its row has grown by 1 / GIVEN_UP."""
 
 # Chosen on small trainings of digits and CIFAR-10 (docs/theory.md).
-_POWER = 1.5  # of R
+_LEAST_LOG_RATIO = -0.3  # of R: how fast rows shrink
 # Standard deviations that q_c is below the mean of the agreeing, in log odds; and so
 # many more while labels are still being learnt.
 _BELIEVED, _BELIEVED_YET = 0.4, 0.6
 _SURE = 0.5  # standard deviations that sure predictions are above the mean of a class's
 _MEANS_OVER, _AGREEMENT_OVER, _SLOW_OVER = 1 / 3, 1 / 6, 1 / 2  # of the visits so far
 _SHARPNESS = (0.4, 0.7), (1.15, 1.4)
-_PROGRESS, _PROGRESS_AGAINST = (1.02, 1.12), (1.08, 1.16)
+_PROGRESS, _PROGRESS_AGAINST, _PROGRESS_TOLD = (1.02, 1.12), (1.08, 1.16), (1.4, 1.6)
 _BY_CHANCE, _BY_CHANCE_MUCH = (0.08, 0.14), (0.16, 0.24)
 _BY_FAR, _BY_FAR_OF_TWO = (0.3, 0.45), (0.34, 0.44)
+_FEW_FAR, _SHARE_FAR = 4, 1 / 5  # of the classes other than the predicted one
+_MANY_CLASSES, _SURE_ENOUGH = 20, (0.7, 0.85)
 _HAS_BEEN_WIDE, _SHARP_ENOUGH = (0.15, 0.35), (0.6, 0.8)
 _CLASS_SHARE = 0.3
 _LEAST_VISITS, _LEAST_STEPS, _LEAST_SURE, _LONG_ENOUGH = 1.001, 20, 5, 3.0
-_STEP = (-0.5, 8.0)
+_LOG_STEP = math.log(0.5), math.log(9)
 _LARGEST_LOG_ODDS = 15.0  # float32 knows 1 - p up to 6e-8
 _TINY = 1e-9
 
@@ -81,6 +85,7 @@ class Gate:
         opening: G, a scalar in [0, 1].
         classes: G_c, float32 `(num_classes,)`, each 0 or 1.
         believed: log(q_c / (1 - q_c)), `(num_classes,)`.
+        boundary: log(r_c / (1 - r_c)), likewise.
         visits: t, a scalar.
         at_random: how far labels that contradict at random would open it by themselves;
             0 in the first visits, when hard right labels still look like them.
@@ -91,6 +96,7 @@ class Gate:
     opening: Tensor
     classes: Tensor
     believed: Tensor
+    boundary: Tensor
     visits: Tensor
     at_random: Tensor
     contradicted: Tensor
@@ -182,7 +188,7 @@ def updated_state(
     is_sure = (of_own >= ops.take(bar, predicted)) & (ops.take(number, predicted) > 1)
     sure = counts * ops.cast(is_sure, "float32")
     contradicted = sure - sure * agrees
-    is_far = ops.cast(likelier >= 1 + (num_classes - 1) / 2, "float32")
+    is_far = ops.cast(likelier >= num_classes - _num_far(num_classes), "float32")
 
     brought = ops.concatenate(
         [
@@ -254,13 +260,13 @@ def gate_of(state: dict[str, Tensor]) -> Gate:
     sharpness = covariance / ops.maximum(variance, _TINY)
     agreement = totals[_RECENT_AGREEING] / ops.maximum(totals[_RECENT], _TINY)
     progress = agreement / ops.maximum(totals[_SLOW], _TINY)
-
     surely = ops.maximum(totals[_SURELY], 1.0)
     share = totals[_CONTRADICTED] / surely
     share = share - ops.sqrt(ops.maximum(share * (1.0 - share), 0.0) / surely)
     share = ops.where(totals[_SURELY] > _LEAST_SURE, share, 0.0)
     far = totals[_FAR] / ops.maximum(totals[_CONTRADICTED], _TINY)
-    by_chance = ops.minimum(far / _share_that_is_far(num_classes), 1.0)
+    share_far = _num_far(num_classes) / (num_classes - 1) or math.inf  # of 2 classes
+    by_chance = ops.minimum(far / share_far, 1.0)
 
     # Where it has opened, given labels no longer say how sharp the network is: those
     # that were given up contradict it for ever.
@@ -269,14 +275,16 @@ def gate_of(state: dict[str, Tensor]) -> Gate:
     # Nor do they say that none is wrong: those learnt by heart no longer contradict it.
     known = _ramp(state["gate_widest"], *_HAS_BEEN_WIDE)
     evidence = ops.maximum(_ramp(share * by_chance, *_BY_CHANCE_MUCH), known)
-    low, high = (
-        one + evidence * (other - one)
-        for one, other in zip(_PROGRESS, _PROGRESS_AGAINST, strict=True)
-    )
-    has_learnt = has_learnt * (1.0 - _ramp(progress, low, high))
     long_enough = ops.cast(totals[VISITS] >= _LONG_ENOUGH, "float32")
-    by_far = _BY_FAR if num_classes > 2 else _BY_FAR_OF_TWO
     at_random = _ramp(share * by_chance, *_BY_CHANCE)
+    sure_enough = 1.0 - _ramp(share, *_SURE_ENOUGH)
+    cautious = 1.0 - ops.rsqrt(ops.maximum(totals[_FAR], 1.0))  # one standard error
+    of_many = _ramp(share * by_chance * cautious, *_BY_CHANCE) * sure_enough
+    told = ops.maximum(known, of_many * (num_classes > _MANY_CLASSES))
+    bounds = _between(_PROGRESS, _PROGRESS_AGAINST, evidence)
+    bounds = _between(bounds, _PROGRESS_TOLD, told * long_enough)
+    has_learnt = has_learnt * (1.0 - _ramp(progress, *bounds))
+    by_far = _BY_FAR if num_classes > 2 else _BY_FAR_OF_TWO
     is_contradicted = ops.maximum(at_random, _ramp(share, *by_far) * long_enough)
     is_contradicted = ops.maximum(is_contradicted, known)
     sharp_enough = _ramp(sharpness, *_SHARP_ENOUGH)
@@ -284,13 +292,15 @@ def gate_of(state: dict[str, Tensor]) -> Gate:
     has_learnt = has_learnt * ops.cast(in_time, "float32")
 
     number, mean, deviation = _moments(classes[:, _AGREEING])
-    believed_share = number / ops.maximum(classes[:, _LABELS], _TINY)
-    is_learnt = (number >= 1.0) & (believed_share >= _CLASS_SHARE * agreement)
+    share_agreeing = number / ops.maximum(classes[:, _LABELS], _TINY)
+    is_learnt = (number >= 1.0) & (share_agreeing >= _CLASS_SHARE * agreement)
     below = _BELIEVED + _BELIEVED_YET * _ramp(progress, *_PROGRESS)
+    believed = mean - below * deviation
     return Gate(
         opening=has_learnt * is_contradicted,
         classes=ops.cast(is_learnt, "float32"),
-        believed=mean - below * deviation,
+        believed=believed,
+        boundary=(believed + _log_odds(mean_probs)) / 2,
         visits=totals[VISITS],
         at_random=has_learnt * at_random * long_enough * sharp_enough,
         contradicted=share,
@@ -307,12 +317,12 @@ def steps(gate: Gate, given: Tensor, labels: Tensor, predictions: Tensor) -> Ten
         predictions: onehot(argmax f), likewise. No row grows where the network
             predicts the label.
     """
-    believed = labels @ gate.believed[:, None]
+    log_ratio = labels @ gate.boundary[:, None] - _log_odds(given)
     is_learnt = labels @ gate.classes[:, None]
     is_predicted = ops.sum(labels * predictions, axis=-1, keepdims=True)
-    log_ratio = ops.clip(_POWER * (believed - _log_odds(given)), -10.0, 10.0)
     per_visit = -math.log(GIVEN_UP) / ops.maximum(gate.visits, 1.0)
-    x = ops.clip(per_visit * (ops.exp(log_ratio) - 1.0), *_STEP)
+    log_step = per_visit * ops.maximum(log_ratio, _LEAST_LOG_RATIO)
+    x = ops.exp(ops.clip(log_step, *_LOG_STEP)) - 1.0
     x = x - ops.maximum(x, 0.0) * is_predicted
     return gate.opening * is_learnt * x
 
@@ -377,9 +387,14 @@ def _ramp(value: Tensor, low: float, high: float) -> Tensor:
     return ops.clip((value - low) / (high - low), 0.0, 1.0)
 
 
-def _share_that_is_far(num_classes: int) -> float:
-    """Of the classes other than the predicted one, those of the less likely half."""
-    ranks = np.arange(1, num_classes)
-    far = int((ranks >= 1 + (num_classes - 1) / 2).sum())
-    # Of two classes there is one other alone, which says nothing.
-    return far / (num_classes - 1) if far else math.inf
+def _between(a: Bounds, b: Bounds, share: Tensor) -> Bounds:
+    return a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1])
+
+
+def _num_far(num_classes: int) -> int:
+    """How many classes are far: the least likely of those that are not predicted.
+
+    A label that is hard but right is hardly ever there, and one at random as any.
+    """
+    others = num_classes - 1
+    return max(min(others // 2, _FEW_FAR), round(_SHARE_FAR * others))

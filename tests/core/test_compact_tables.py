@@ -13,7 +13,8 @@ from sop_keras.core.table import Table, stored
 N, D, K, SLOTS = 60, 5, 30, 4
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(N, D)).astype("float32")
-Y = RNG.integers(0, K, N)
+# At random, of classes that are more and less frequent: there is something to learn.
+Y = RNG.permutation((X @ RNG.normal(size=(D, K))).argmax(axis=-1))
 
 
 def array(rows):

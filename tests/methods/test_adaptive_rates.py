@@ -42,14 +42,15 @@ SITUATIONS = {
     "clean, 200 examples": (lambda: sgd(0.02), 0.0, 30, 64, 200, None),
     "clean, whole batch of 200": (lambda: sgd(0.02), 0.0, 60, 200, 200, None),
     "clean, 15 of a class": (lambda: sgd(0.02), 0.0, 30, 64, NUM_TRAIN, 15),
-    "noise of 40%, Adam 1e-4": (lambda: ADAM(1e-4), 0.4, 30, 64, NUM_TRAIN, None),
+    "noise of 40%, Adam 1e-4": (lambda: ADAM(1e-4), 0.4, 60, 64, NUM_TRAIN, None),
     "noise of 80%": (lambda: sgd(0.02), 0.8, 30, 64, NUM_TRAIN, None),
     "noise of 40%, 10 epochs": (lambda: sgd(0.02), 0.4, 10, 64, NUM_TRAIN, None),
 }
 # What adaptive rates are to find of wrong labels, and how well they are to rank them;
-# the gains over cross entropy. Fixed rates had 0.737, 0.947 and 0.996.
+# the gains over cross entropy. Fixed rates had an AUROC of 0.737 (after 30 epochs), 0.947
+# and 0.996.
 AT_LEAST = {
-    "noise of 40%, Adam 1e-4": (0.6, 0.97, 0.0),
+    "noise of 40%, Adam 1e-4": (0.8, 0.99, 0.0),
     "noise of 80%": (0.8, 0.97, 0.2),
     "noise of 40%, 10 epochs": (0.9, 0.99, 0.01),
 }
@@ -109,9 +110,8 @@ def values(model):
 def test_a_training_goes_on_to_the_bit_and_the_gate_is_in_the_file(tmp_path):
     whole = small()
     whole.fit(X, Y, batch_size=6, epochs=6, shuffle=False, verbose=0)
-    # 60 steps of 6: rows have moved, and not all of them.
     moved = np.array(whole.noise_table.u) != np.float32(1e-8)
-    assert 0.1 < moved.mean() < 1
+    assert moved.mean() > 0.1  # in 60 steps of 6
     half = small()
     half.fit(X, Y, batch_size=6, epochs=3, shuffle=False, verbose=0)
     half.save(tmp_path / "half.keras")
