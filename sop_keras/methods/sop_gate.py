@@ -8,10 +8,10 @@ given up before they could be learnt. Here a row takes a step
 
 at each visit, and grows by the factor 1 + x (docs/theory.md, "Adaptive rates").
 
-- r_c lies half way, in log odds, between q_c, what the network gives the label c in
-  examples of c that it agrees with, and the mean of p_c over all examples: between what
-  believed labels of the class have and what labels at random have. A row grows where
-  R > 1 and shrinks again, slowly, where R < 1.
+- r_c lies, in log odds, between q_c, what the network gives the label c in examples of
+  c that it agrees with, and the mean of p_c over all examples, a third of the way: from
+  what believed labels of the class have to what labels at random have. A row grows
+  where R > 1 and shrinks again, slowly, where R < 1.
 - t is how often each example has been visited so far: a row adds up log R over log t.
   What took the network t visits to learn is not decided in a small share of them:
   neither the number of epochs nor the learning rate has to be known.
@@ -300,7 +300,7 @@ def gate_of(state: dict[str, Tensor]) -> Gate:
         opening=has_learnt * is_contradicted,
         classes=ops.cast(is_learnt, "float32"),
         believed=believed,
-        boundary=(believed + _log_odds(mean_probs)) / 2,
+        boundary=(2 * believed + _log_odds(mean_probs)) / 3,
         visits=totals[VISITS],
         at_random=has_learnt * at_random * long_enough * sharp_enough,
         contradicted=share,

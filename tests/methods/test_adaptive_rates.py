@@ -47,8 +47,8 @@ SITUATIONS = {
     "noise of 40%, 10 epochs": (lambda: sgd(0.02), 0.4, 10, 64, NUM_TRAIN, None),
 }
 # What adaptive rates are to find of wrong labels, and how well they are to rank them;
-# the gains over cross entropy. Fixed rates had an AUROC of 0.737 (after 30 epochs), 0.947
-# and 0.996.
+# the gains over cross entropy. Fixed rates had an AUROC of 0.737 (after 30 epochs),
+# 0.947 and 0.996.
 AT_LEAST = {
     "noise of 40%, Adam 1e-4": (0.8, 0.99, 0.0),
     "noise of 80%": (0.8, 0.97, 0.2),
