@@ -39,12 +39,11 @@ from sop_keras.methods import sop_visits
 from sop_keras.methods.sop_doubts import GATE_WIDEST
 
 Tensor = Any
-Bounds = tuple[Any, Any]
 
 GIVEN_UP = 1e-4
 """A label counts as wrong once its row has grown by 1 / GIVEN_UP."""
 
-# Chosen on small trainings of digits and CIFAR-10 (docs/theory.md).
+# Chosen on small trainings of digits, CIFAR-10 and CIFAR-100 (docs/theory.md).
 _LEAST_LOG_RATIO = -0.3  # of R: how fast rows shrink
 # Standard deviations that q_c is below the mean of the agreeing, in log odds; and so
 # many more while labels are still being learnt.
@@ -52,7 +51,8 @@ _BELIEVED, _BELIEVED_YET = 0.4, 0.6
 _SURE = 0.5  # standard deviations that sure predictions are above the mean of a class's
 _MEANS_OVER, _AGREEMENT_OVER, _SLOW_OVER = 1 / 3, 1 / 6, 1 / 2  # of the visits so far
 _SHARPNESS = (0.4, 0.7), (1.15, 1.4)
-_PROGRESS, _PROGRESS_AGAINST, _PROGRESS_TOLD = (1.02, 1.12), (1.08, 1.16), (1.4, 1.6)
+_PROGRESS, _PROGRESS_AGAINST = np.float32([(1.02, 1.12), (1.08, 1.16)])
+_PROGRESS_TOLD = np.float32([1.4, 1.6])
 _BY_CHANCE, _BY_CHANCE_MUCH = (0.08, 0.14), (0.16, 0.24)
 _BY_FAR, _BY_FAR_OF_TWO = (0.3, 0.45), (0.34, 0.44)
 _FEW_FAR, _SHARE_FAR = 4, 1 / 5  # of the classes other than the predicted one
@@ -87,8 +87,8 @@ class Gate:
         believed: log(q_c / (1 - q_c)), `(num_classes,)`.
         boundary: log(r_c / (1 - r_c)), likewise.
         visits: t, a scalar.
-        at_random: how far labels that contradict at random would open it by themselves;
-            0 in the first visits, when hard right labels still look like them.
+        at_random: how far labels that contradict at random would open it, a cautious
+            estimate; 0 in the first visits, when hard right labels look like them.
         contradicted: the share of its surest predictions that the label contradicts, a
             cautious estimate (one standard error low): about the share of wrong labels.
     """
@@ -188,7 +188,8 @@ def updated_state(
     is_sure = (of_own >= ops.take(bar, predicted)) & (ops.take(number, predicted) > 1)
     sure = counts * ops.cast(is_sure, "float32")
     contradicted = sure - sure * agrees
-    is_far = ops.cast(likelier >= num_classes - _num_far(num_classes), "float32")
+    used, num_far = _used_and_far(classes)
+    is_far = (num_far > 0) & (likelier >= used - num_far)
 
     brought = ops.concatenate(
         [
@@ -200,7 +201,7 @@ def updated_state(
         axis=-1,
     )
     sums = [counts, counts * ops.sigmoid(of_given), counts * square, sure]
-    sums += [contradicted, contradicted * is_far]
+    sums += [contradicted, contradicted * ops.cast(is_far, "float32")]
     size = ops.sum(counts)
     before, examples = sop_visits.numbers_of_examples(
         state["gate_examples"], totals[VISITS], num_new, num_examples
@@ -265,8 +266,8 @@ def gate_of(state: dict[str, Tensor]) -> Gate:
     share = share - ops.sqrt(ops.maximum(share * (1.0 - share), 0.0) / surely)
     share = ops.where(totals[_SURELY] > _LEAST_SURE, share, 0.0)
     far = totals[_FAR] / ops.maximum(totals[_CONTRADICTED], _TINY)
-    share_far = _num_far(num_classes) / (num_classes - 1) or math.inf  # of 2 classes
-    by_chance = ops.minimum(far / share_far, 1.0)
+    used, num_far = _used_and_far(classes)  # of two classes, none
+    by_chance = ops.minimum(far * (used - 1.0) / ops.maximum(num_far, 1.0), 1.0)
 
     # Where it has opened, given labels no longer say how sharp the network is: those
     # that were given up contradict it for ever.
@@ -279,11 +280,12 @@ def gate_of(state: dict[str, Tensor]) -> Gate:
     at_random = _ramp(share * by_chance, *_BY_CHANCE)
     sure_enough = 1.0 - _ramp(share, *_SURE_ENOUGH)
     cautious = 1.0 - ops.rsqrt(ops.maximum(totals[_FAR], 1.0))  # one standard error
-    of_many = _ramp(share * by_chance * cautious, *_BY_CHANCE) * sure_enough
-    told = ops.maximum(known, of_many * (num_classes > _MANY_CLASSES))
-    bounds = _between(_PROGRESS, _PROGRESS_AGAINST, evidence)
-    bounds = _between(bounds, _PROGRESS_TOLD, told * long_enough)
-    has_learnt = has_learnt * (1.0 - _ramp(progress, *bounds))
+    surely_random = _ramp(share * by_chance * cautious, *_BY_CHANCE)
+    is_many = ops.cast(used > _MANY_CLASSES, "float32")
+    told = ops.maximum(known, surely_random * sure_enough * is_many)
+    bounds = _PROGRESS + evidence * (_PROGRESS_AGAINST - _PROGRESS)
+    bounds = bounds + told * long_enough * (_PROGRESS_TOLD - bounds)
+    has_learnt = has_learnt * (1.0 - _ramp(progress, bounds[0], bounds[1]))
     by_far = _BY_FAR if num_classes > 2 else _BY_FAR_OF_TWO
     is_contradicted = ops.maximum(at_random, _ramp(share, *by_far) * long_enough)
     is_contradicted = ops.maximum(is_contradicted, known)
@@ -302,7 +304,7 @@ def gate_of(state: dict[str, Tensor]) -> Gate:
         believed=believed,
         boundary=(2 * believed + _log_odds(mean_probs)) / 3,
         visits=totals[VISITS],
-        at_random=has_learnt * at_random * long_enough * sharp_enough,
+        at_random=has_learnt * surely_random * long_enough * sharp_enough,
         contradicted=share,
     )
 
@@ -387,14 +389,12 @@ def _ramp(value: Tensor, low: float, high: float) -> Tensor:
     return ops.clip((value - low) / (high - low), 0.0, 1.0)
 
 
-def _between(a: Bounds, b: Bounds, share: Tensor) -> Bounds:
-    return a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1])
-
-
-def _num_far(num_classes: int) -> int:
-    """How many classes are far: the least likely of those that are not predicted.
+def _used_and_far(classes: Tensor) -> tuple[Tensor, Tensor]:
+    """How many classes have labels, the others being least likely, and are far.
 
     A label that is hard but right is hardly ever there, and one at random as any.
     """
-    others = num_classes - 1
-    return max(min(others // 2, _FEW_FAR), round(_SHARE_FAR * others))
+    used = ops.sum(ops.cast(classes[:, _LABELS] > 0, "float32"))
+    others = ops.maximum(used - 1.0, 0.0)
+    few = ops.minimum(ops.floor(others / 2), _FEW_FAR)
+    return used, ops.maximum(few, ops.round(_SHARE_FAR * others))

@@ -10,8 +10,6 @@ from sop_keras.methods import sop_gate
 from sop_keras.methods.sop_doubts import GATE_WIDEST
 
 K, N = 6, 40
-# Half of the others; of many classes a fifth: of 29 others 5.8.
-NUM_FAR = {2: 0, 6: 2, 30: 6}
 
 
 class SlowGate:
@@ -31,6 +29,7 @@ class SlowGate:
 
     def see(self, probs, labels, counts):
         number, mean, deviation = self.of_predicted()
+        used = len({seen[0] for _, seen in self.past})
         batch = []
         for p, label, counted in zip(probs, labels, counts, strict=True):
             if not counted:
@@ -38,7 +37,10 @@ class SlowGate:
             predicted = int(np.argmax(p))
             bar = mean[predicted] + 0.5 * deviation[predicted]
             is_sure = logit(p[predicted]) >= bar and number[predicted] > 1
-            batch.append([1.0, (label, predicted, p, is_sure)])
+            # The likeliest has rank 0; the others of the used ones 1 to used - 1.
+            rank = sum(p[k] > p[label] for k in range(self.num_classes))
+            is_far = num_far(used) and rank > used - 1 - num_far(used)
+            batch.append([1.0, (label, predicted, p, is_sure, is_far)])
         size = len(batch)
         self.total += size
         # Ids one after another, from the first again after the last.
@@ -101,12 +103,9 @@ class SlowGate:
         weight = sum(w for w, _ in against)
         share = weight / sure
         share -= np.sqrt(share * (1 - share) / max(sure, 1))
-        far = 0.0
-        for w, (label, _, p, _) in against:
-            rank = sum(p[k] > p[label] for k in range(self.num_classes))
-            # The likeliest has rank 0; the K - 1 others ranks of 1 to K - 1.
-            far += w * (rank > self.num_classes - 1 - NUM_FAR[self.num_classes])
-        by_chance = NUM_FAR[self.num_classes] / (self.num_classes - 1)
+        far = sum(w for w, seen in against if seen[4])
+        used = len({seen[0] for _, seen in self.past})
+        by_chance = num_far(used) / (used - 1)
         far_of_chance = min(far / max(weight, 1e-9) / by_chance, 1.0)
         return share, far_of_chance, 1 - 1 / np.sqrt(max(far, 1.0))
 
@@ -114,22 +113,22 @@ class SlowGate:
         return self.openings()[0]
 
     def openings(self):
-        mean_p = self.mean(lambda label, predicted, p, sure: p)
+        mean_p = self.mean(lambda label, predicted, p, *_: p)
         mean_y = self.mean(lambda label, *_: np.eye(self.num_classes)[label])
-        covariance = self.mean(lambda label, predicted, p, sure: p[label])
+        covariance = self.mean(lambda label, predicted, p, *_: p[label])
         covariance -= mean_p @ mean_y
-        variance = self.mean(lambda label, predicted, p, sure: p @ p) - mean_p @ mean_p
+        variance = self.mean(lambda label, predicted, p, *_: p @ p) - mean_p @ mean_p
         sharpness = covariance / variance
         share, by_chance, cautious = self.contradicted()
         begun = 1.0 if self.opened else ramp(sharpness, 0.4, 0.7)
         learnt = begun * (1 - ramp(sharpness, 1.15, 1.4))
         known = ramp(self.widest, 0.15, 0.35)
         much = max(known, ramp(share * by_chance, 0.16, 0.24))
+        surely_random = ramp(share * by_chance * cautious, 0.08, 0.14)
         told = known
-        if self.num_classes > 20:
+        if len({seen[0] for _, seen in self.past}) > 20:
             sure_enough = 1 - ramp(share, 0.7, 0.85)
-            of_many = ramp(share * by_chance * cautious, 0.08, 0.14)
-            told = max(told, of_many * sure_enough)
+            told = max(told, surely_random * sure_enough)
         told *= self.visits >= 3
         low, high = 1.02 + 0.06 * much, 1.12 + 0.04 * much
         low, high = low + told * (1.4 - low), high + told * (1.6 - high)
@@ -139,7 +138,12 @@ class SlowGate:
         random = ramp(share * by_chance, 0.08, 0.14)
         against = max(random, ramp(share, *by_far) * (self.visits >= 3), known)
         sharp = ramp(sharpness, 0.6, 0.8)
-        return learnt * against, learnt * random * (self.visits >= 3) * sharp
+        return learnt * against, learnt * surely_random * (self.visits >= 3) * sharp
+
+
+def num_far(used):
+    # Of the others half, of more than 10 classes 4, of more than 22 a fifth.
+    return max(min((used - 1) // 2, 4), round((used - 1) / 5))
 
 
 def ramp(value, low, high):
@@ -199,7 +203,7 @@ def test_the_state_is_that_of_slow_loops(noise):
             np.testing.assert_allclose(
                 np.asarray(gate.believed)[known], believed, atol=2e-3
             )
-            of_all = logit(slow.mean(lambda label, predicted, p, sure: p))[known]
+            of_all = logit(slow.mean(lambda label, predicted, p, *_: p))[known]
             np.testing.assert_allclose(
                 np.asarray(gate.boundary)[known],
                 believed - (believed - of_all) / 3,
@@ -208,31 +212,68 @@ def test_the_state_is_that_of_slow_loops(noise):
     assert (max(openings) > 0.5) == (noise > 0)  # and both sides are tried
 
 
+@pytest.mark.parametrize("num_classes", [30, 40])
 @pytest.mark.parametrize("noise", [0.0, 0.4])
-def test_of_many_classes_labels_at_random_are_told_while_others_are_learnt(noise):
+def test_of_many_classes_labels_at_random_are_told_while_others_are_learnt(
+    noise, num_classes
+):
     # 6 groups of 5 classes: the group is known, the class is being learnt. Agreement
     # grows faster from visit to visit than the gate lets pass, unless labels are among
-    # the least likely fifth about as often as by chance.
+    # the least likely fifth about as often as by chance. 10 of 40 classes have no
+    # labels, and are known to be unlikely.
     rng = np.random.default_rng(5)
-    slow, batches, opened = SlowGate(30, 200), [], []
-    for step in range(60):
-        strength = 0.3 + step / 24
-        true = rng.integers(0, 30, 40)
-        logits = rng.standard_normal((40, 30)) + strength * np.eye(30)[true]
-        group = np.arange(30) // 5 == true[:, None] // 5
+    slow, batches, fast = SlowGate(num_classes, 400), [], []
+    for step in range(50):
+        strength = 0.2 + step / 20
+        true = rng.integers(0, 30, 80)
+        logits = rng.standard_normal((80, num_classes))
+        logits += strength * np.eye(num_classes)[true]
+        logits[:, 30:] -= 20
+        group = np.arange(num_classes) // 5 == true[:, None] // 5
         probs = np.exp(strength * logits + 3 * group)
-        random = rng.integers(0, 30, 40)
-        labels = np.where(rng.random(40) < noise, random, true)
+        random = rng.integers(0, 30, 80)
+        labels = np.where(rng.random(80) < noise, random, true)
         probs = np.float32(probs / probs.sum(axis=-1, keepdims=True))
-        batches.append((probs, labels, np.ones(40)))
-        slow.see(np.float64(probs), labels, np.ones(40))
-        if step % 10 == 9:
-            opening = float(sop_gate.gate_of(seen_by(batches, 30, 200)).opening)
-            assert opening == pytest.approx(slow.opening(), abs=2e-3)
-            if slow.progress() > 1.16:
-                opened.append(opening > 0.5)
-    assert len(opened) >= 2
+        batches.append((probs, labels, np.ones(80)))
+        slow.see(np.float64(probs), labels, np.ones(80))
+        if step > 14 and step % 3 == 0:
+            seen = seen_by(batches, num_classes, 400)
+            opening = float(sop_gate.gate_of(seen).opening)
+            assert opening == pytest.approx(slow.opening(), abs=5e-3)
+            assert float(seen["gate_widest"]) == pytest.approx(slow.widest, abs=5e-3)
+            fast.append((slow.progress() > 1.12, opening))
+    opened = [opening > 0.5 for is_fast, opening in fast if is_fast]
+    assert len(opened) > 2
     assert any(opened) == (noise > 0)
+
+
+def state_of(progress, surely, contradicted, far, used=30):
+    """After 4 visits, 100 examples of 30 classes in the window, of a sharpness of 1."""
+    state = sop_gate.first_state(30)
+    state["gate_classes"][:used, 6] = 100 / used
+    state["gate_classes"][:, 7] = 100 / 30
+    # mean p_c and the frequencies of labels: their product sums up to 1/30, as squares.
+    of_given = 100 * (0.5 + 1 / 30)
+    totals = [100, of_given, of_given, surely, contradicted, far]
+    state["gate_totals"][:] = [*totals, 50 * progress, 100, 0.5, 4, 30, 0]
+    return state
+
+
+def test_what_tells_labels_at_random_of_many_classes_by_hand():
+    # e = 0.5 - 0.025; f = 16/200 * 29/6 = 0.38667, less a standard error of 1/4 of it.
+    # e f = 0.18367 opens it; 0.13775 is (0.13775 - 0.08) / 0.06 of surely at random, by
+    # which progress of 1.2 is no more in the way: the bounds begin at 1.386.
+    gate = sop_gate.gate_of(state_of(1.2, 400, 200, 16))
+    assert float(gate.at_random) == pytest.approx(0.9625, rel=1e-4)
+    assert float(gate.opening) == pytest.approx(1.0)
+    # e = 0.8 - 0.02: 0.46667 of the way from 0.85 to 0.7. e f = 0.29453: bounds of 1.08
+    # and 1.16, and 0.46667 of the way to 1.4 and 1.6, 1.22933 and 1.36533.
+    gate = sop_gate.gate_of(state_of(1.3, 400, 320, 25))
+    assert float(gate.opening) == pytest.approx(1 - 0.07067 / 0.136, abs=1e-4)
+    # Of 20 classes that have labels, 4 are far: f = 16/200 * 19/4, and 1.2 is too fast.
+    assert float(sop_gate.gate_of(state_of(1.2, 400, 200, 16, 20)).opening) == 0
+    gate = sop_gate.gate_of(state_of(1.0, 400, 200, 16, 20))
+    assert float(gate.at_random) == pytest.approx((0.475 * 0.38 * 0.75 - 0.08) / 0.06)
 
 
 def test_visits_are_of_the_examples_that_are_trained_on():

@@ -90,15 +90,16 @@ def open_gate_state():
     state["gate_totals"][8:12] = [1.0, 4.0, 30.0, 1.0]  # slow, visits, steps, opened
     state["gate_widest"] = np.float32(1)
     state["gate_classes"][:, :3] = [4.0, 12.0, 36.0]
-    state["gate_classes"][:, 6] = 4.0
+    state["gate_classes"][:, 6:] = 4.0
+    state["gate_totals"][0] = 12.0  # of which the mean of each p_c is 1/3
     return state
 
 
 def test_u_grows_as_v_does_where_the_network_is_sure():
     # p_y of 5e-5 is below phi's floor of 1e-4, e^-60 is far below s as it begins, and
-    # e^-200 is none of float32. R = (1 / p_y - 1) / e^-3 is so large that x = 8. s
-    # explains nothing yet: all of the gradient is left, and u and v at the prediction
-    # grow alike.
+    # e^-200 is none of float32. The boundary's log odds are (2 * 3 - ln 2) / 3 = 1.77,
+    # and R = (1 / p_y - 1) / e^-1.77 is so large that x = 8. s explains nothing yet:
+    # all of the gradient is left, and u and v at the prediction grow alike.
     logits = np.float32([[0, np.log(5e-5), -12], [0, -60, -63], [0, -200, -12]])
     labels, predictions = np.float32([[0, 1, 0]] * 3), np.float32([[1, 0, 0]] * 3)
     rows = {name: np.full((3, n), 1e-8, np.float32) for name, n in (("u", 1), ("v", 3))}
