@@ -51,8 +51,9 @@ _BELIEVED, _BELIEVED_YET = 0.4, 0.6
 _SURE = 0.5  # standard deviations that sure predictions are above the mean of a class's
 _MEANS_OVER, _AGREEMENT_OVER, _SLOW_OVER = 1 / 3, 1 / 6, 1 / 2  # of the visits so far
 _SHARPNESS = (0.4, 0.7), (1.15, 1.4)
-_PROGRESS, _PROGRESS_AGAINST = np.float32([(1.02, 1.12), (1.08, 1.16)])
-_PROGRESS_TOLD = np.float32([1.4, 1.6])
+_PROGRESS = np.array([1.02, 1.12], np.float32)
+_PROGRESS_AGAINST = np.array([1.08, 1.16], np.float32)
+_PROGRESS_TOLD = np.array([1.4, 1.6], np.float32)
 _BY_CHANCE, _BY_CHANCE_MUCH = (0.08, 0.14), (0.16, 0.24)
 _BY_FAR, _BY_FAR_OF_TWO = (0.3, 0.45), (0.34, 0.44)
 _FEW_FAR, _SHARE_FAR = 4, 1 / 5  # of the classes other than the predicted one
@@ -70,8 +71,7 @@ _TINY = 1e-9
 _AGREEING, _PREDICTED, _LABELS, _PROBS = slice(0, 3), slice(3, 6), 6, 7
 _CLASS_COLUMNS = 8
 
-# The totals: sums over the window, then single numbers; the last is 1 once the gate has
-# been open by half.
+# The totals: sums over the window, then numbers; the last: whether it was half open.
 _COUNT, _GIVEN, _SQUARES, _SURELY, _CONTRADICTED, _FAR = range(6)
 _RECENT_AGREEING, _RECENT, _SLOW, VISITS, _STEPS, _OPENED = range(6, 12)
 _NUM_TOTALS = 12
