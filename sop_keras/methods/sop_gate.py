@@ -390,9 +390,9 @@ def _ramp(value: Tensor, low: float, high: float) -> Tensor:
 
 
 def _used_and_far(classes: Tensor) -> tuple[Tensor, Tensor]:
-    """How many classes have labels, the others being least likely, and are far.
+    """How many classes have labels; and how many of these, the least likely, are far.
 
-    A label that is hard but right is hardly ever there, and one at random as any.
+    A hard but right label is hardly ever far, one at random as often as by chance.
     """
     used = ops.sum(ops.cast(classes[:, _LABELS] > 0, "float32"))
     others = ops.maximum(used - 1.0, 0.0)
