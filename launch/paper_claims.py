@@ -103,7 +103,7 @@ ABLATIONS = (
         METHODS["SOP"],
         "symmetric:0.5",
         (
-            Arm("1e-4, alpha 10", _rates("1e-4", "10")),
+            Arm("1e-4, alpha 10"),  # `SMALL`'s own, which others have trained
             Arm("1e-8, alpha 20", _rates("1e-8", "20"), "equal"),
             Arm("1e-2, alpha 5", _rates("1e-2", "5"), "equal"),
             Arm("1e-8, alpha 10", _rates("1e-8", "10")),

@@ -191,6 +191,27 @@ def test_there_is_one_training_step_and_it_is_short():
     assert lines <= 40
 
 
+def test_no_pipeline_of_our_own_is_tuned():
+    # Such an iterator may end a minute late (`without_autotuning`). Those that wrap a
+    # user's data set leave its options alone.
+    made = {"range", "from_tensor_slices", "from_tensors", "from_generator", "zip"}
+    theirs = {"sop_keras.core.with_epoch", "sop_keras.core.with_index"}
+    found = set()
+    for name, tree in TREES.items():
+        if any(
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in made
+            and ast.unparse(node.func.value) == "tf.data.Dataset"
+            for node in ast.walk(tree)
+        ):
+            found.add(name)
+            text = ast.unparse(tree)
+            ours = "without_autotuning(" in text or "in_parallel(" in text
+            assert ours or name in theirs, name
+    assert {"sop_keras.data.batches.tensors", "sop_keras.auditing.head"} < found
+
+
 def test_a_plain_import_in_a_test_means_one_file():
     """All tests share one process and its path: `import NAME` must not depend on order.
 

@@ -26,6 +26,7 @@ from sop_keras.auditing.head_settings import (
 )
 from sop_keras.core.model import NoisyLabelModel
 from sop_keras.data.batches.epoch_order import epoch_order
+from sop_keras.data.batches.tensors import without_autotuning
 from sop_keras.methods.sop import SOP
 
 _LEAST_STD = 1e-6  # of features that are all alike
@@ -169,7 +170,7 @@ def _batches(
                 places = np.sort(places)  # as they lie in the file
                 yield rows.take(places), {"label": labels[places], "index": places}
 
-    return tf.data.Dataset.from_generator(
+    batches = tf.data.Dataset.from_generator(
         generate,
         output_signature=(
             tf.TensorSpec((None, rows.num_features), tf.float32),
@@ -178,7 +179,8 @@ def _batches(
                 "index": tf.TensorSpec((None,), tf.int64),
             },
         ),
-    ).prefetch(STEPS_AT_ONCE)
+    )
+    return without_autotuning(batches.prefetch(STEPS_AT_ONCE))
 
 
 class _Told(keras.callbacks.Callback):

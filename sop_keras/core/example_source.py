@@ -15,6 +15,7 @@ from sop_keras.data.batches.tensors import (
     in_parallel,
     numbered_places,
     with_cardinality,
+    without_autotuning,
 )
 
 _SCAN_SIZE = 256
@@ -117,9 +118,10 @@ class ExampleSource(Source):
             return None
         look, with_targets = self._look, self._with_targets()
         places = tf.data.Dataset.from_tensor_slices(self.places(epoch))
-        return places.batch(_SCAN_SIZE).map(
+        scan = places.batch(_SCAN_SIZE).map(
             lambda some: with_targets(look(some), some)[:2]
         )
+        return without_autotuning(scan)
 
     def _with_targets(self) -> Callable[[Any, tf.Tensor], tuple[Any, ...]]:
         """What gives inputs their labels, ids and weights, as these are now."""

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from sop_keras.core.data_errors import DataError
+from sop_keras.data.batches.tensors import without_autotuning
 
 _TORCH, _GRAIN = "PyTorch", "Grain"
 _BATCHES = {
@@ -77,8 +78,10 @@ def as_dataset(x: Any, y: Any, needs_ids: bool) -> Any:
     def batches() -> Iterator[Any]:
         yield from map(_arrays, x)
 
-    dataset = tf.data.Dataset.from_generator(
-        batches, output_signature=keras.tree.map_structure(spec, first)
+    dataset = without_autotuning(
+        tf.data.Dataset.from_generator(
+            batches, output_signature=keras.tree.map_structure(spec, first)
+        )
     )
     length = _length(x)
     if length is None:

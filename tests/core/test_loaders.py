@@ -76,6 +76,7 @@ def test_every_pass_is_one_of_the_loader(kind):
     loader = kind(WITH_IDS)
     dataset = as_dataset(loader, None, needs_ids=True)
     assert dataset.cardinality() == 3
+    assert dataset.options().autotune.enabled is False  # or its end would wait
     for _ in range(2):
         for (x, y), part in zip(dataset.as_numpy_iterator(), PARTS, strict=True):
             np.testing.assert_array_equal(x, X[part])

@@ -287,6 +287,18 @@ def test_fit_goes_through_the_epochs_in_one_pass(dataset):
         assert seen.tolist() == dataset.train.ids[order].tolist()
 
 
+@pytest.mark.parametrize("strong", [None, "uda"])
+def test_nothing_waits_for_a_tuner(dataset, strong):
+    # An iterator that TensorFlow tunes may end seconds after its last batch; the option
+    # is what TensorFlow asks before it starts the thread (`without_autotuning`).
+    trained = training_batches(
+        dataset.train, dataset, batch_size=4, epochs=1, seed=0, strong_augment=strong
+    )
+    evaluated = evaluation_batches(dataset.test, dataset)
+    for batches in (trained, evaluated, evaluated.map(lambda x, y: x)):
+        assert batches.options().autotune.enabled is False
+
+
 def test_evaluation_is_in_order(dataset):
     batches = evaluation_batches(dataset.test, dataset, batch_size=3)
     received = [(len(images), images, labels) for images, labels in batches]

@@ -1,4 +1,5 @@
 import csv
+import math
 
 import ablations
 import pytest
@@ -7,7 +8,7 @@ import train_cells
 import train_flags
 from ablations import AS_SAID, NOT_AS_SAID, UNTOLD
 from comparison_runs import complete
-from paper_claims import ABLATIONS, Ablation, Arm
+from paper_claims import ABLATIONS, SMALL, Ablation, Arm
 
 TINY = Ablation(
     "tiny",
@@ -139,19 +140,6 @@ def test_all_claims_can_be_run(tmp_path):
     assert {one.method.v_learning_rate for one in found} == {100.0}
 
 
-def test_equal_lambdas_are_equal():
-    # Eq. (22): -log(gamma) / (2 alpha), 0.4605 of the first three.
-    import math
-
-    (one,) = (one for one in ABLATIONS if one.name == "init_std_and_alpha")
-    found = []
-    for arm in one.arms[:3]:
-        values = reproduce.parsed(arm.words)
-        assert values.u_lr == values.v_lr
-        found.append(-math.log(values.init_std) / (2 * values.u_lr))
-    assert found == pytest.approx([found[0]] * 3)
-
-
 def test_the_command(tmp_path, monkeypatch, capsys):
     trained = []
 
@@ -174,3 +162,19 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert "\nNot as in plus_cpu.flags: --epochs=2\n" in text
     assert reproduce.main(["--table=ablations", "--cells=nothing"]) == 1
     assert "has --cells=loss_of_v," in capsys.readouterr().err
+
+
+def test_settings_that_act_alike_have_the_same_lambda():
+    # Eq. (22), -log(init_std) / (2 alpha): ln(10) of 2.302585 by 4 / 20, 8 / 40, 2 / 10
+    # is 0.460517; 8 / 20, 4 / 10 and 4 / 40 give twice, twice and half of it.
+    (ablation,) = [one for one in ABLATIONS if one.name == "init_std_and_alpha"]
+    found = []
+    for arm in ablation.arms:
+        values = train_flags.parsed([f"--flagfile={SMALL}", *arm.words])
+        assert values.u_lr == values.v_lr
+        found.append(-math.log(values.init_std) / (2 * values.v_lr))
+    half = 0.2302585
+    assert found == pytest.approx([0.460517] * 3 + [4 * half, 4 * half, half])
+    assert [arm.expected for arm in ablation.arms] == [None, "equal", "equal"] + [
+        None
+    ] * 3

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from sop_keras.data.batches.tensors import without_autotuning
 from sop_keras.data.datasets.dataset import Examples
 from sop_keras.data.images.bad_images import BadImages
 from sop_keras.data.images.crops import NUM_TRIES, Draw, ResizedCrop
@@ -174,7 +175,7 @@ class CropLoader:
         options = tf.data.Options()
         # One call at a time: what is parallel about it is in the loader.
         options.experimental_optimization.map_parallelization = False
-        pipeline = pipeline.with_options(options)
+        pipeline = without_autotuning(pipeline.with_options(options))
         pipeline._loader = self  # data sets made of this one refer to it
         return pipeline
 
