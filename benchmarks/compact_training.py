@@ -29,6 +29,7 @@ import tensorflow as tf
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from sop_keras import SOPModel
+from sop_keras.data.batches.tensors import without_autotuning
 
 FEATURES, POOL, LOOKED_AT = 64, 2**17, 1_000_000
 NOISE_RATE = 0.2
@@ -68,7 +69,7 @@ def batches(
     dataset = tf.data.Dataset.from_generator(chunks, output_signature=(spec,) * 3)
     num_batches = -(-len(order) // values.batch_size)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_batches))
-    return dataset.map(example).prefetch(2)
+    return without_autotuning(dataset.map(example).prefetch(2))
 
 
 def main() -> None:
