@@ -63,9 +63,8 @@ def main() -> None:
         )
     ratio = median_ratio(seconds[TUNED], seconds[UNTUNED])
     mean_ratio = statistics.mean(seconds[TUNED]) / statistics.mean(seconds[UNTUNED])
-    late = sum(
-        one > 1.2 * statistics.median(seconds[UNTUNED]) for one in seconds[TUNED]
-    )
+    long = 1.2 * statistics.median(seconds[UNTUNED])
+    late = sum(one > long for one in seconds[TUNED])
     print(f"tuned / not tuned: {ratio:.2f}, of means {mean_ratio:.2f}")
     print(f"{late} of {values.rounds} tuned epochs took 1.2 times as long, or longer")
 

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+BATCHES_AT_ONCE = 16
+"""How many batches are worked on at most: all of them wait in memory when done."""
+
 BATCHES_READY = 2
 """How many batches wait to be asked for."""
 
@@ -17,9 +20,8 @@ def in_parallel(
     pipeline: tf.data.Dataset, function: Callable[..., Any]
 ) -> tf.data.Dataset:
     """The data set through a function of tensors, a batch on each core at a time."""
-    pipeline = pipeline.map(
-        function, num_parallel_calls=os.cpu_count() or 1, deterministic=True
-    )
+    at_once = min(os.cpu_count() or 1, BATCHES_AT_ONCE)
+    pipeline = pipeline.map(function, num_parallel_calls=at_once, deterministic=True)
     return without_autotuning(pipeline.prefetch(BATCHES_READY))
 
 
