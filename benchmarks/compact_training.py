@@ -1,8 +1,8 @@
 """A training with rows of slots to its end, of millions of examples or many classes.
 
     python benchmarks/compact_training.py --classes=21841
-    python benchmarks/compact_training.py --examples=14000000 --epochs=5 \
-        --batch_size=4096
+    python benchmarks/compact_training.py --examples=14000000 --epochs=4 \
+        --batch_size=1024 --jit_compile
     python benchmarks/compact_training.py --table=dense
 
 SOP with rates that set themselves, a linear backbone, and features made where they are
@@ -66,7 +66,6 @@ def batches(
 
     spec = tf.TensorSpec([None], tf.int32)
     dataset = tf.data.Dataset.from_generator(chunks, output_signature=(spec,) * 3)
-    dataset = tf.data.Dataset.from_generator(chunks, output_signature=(spec,) * 3)
     num_batches = -(-len(order) // values.batch_size)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_batches))
     return without_autotuning(dataset.map(example).prefetch(2))
@@ -83,6 +82,7 @@ def main() -> None:
     parser.add_argument("--distance", type=float, default=9.0, help="between centres")
     parser.add_argument("--table", choices=["compact", "dense"], default="compact")
     parser.add_argument("--slots", type=int, default=8)
+    parser.add_argument("--jit_compile", action="store_true", help="XLA")
     values = parser.parse_args()
     true, given = labels_of(values.examples, values.classes)
     network = keras.Sequential(
@@ -100,7 +100,11 @@ def main() -> None:
     print(f"made in {time.perf_counter() - start:.1f} s", flush=True)
     steps = -(-values.examples // values.batch_size)
     rate = keras.optimizers.schedules.CosineDecay(values.lr, values.epochs * steps)
-    model.compile(keras.optimizers.SGD(rate, momentum=0.9), metrics=["accuracy"])
+    model.compile(
+        keras.optimizers.SGD(rate, momentum=0.9),
+        metrics=["accuracy"],
+        jit_compile=values.jit_compile,
+    )
     rng = np.random.default_rng(2)
     for epoch in range(values.epochs):
         order = rng.permutation(values.examples).astype(np.int32)

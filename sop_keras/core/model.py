@@ -38,6 +38,7 @@ from sop_keras.core.row_optimizer import (
 from sop_keras.core.saved_rows import LoadsRows
 from sop_keras.core.saved_seeds import SavedSeeds
 from sop_keras.core.table import stored
+from sop_keras.core.table_choice import chosen_kind
 from sop_keras.core.table_kinds import DENSE, SLOTS
 from sop_keras.core.training_data import unpack
 from sop_keras.core.training_evidence import TrainingHistory
@@ -77,8 +78,10 @@ class NoisyLabelModel(
         table_folder: of these files, which nothing else may use: a model that is made
             with it starts them anew. Defaults to `None`, for tables in memory.
         table: how sparse tables, such as v of SOP, are stored: `"dense"`, an entry for
-            each class; or `"compact"`, `table_slots` of them, and the rest as it was
-            at first (`compact_rows`). Defaults to `"dense"`.
+            each class; `"compact"`, `table_slots` of them, and the rest as it was
+            at first (`compact_rows`); or `"auto"`, compact where the dense tables take
+            more than 1 GB and that changes no result (`table_choice`). Defaults to
+            `"dense"`.
         table_slots: how many entries of a row a compact table stores: at least 1, and
             fewer than half of the classes. Defaults to `8`.
         gradient_norms: whether the norms of gradients are metrics of `fit`. Defaults to
@@ -147,9 +150,11 @@ class NoisyLabelModel(
         for network in self.networks() if method.mixes_inputs else ():
             arguments.check_mixable(network, type(method).__name__)
         self._add_shared(method.state(num_classes))
+        tables, rates = method.tables(num_classes), method.row_rates
+        table = chosen_kind(table, tables, rates, table_slots, num_examples)
         self.table, self.table_slots = table, table_slots
         self.tables = method.tables_kind(
-            stored(method.tables(num_classes), table, table_slots),
+            stored(tables, table, table_slots),
             num_examples,
             seed=seed,
             device=table_device,

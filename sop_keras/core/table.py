@@ -9,7 +9,7 @@ from typing import Any
 from keras import ops
 
 from sop_keras.core import compact_rows
-from sop_keras.core.table_kinds import DENSE, STORED
+from sop_keras.core.table_kinds import DENSE, KINDS
 from sop_keras.validation import check_choice_of, check_integer
 
 
@@ -27,6 +27,8 @@ class Table:
             `0.0`.
         is_sparse: whether few entries of a row ever grow beyond what they were at
             first, so that it may be stored in slots. Defaults to `False`.
+        shrinks_by: times the learning rate, over the batch size, times its cube: what
+            any other entry loses with each visit. Defaults to `0.0`.
         slots: how many entries of a row are stored (`compact_rows`). Defaults to
             `None`: all.
     """
@@ -36,6 +38,7 @@ class Table:
     std: float | None = None
     initial: float = 0.0
     is_sparse: bool = False
+    shrinks_by: float = 0.0
     slots: int | None = None
 
     @property
@@ -71,14 +74,14 @@ def stored(tables: Sequence[Table], kind: str, slots: int) -> tuple[Table, ...]:
 
     Args:
         tables: a method's.
-        kind: `"dense"` or `"compact"`.
+        kind: `"dense"` or `"compact"`, `chosen_kind`'s.
         slots: how many entries of a row a compact table stores.
 
     Raises:
         ValueError: for another kind, for slots that there cannot be, or `"compact"`
             where no table is sparse.
     """
-    check_choice_of("table", kind, STORED)
+    check_choice_of("table", kind, KINDS)
     slots = check_integer("table_slots", slots, least=1)
     if kind == DENSE:
         return tuple(tables)

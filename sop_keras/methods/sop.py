@@ -152,6 +152,7 @@ class SOP(Method):
                 num_classes,
                 std=self.first_std,
                 is_sparse=self.v_loss == "mse",  # else others than predicted ones grow
+                shrinks_by=4.0,  # eq. 7, of a class that is not predicted
             ),
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 from sop_keras import methods
 from sop_keras.augment.names import AUGMENTATIONS
 from sop_keras.backbones.names import BACKBONES, check_backbone_name
-from sop_keras.core.table_kinds import DENSE, SLOTS, STORED
+from sop_keras.core.table_kinds import DENSE, KINDS, SLOTS
 from sop_keras.data.datasets.by_name import DATASETS, TFDS_PREFIX, check_dataset_name
 from sop_keras.data.images.encoded_images import DECODINGS, EXACT
 from sop_keras.methods.record import MethodSettings
@@ -205,10 +205,10 @@ class Experiment:
         least=1,
         came_later=True,
     )
-    table: str = setting(
-        DENSE, "How v is stored: dense or compact.", choices=STORED, came_later=True
+    table: str = setting(DENSE, "How v is stored.", choices=KINDS, came_later=True)
+    table_slots: int = setting(
+        SLOTS, "Of table=compact and auto.", least=1, came_later=True
     )
-    table_slots: int = setting(SLOTS, "Of table=compact.", least=1, came_later=True)
     decay_factor: float = setting(
         0.1,
         "For schedule=step, above 0 and below 1.",

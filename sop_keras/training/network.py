@@ -14,6 +14,7 @@ from sop_keras.backbones.fused_batch_norm import fuse_batch_norm
 from sop_keras.backbones.names import OF_IMAGES
 from sop_keras.backbones.synchronized import synchronize_batch_norm
 from sop_keras.core.model import NoisyLabelModel
+from sop_keras.core.table_choice import chosen_kind
 from sop_keras.optimizers.adam import Adam
 from sop_keras.optimizers.schedules import (
     ScaledByEpoch,
@@ -98,6 +99,15 @@ def compile_model(
     peer = None
     if method.num_networks > 1:
         peer = make_backbone(experiment, data, use="peer")
+    table = chosen_kind(
+        experiment.table,
+        method.tables(num_classes),
+        method.row_rates,
+        experiment.table_slots,
+        data.dataset.num_examples,
+        batch_size=experiment.batch_size,
+        visits=experiment.epochs,
+    )
     model = NoisyLabelModel(
         backbone,
         num_examples=data.dataset.num_examples,
@@ -107,7 +117,7 @@ def compile_model(
         seed=experiment.seed,
         table_device=execution.table_device,
         table_folder=table_folder if execution.table_device == "disk" else None,
-        table=experiment.table,
+        table=table,
         table_slots=experiment.table_slots,
         gradient_norms=bool(method.row_rates),
         weight_average=experiment.weight_average,

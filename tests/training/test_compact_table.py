@@ -8,6 +8,7 @@ import pytest
 
 from sop_keras import methods
 from sop_keras.core import model as model_module
+from sop_keras.core import table_choice
 from sop_keras.data.batches.pipelines import (
     evaluation_batches,
     steps_per_epoch,
@@ -98,3 +99,20 @@ def test_it_ends_as_with_all_entries(settings, monkeypatch):
     for name, value in expected.items():
         error = np.abs(actual[name] - value).max()
         assert error <= 1e-6 * np.abs(value).max(), name
+
+
+def test_which_table_by_batch_size_and_epochs(monkeypatch):
+    monkeypatch.setattr(table_choice, "_SMALL", 0)
+    method = methods.record("sop").settings(
+        u_learning_rate=10.0, v_learning_rate=10.0, init_std=1e-4
+    )
+    # 4 x 10 / 64 x 10 x (5e-4)^3 = 7.8e-10; / 1 x 2,000 it is 1e-5.
+    short = replace(DIGITS, method=method, table="auto", table_slots=3)
+    data = load_data(short)
+    backbone = make_backbone(short, data)
+    for experiment, kind in (
+        (short, "compact"),
+        (replace(short, batch_size=1, epochs=2_000), "dense"),
+    ):
+        model = compile_model(experiment, backbone, data, 1, Execution())
+        assert model.table == kind
