@@ -355,7 +355,7 @@ class NoisyLabelModel(
             )
             for optimizer in self.row_optimizers().values():
                 optimizer.iterations.assign_add(1)
-        self.training_record.write(ids, said, all_say=given.weights is None)
+        self.training_record.write(ids, said)
         self.training_history.add(said)
         if not self.method.loss_sees_updated_rows:
             return rows

@@ -77,7 +77,7 @@ class TrainingRecord(SavedRows):
             sparse_variable.enlarge(self, name, num_examples, add)
         self.num_examples = num_examples
 
-    def write(self, indices: Any, rows: Any, all_say: bool = True) -> None:
+    def write(self, indices: Any, rows: Any) -> None:
         """Write what was said of a whole batch.
 
         Of equal ids, the first counts that says something. A probability that is not
@@ -87,23 +87,19 @@ class TrainingRecord(SavedRows):
             indices: ids, shape `(n,)`, all in `[0, num_examples)`.
             rows: float32, shape `(n, 3)`, as those of `table`; -1 where nothing is said
                 of an example, whose row stays as it is.
-            all_say: whether no row is -1, which saves a look at the table. Defaults to
-                `True`.
         """
         rows = ops.where(ops.isfinite(rows), rows, 0.0)
         # Equal ids must write equal rows: nothing says which is written last.
         groups = first_positions(indices)
         count = ops.shape(indices)[0]
         places = ops.arange(count, dtype="int32")
-        if not all_say:
-            places = ops.where(rows[:, 0] == _NEVER, places + count, places)
-        first = -ops.segment_max(-places, groups, num_segments=count)
-        if not all_say:
-            first = first % count
+        places = ops.where(rows[:, 0] == _NEVER, places + count, places)
+        first = -ops.segment_max(-places, groups, num_segments=count) % count
         rows = ops.take(rows, ops.take(first, groups), axis=0)
-        if not all_say:
-            old = sparse_variable.gather(self.table, indices)
-            rows = ops.where(rows[:, :1] == _NEVER, old, rows)
+        # What is written must hang on what was read: else XLA may read after it writes,
+        # from a copy of the whole table.
+        old = sparse_variable.gather(self.table, indices)
+        rows = ops.where(rows[:, :1] == _NEVER, old, rows)
         sparse_variable.scatter(self.table, indices, rows)
 
     def read(self, indices: Any) -> tuple[np.ndarray, np.ndarray]:
