@@ -42,7 +42,7 @@ def test_of_weight_0_nothing_is_recorded(jit_compile):
     classes, probs = tf.eye(6), tf.linspace([0.1] * 6, [0.6] * 6, 6)
     rows = record_rows(classes, probs, tf.roll(classes, 1, axis=1), weights)
     write = tf.function(record.write, jit_compile=jit_compile)
-    write(ids, rows, all_say=False)
+    write(ids, rows)
     # The rows of places 4 and 2: predicted 4 and 2, labelled 5 and 3.
     np.testing.assert_allclose(
         record.table.numpy(),
