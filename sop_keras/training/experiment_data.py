@@ -142,16 +142,12 @@ def load_data(experiment: Experiment, files: DataFiles | None = None) -> Experim
 def _held_out_ids(experiment: Experiment, dataset: Dataset) -> np.ndarray:
     """The ids that are set aside for validation, some maybe of no training example.
 
-    They are chosen over the full range of ids, whatever the order of arrival; where the
-    test split has a part of that range (digits), it has a part of these. Where ids of
-    the range are nobody's, such as keys of a database, they are of training examples.
+    They are as many training examples as are asked for. Where the test split has a part
+    of the range of ids (digits), they are chosen over all of it, and it has a part of
+    them.
     """
-    number, seed = experiment.num_validation, experiment.seed
-    splits = (dataset.train, *dataset.tests.values())
-    known = np.unique(np.concatenate([split.ids for split in splits]))
-    if len(known) >= dataset.num_examples:
-        return validation_ids(dataset.num_examples, number, seed)
-    return validation_ids(dataset.train.ids, number, seed)
+    ids = dataset.num_examples if dataset.splits_share_ids else dataset.train.ids
+    return validation_ids(ids, experiment.num_validation, experiment.seed)
 
 
 def _with_noise(experiment: Experiment, dataset: Dataset) -> Examples:
