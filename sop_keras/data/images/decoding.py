@@ -5,7 +5,7 @@ and with their first frame:
 
 - grey images, palettes, CMYK and YCCK are converted (colour profiles are ignored);
 - what is transparent lies on white;
-- 16-bit grey keeps its top byte;
+- grey of 12 or 16 bits keeps its top 8 bits, white as zero is turned round;
 - the EXIF orientation is applied;
 - JPEGs much larger than what is asked for are decoded at a half, a quarter or an eighth
   of their size (`decode` says when).
