@@ -2,10 +2,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from settings import digits
 
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.data.datasets.dataset import Dataset, Examples
+from sop_keras.data.datasets.prepare import prepare_dataset
 from sop_keras.data.datasets.split import validation_ids
 from sop_keras.training import experiment_data
 from sop_keras.training.experiment_data import load_data
@@ -162,3 +164,36 @@ def test_asymmetric_noise_needs_classes_it_is_defined_for():
 def test_a_validation_part_that_leaves_nothing_is_refused():
     with pytest.raises(ValueError, match=r"num_validation=1796 leaves none of .*1437"):
         load_data(digits(num_validation=1796))
+
+
+def test_held_out_images_that_are_listed_again_are_told(tmp_path, caplog):
+    # 20 images in two rows each, of the last 10 the second path is written otherwise.
+    rows = ["path,label"]
+    for number in range(20):
+        Image.new("RGB", (9, 9)).save(tmp_path / f"{number}.png")
+        rows += [
+            f"{number}.png,{number % 2}",
+            f"{'./' * (number > 9)}{number}.png,{number % 2}",
+        ]
+    table = tmp_path / "train.csv"
+    table.write_text("\n".join(rows))
+    files = DataFiles(manifest=str(table))
+    settings = {"dataset": "manifest", "noise": "none", "max_train_examples": 0}
+    settings |= {"num_validation": 10, "resize": 9, "image_size": 8}
+    data = load_data(digits(**settings), files)
+    # Rows 2i and 2i + 1 are of one image.
+    images = data.validation.ids // 2
+    shared = images[np.isin(images, data.train.ids // 2)]
+    assert 0 < (shared < 10).sum() < len(shared)
+    text = "the images of {} of the 10 validation examples are trained on, too"
+    assert text.format(len(shared)) in caplog.text
+    prepare_dataset(data.dataset, tmp_path / "p")
+    caplog.clear()
+    stored = DataFiles(data_dir=str(tmp_path / "p"))
+    again = load_data(digits(**{**settings, "dataset": "prepared"}), stored)
+    np.testing.assert_array_equal(again.validation.ids, data.validation.ids)
+    assert text.format((shared < 10).sum()) in caplog.text  # by the names it has
+    caplog.clear()
+    table.write_text("\n".join([rows[0], *rows[1::2]]))
+    load_data(digits(**settings), files)
+    assert "trained on" not in caplog.text
