@@ -89,11 +89,11 @@ class KerasAugmentation:
         """
         images = check_images(images)
         ids = check_ids(ids, images)[:, None]
+        view = self._view_of(tuple(images.shape[1:]))
         numbers = np.arange(len(self._states) + 1)
         bits = random_bits_tensor(seed, "keras_layer", epoch, ids, numbers)
         # 31 bits each: TensorFlow's stateless draws take seeds modulo 2**31 - 2.
         keys = tf.cast(tf.bitwise.right_shift(bits, np.uint64(33)), tf.int64)
-        view = self._view_of(tuple(images.shape[1:]))
         return tf.map_fn(
             lambda image_and_keys: view(*image_and_keys),
             (images, keys),
@@ -112,11 +112,11 @@ class KerasAugmentation:
     def _view_of(self, image_shape: tuple[int, ...]) -> Any:
         """The layer as a function of an image of this shape and keys, traced once."""
         if image_shape not in self._views:
-            signature = (
-                tf.TensorSpec(image_shape, tf.uint8),
-                tf.TensorSpec((len(self._states) + 1,), tf.int64),
-            )
-            view, others = trace(self._view, signature)
+            view, others = self._traced(image_shape)
+            if len(self.layer.variables) > len(self._states):
+                # It made generators as it was built, by this call.
+                self._states = self.layer.variables
+                view, others = self._traced(image_shape)
             if others:
                 raise ValueError(
                     f"{type(self.layer).__name__} draws outside of its generators, by "
@@ -126,6 +126,14 @@ class KerasAugmentation:
                 )
             self._views[image_shape] = view
         return self._views[image_shape]
+
+    def _traced(self, image_shape: tuple[int, ...]) -> tuple[Any, list[str]]:
+        """What `trace` gives for an image of this shape and a key for each state."""
+        signature = (
+            tf.TensorSpec(image_shape, tf.uint8),
+            tf.TensorSpec((len(self._states) + 1,), tf.int64),
+        )
+        return trace(self._view, signature)
 
     def _view(self, image: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
         states = [(s, tf.stack([keys[k], 0])) for k, s in enumerate(self._states)]

@@ -128,6 +128,8 @@ def load_data(experiment: Experiment, files: DataFiles | None = None) -> Experim
     if dataset.validation is not None and not experiment.num_validation:
         validation = dataset.validation
     data = ExperimentData(dataset, pool.take(kept), validation, dataset.tests)
+    if experiment.num_validation:
+        _warn_of_shared_images(data)
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
     names = dataset.class_names[:_MAX_NAMES_IN_LOG]
     more = ", ..." if len(names) < dataset.num_classes else ""
@@ -142,16 +144,36 @@ def load_data(experiment: Experiment, files: DataFiles | None = None) -> Experim
 def _held_out_ids(experiment: Experiment, dataset: Dataset) -> np.ndarray:
     """The ids that are set aside for validation, some maybe of no training example.
 
-    They are chosen over the full range of ids, whatever the order of arrival; where the
-    test split has a part of that range (digits), it has a part of these. Where ids of
-    the range are nobody's, such as keys of a database, they are of training examples.
+    They are as many training examples as are asked for. Where the test split has a part
+    of the range of ids (digits), they are chosen over all of it, and it has a part of
+    them.
     """
-    number, seed = experiment.num_validation, experiment.seed
-    splits = (dataset.train, *dataset.tests.values())
-    known = np.unique(np.concatenate([split.ids for split in splits]))
-    if len(known) >= dataset.num_examples:
-        return validation_ids(dataset.num_examples, number, seed)
-    return validation_ids(dataset.train.ids, number, seed)
+    ids = dataset.num_examples if dataset.splits_share_ids else dataset.train.ids
+    return validation_ids(ids, experiment.num_validation, experiment.seed)
+
+
+def _warn_of_shared_images(data: ExperimentData) -> None:
+    """Say how many held-out images are trained on, too, as they are listed again."""
+    held_out, trained = (_sources(one) for one in (data.validation, data.train))
+    if held_out is None or trained is None:
+        return
+    is_shared = np.isin(held_out, trained)
+    if is_shared.any():
+        logger.warning(
+            "%s: the images of %d of the %d validation examples are trained on, too, "
+            "as they are listed more than once: the validation accuracy counts what "
+            "was learnt by heart. List each image once, or hold none out "
+            "(num_validation=0).",
+            *(data.dataset.name, is_shared.sum(), len(is_shared)),
+        )
+
+
+def _sources(examples: Examples) -> np.ndarray | None:
+    """Where each image is, or came from; None for images in memory and records."""
+    images = examples.images
+    if isinstance(images, ImageFiles):
+        return images.paths()
+    return images.sources if isinstance(images, PreparedImages) else None
 
 
 def _with_noise(experiment: Experiment, dataset: Dataset) -> Examples:

@@ -9,12 +9,12 @@ from encoded_images import (
 )
 from PIL import Image
 
-from sop_keras.data.images import decoding
 from sop_keras.data.images.decoding import (
     UnreadableImageError,
     decode_crops,
     resized_size,
 )
+from sop_keras.data.images.resized_parts import exact_part
 
 ORIENTATION = 0x0112
 BILINEAR = Image.Resampling.BILINEAR
@@ -37,9 +37,7 @@ def test_resized_size(width, height, resize, expected):
 def crop(image, resize, size, top, left):
     """What `decode_crops` cuts out, at a place of one's own."""
     box = (left, top, left + size, top + size)
-    return np.asarray(
-        decoding._resized_part(image, resized_size(*image.size, resize), box)
-    )
+    return np.asarray(exact_part(image, resized_size(*image.size, resize), box))
 
 
 def test_a_window_by_hand():

@@ -143,6 +143,33 @@ def test_grey_of_16_bits(image, image_format, mode):
     np.testing.assert_array_equal(pixels(data), TOP_BYTES)
 
 
+def grey_tiff(width, bits, white, data, orientation=1):
+    """A TIFF of a row of grey values, tag by tag; `white` is 0 where zero is white."""
+    tags = {256: width, 257: 1, 258: bits, 259: 1, 262: white, 273: 0}
+    tags |= {274: orientation, 277: 1, 278: 1, 279: len(data)}
+    tags[273] = 8 + 2 + 12 * len(tags) + 4  # where the values begin
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items()]
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags))
+    return head + b"".join(entries) + bytes(4) + data
+
+
+@pytest.mark.parametrize("orientation", [1, 2])
+@pytest.mark.parametrize("white", [0, 1])
+def test_tiffs_whose_zero_is_white(white, orientation):
+    data = SIXTEEN_BITS.astype("<u2").tobytes()
+    received = pixels(grey_tiff(5, 16, white, data, orientation))[0, :, 0]
+    grey = [0x12, 0xFF, 0x00, 0x80, 0x01]
+    negative = [0xED, 0x00, 0xFF, 0x7F, 0xFE]  # 255 less each
+    expected = grey if white else negative
+    assert received.tolist() == (expected if orientation == 1 else expected[::-1])
+
+
+def test_grey_of_12_bits():
+    # 0x123, 0xFFF, 0x00F and 0x800, two in three bytes.
+    data = grey_tiff(4, 12, 1, bytes.fromhex("123FFF00F800"))
+    assert pixels(data)[0, :, 0].tolist() == [0x12, 0xFF, 0x00, 0x80]
+
+
 def test_colours_of_16_bits():
     colours = np.stack([SIXTEEN_BITS, SIXTEEN_BITS[:, ::-1], SIXTEEN_BITS], axis=-1)
     data = tf.io.encode_png(colours).numpy()

@@ -59,6 +59,25 @@ def test_photographs_are_within_the_bound(number, size):
             assert high == 0
 
 
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [(333, 500), (427, 640), (300, 400), (200, 500), (500, 375)],
+)
+def test_crops_are_rounded_between_as_exact_ones_are(width, height):
+    image = photograph(0, 427, 427).resize((width, height))
+    data = encoded(image, "JPEG", quality=90)
+    for resize, size in ((256, 224), (256, 227)):
+        for draw in (None, (0, 0), (2**31, 2**30)):
+            exact, fast = (
+                decode_crops(data, resize, size, [draw], decoding)[0].astype(int)
+                for decoding in ("exact", "fast")
+            )
+            difference = np.abs(exact - fast)
+            # Columns first, 9 to 26% would be other values.
+            assert (difference > 0).mean() < 0.005
+            assert difference.max() <= 1
+
+
 def test_the_sizes_that_jpegs_are_decoded_at():
     # 400 is 5 and 10 times 80 and 40; one pixel more, and the larger size is taken.
     data = encoded(photograph(0, 640, 400), "JPEG", quality=90)

@@ -1,5 +1,6 @@
 """Runs that a sieve, a first training or a first run is a part of, stopped in each."""
 
+import shutil
 from dataclasses import replace
 
 import keras
@@ -17,13 +18,12 @@ EPOCHS = 3
 SETTINGS = {"epochs": EPOCHS, "decay_epochs": (2,)}
 
 
-def interrupted(experiment, folder, monkeypatch, epoch):
-    """A run that is stopped in an epoch, and started again."""
+def stop(experiment, folder, monkeypatch, epoch):
+    """Begin a run that is stopped in an epoch of the first training that has it."""
     with monkeypatch.context() as patch:
         interrupt_at(patch, epoch=epoch)
         with pytest.raises(InterruptionError):
             Run(experiment, folder, execution=OFTEN).train(verbose=0)
-    Run(experiment, folder).train(verbose=0)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,8 @@ def test_it_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, method, epoch
     Run(experiment, tmp_path / "whole").train(verbose=0)
     for epoch in epochs:
         folder = tmp_path / str(epoch)
-        interrupted(experiment, folder, monkeypatch, epoch)
+        stop(experiment, folder, monkeypatch, epoch)
+        Run(experiment, folder).train(verbose=0)
         assert_same_end(tmp_path / "whole", folder)
     rows = history(tmp_path / "whole")
     assert len(rows) == EPOCHS * (2 if method == "forward" else 1)
@@ -78,9 +79,15 @@ def test_a_run_before_the_run_stopped_in_either(tmp_path, monkeypatch):
     ids = methods.CORES2.dropped_ids(first)
     assert len(ids) > 0
     np.testing.assert_array_equal(model.method.dropped_ids, ids)
-    for epoch in (4, 1):  # in the run before, and in itself (and in the first of both)
-        folder = tmp_path / str(epoch)
-        interrupted(experiment, folder, monkeypatch, epoch)
+    for stopped, epoch in (("first_run", 4), ("run", 1)):
+        folder = tmp_path / stopped
+        if stopped == "run":  # the one before has been finished
+            shutil.copytree(whole / "first_run", folder / "first_run")
+        stop(experiment, folder, monkeypatch, epoch)
+        assert not (folder / "result.json").exists()
+        is_first_done = (folder / "first_run" / "result.json").exists()
+        assert is_first_done == (stopped == "run")
+        Run(experiment, folder).train(verbose=0)
         assert_same_end(whole, folder)
         assert_same_end(whole / "first_run", folder / "first_run")
     # Begun with other settings before: refused.

@@ -105,6 +105,9 @@ class Dataset:
         class_map: which class each is taken for under asymmetric noise: a function of
             a structure, a word of the data set's own where it has several, and of a
             seed in `[0, 2**64)`. Defaults to `None`: such noise is not defined for it.
+        splits_share_ids: whether training and test examples are parts of one published
+            order, so that their ids are of one range, from 0 to `num_examples - 1`.
+            Defaults to `False`: an id of a test example says nothing of training ones.
     """
 
     name: str
@@ -118,6 +121,7 @@ class Dataset:
     more_tests: Mapping[str, Examples] = field(default_factory=dict)
     labels_have_errors: bool = False
     class_map: ClassMap | None = None
+    splits_share_ids: bool = False
 
     @property
     def num_classes(self) -> int:

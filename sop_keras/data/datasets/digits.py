@@ -56,4 +56,5 @@ def load_digits() -> Dataset:
         test=examples.take(is_test),
         mean=(float(images[~is_test].mean()) / 255,),
         std=(float(images[~is_test].std()) / 255,),
+        splits_share_ids=True,
     )

@@ -274,7 +274,8 @@ def _warn_of_two_labels(
 
     They stay: several people may have labelled them.
     """
-    _, image = np.unique(_image_paths(examples), return_inverse=True)
+    paths = cast(ImageFiles, examples.images).paths()
+    _, image = np.unique(paths, return_inverse=True)
     num_classes = labels.max() + 1
     pairs = np.unique(image * num_classes + labels)
     num_labels = np.bincount(pairs // num_classes)
@@ -289,24 +290,11 @@ def _warn_of_two_labels(
 
 def _warn_of_shared_images(table: Table, train: Examples, test: Examples) -> None:
     """Say which images are tested on although they are trained on."""
-    (rows,) = np.nonzero(np.isin(_image_paths(test), _image_paths(train)))
+    tested, trained = (cast(ImageFiles, one.images).paths() for one in (test, train))
+    (rows,) = np.nonzero(np.isin(tested, trained))
     if len(rows):
         logger.warning(
             "%s: %d of its %d images are in the training manifest, too (%s): the test "
             "accuracy counts what was learnt by heart.",
             *(table.path, len(rows), len(test), table.places_as_text(rows)),
         )
-
-
-def _image_paths(examples: Examples) -> np.ndarray:
-    """One text a file, however its path is written, as bytes."""
-    images = cast(ImageFiles, examples.images)
-    folder = os.fsencode(os.path.abspath(images.folder))
-    paths = [os.path.join(folder, name) for name in images.names.tolist()]
-    return np.array(
-        # As for a million paths, only where it changes something.
-        [
-            os.path.normpath(one) if b"./" in one or b"//" in one else one
-            for one in paths
-        ]
-    )

@@ -7,7 +7,7 @@ import io
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -79,8 +79,8 @@ def prepare_dataset(
     The pixels are those that training cuts its crops out of, for `load_prepared`; they
     are decoded as `decoding` of the images says. Files of 1,000 images are written one
     after another, each whole or not there; called again with the same arguments, it
-    goes on after the last one. Images that cannot be read are left out, and listed in
-    `bad_images.csv`, once each.
+    goes on after the last one, and writes those anew that have lost images. Images that
+    cannot be read are left out, and listed in `bad_images.csv`, once each.
 
     Args:
         dataset: the data set; its images are encoded.
@@ -123,12 +123,12 @@ def prepare_dataset(
         labels_have_errors=dataset.labels_have_errors,
     )
     folder = Path(folder)
-    _begin(folder, description)
+    earlier = _begin(folder, description)
     counts = {}
     options = {"quality": jpeg_quality, "subsampling": 0} if is_jpeg else {}
     for split, examples in splits.items():
         writer = _Writer(folder, split, examples, image_format, options, bad_images)
-        counts[split] = writer.write_all()
+        counts[split] = writer.write_all(earlier.get(split, ()))
     finished = replace(description, splits=counts)
     if read_description(folder) != finished:
         write_atomically(folder / DESCRIPTION, finished.text())
@@ -174,8 +174,12 @@ def _source(images: EncodedImages, position: int) -> bytes:
     return os.path.basename(images.name(position)).encode()  # a file and its record
 
 
-def _begin(folder: Path, description: Description) -> None:
+def _begin(folder: Path, description: Description) -> Mapping[str, Sequence[int]]:
     """Have the folder say what it is for, before anything is in it.
+
+    Returns:
+        How many records the files had when they were last all written; none if they
+        never were.
 
     Raises:
         ValueError: if it says something else, or nothing and has files.
@@ -191,12 +195,13 @@ def _begin(folder: Path, description: Description) -> None:
                 "empty or not there yet."
             )
         write_atomically(folder / DESCRIPTION, description.text())
-        return
+        return {}
     if differences := _differences(there, description):
         raise ValueError(
             f"{folder} has images that were prepared with other settings: "
             f"{'; '.join(differences)}. Give another folder, or remove this one."
         )
+    return there.splits
 
 
 def _differences(there: Description, asked: Description) -> list[str]:
@@ -233,8 +238,12 @@ class _Writer:
         self._format, self._options = image_format, options
         self._bad_images = bad_images
 
-    def write_all(self) -> list[int]:
-        """Write what is not there yet; how many records each file has."""
+    def write_all(self, earlier: Sequence[int]) -> list[int]:
+        """Write what is not there yet; how many records each file has.
+
+        Args:
+            earlier: how many each had before, if they were all written.
+        """
         counts = []
         total = len(self._examples)
         starts = range(0, total, _IMAGES_A_FILE)
@@ -242,8 +251,10 @@ class _Writer:
             for number, start in enumerate(starts):
                 positions = range(start, min(start + _IMAGES_A_FILE, total))
                 file = file_of(self._folder, self._split, number, len(starts))
-                if file.exists():
-                    counts.append(self._count(file, positions))
+                had = earlier[number] if number < len(earlier) else 0
+                kept = self._kept(file, positions, had) if file.exists() else None
+                if kept is not None:
+                    counts.append(kept)
                     continue
                 counts.append(self._write(file, positions, pool))
                 logger.info(
@@ -254,16 +265,34 @@ class _Writer:
                 )
         return counts
 
-    def _count(self, file: Path, positions: range) -> int:
-        """The records of a file that is there; what it lacks is a bad image."""
-        ids = read_prepared_records([file]).integers["id"]
+    def _kept(self, file: Path, positions: range, had: int) -> int | None:
+        """The records of a file that is there, or None if it is to be written anew.
+
+        What it lacks is a bad image, and listed as such; else it has lost some, such as
+        the last ones when it was copied to a full disk.
+        """
+        try:
+            ids = read_prepared_records([file]).integers["id"]
+        except ValueError as error:  # it is cut short within a record
+            logger.warning("It is written anew, as it cannot be read: %s", error)
+            return None
         planned = self._examples.ids[positions.start : positions.stop]
         if not np.array_equal(planned[np.isin(planned, ids)], ids):
             raise ValueError(
                 f"{file} has other examples than it should. Remove it, and it is "
                 "written anew."
             )
-        for place in np.flatnonzero(~np.isin(planned, ids)):
+        missing = np.flatnonzero(~np.isin(planned, ids))
+        are_bad = [
+            self._bad_images.lists(self._split, int(planned[i])) for i in missing
+        ]
+        if not all(are_bad) or len(ids) < had:
+            logger.warning(
+                "%s has %d of %d images, fewer than could be read: it is written anew.",
+                *(file, len(ids), len(planned)),
+            )
+            return None
+        for place in missing:
             self._bad_images.report(
                 self._split,
                 int(planned[place]),

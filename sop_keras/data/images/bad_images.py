@@ -69,6 +69,10 @@ class BadImages:
         """How many images of each split this process found bad."""
         return {split: len(met) for split, met in self._met.items()}
 
+    def lists(self, split: str, identity: int) -> bool:
+        """Whether the list has an image, of this process or an earlier one."""
+        return (split, str(identity)) in self._listed
+
     def report(
         self, split: str, identity: int, image: str, reason: str, num_images: int
     ) -> None:

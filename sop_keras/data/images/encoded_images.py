@@ -154,6 +154,19 @@ class ImageFiles(EncodedImages):
         """The path, as `shown` has it."""
         return shown(self._path(position))
 
+    def paths(self) -> np.ndarray:
+        """One text a file, however its path is written: bytes, shape `(n,)`."""
+        folder = os.fsencode(os.path.abspath(self.folder))
+        paths = [os.path.join(folder, name) for name in self.names.tolist()]
+        return np.array(
+            # As for a million paths, only where it changes something.
+            [
+                os.path.normpath(one) if b"./" in one or b"//" in one else one
+                for one in paths
+            ],
+            np.bytes_,
+        )
+
     def _path(self, position: int) -> bytes:
         return os.path.join(os.fsencode(self.folder), self.names[position])
 

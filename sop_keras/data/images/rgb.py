@@ -10,6 +10,10 @@ from sop_keras.data.images.image_limits import UnreadableImageError
 # Rows of 16 bits that are made into bytes together.
 _ROWS_AT_ONCE = 256
 
+# Tags of TIFF: what zero is, and how many bits a value has.
+_PHOTOMETRIC, _BITS_PER_SAMPLE = 262, 258
+_WHITE_IS_ZERO = 0
+
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any image that is loaded, as RGB. What it was may be closed afterwards.
@@ -43,7 +47,12 @@ def _instead(old: Image.Image, new: Image.Image) -> Image.Image:
 
 
 def _top_byte(image: Image.Image) -> Image.Image:
-    """16-bit grey, in a mode for 16 or 32 bits, as 8-bit grey."""
+    """16-bit grey, in a mode for 16 or 32 bits, as 8-bit grey.
+
+    TIFFs may have values of 12 bits, and white as zero, which Pillow leaves as it is.
+    """
+    tags = getattr(image, "tag_v2", {})
+    shift = 4 if tags.get(_BITS_PER_SAMPLE) == (12,) else 8
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 0xFFFF:
         raise UnreadableImageError(
@@ -52,7 +61,9 @@ def _top_byte(image: Image.Image) -> Image.Image:
     grey = np.empty(values.shape, np.uint8)
     for start in range(0, len(values), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
-        grey[rows] = values[rows] >> 8
+        grey[rows] = values[rows] >> shift
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        np.subtract(255, grey, out=grey)
     transparent = image.info.get("transparency")
     if transparent is not None:
         grey[values == transparent] = 255
