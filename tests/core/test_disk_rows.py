@@ -22,18 +22,19 @@ Y = RNG.integers(0, K, N)
 MARK = "0123456789abcdef"
 
 
-def model_of(folder=None, table="dense", rate=10.0, **arguments):
+def model_of(folder=None, table="dense", rate=10.0, run_eagerly=True, **arguments):
     keras.utils.set_random_seed(1)
     network = keras.Sequential([keras.Input((D,)), keras.layers.Dense(K)])
     arguments = {"table": table, "table_slots": SLOTS, "init_std": 1e-2, **arguments}
     if folder is not None:
         arguments |= {"table_device": "disk", "table_folder": folder}
     model = SOPModel(network, N, K, seed=3, **arguments)
-    model.compile(keras.optimizers.SGD(0.3, 0.9), u_optimizer=rate, v_optimizer=rate)
+    rates = {"u_optimizer": rate, "v_optimizer": rate}
+    model.compile(keras.optimizers.SGD(0.3, 0.9), run_eagerly=run_eagerly, **rates)
     return model
 
 
-def trained(model, epochs=3, **arguments):
+def trained(model, epochs=1, **arguments):
     model.fit(X, Y, batch_size=8, epochs=epochs, shuffle=False, verbose=0, **arguments)
     return model
 
@@ -79,7 +80,7 @@ def test_reads_and_writes_of_a_graph_take_turns(tmp_path):
 
 @pytest.mark.parametrize(("table", "rate"), [("compact", "auto"), ("dense", 10.0)])
 def test_a_training_is_that_in_memory_to_the_bit(tmp_path, table, rate):
-    models = [model_of(folder, table, rate) for folder in (None, tmp_path)]
+    models = [model_of(one, table, rate, False) for one in (None, tmp_path)]
     assert_equal(*models)  # as they start
     for model in models:
         trained(model, epochs=12)
@@ -94,7 +95,7 @@ def test_several_steps_in_an_execution(tmp_path):
     for model in models:
         rates = {"u_optimizer": 10.0, "v_optimizer": 10.0}
         model.compile("sgd", steps_per_execution=3, **rates)
-        trained(model)
+        trained(model, 3)
     assert_equal(*models)
 
 
@@ -122,7 +123,7 @@ def test_files_go_from_one_kind_of_table_to_the_other(tmp_path, table):
     on_disk.save_weights(tmp_path / "disk.weights.h5")
     in_memory.load_weights(tmp_path / "disk.weights.h5")
     assert_equal(on_disk, in_memory)
-    trained(in_memory, 1)
+    trained(in_memory)
     in_memory.save_weights(tmp_path / "memory.weights.h5")
     on_disk.load_weights(tmp_path / "memory.weights.h5")
     assert_equal(on_disk, in_memory)
@@ -130,7 +131,7 @@ def test_files_go_from_one_kind_of_table_to_the_other(tmp_path, table):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert loaded.table_device is None  # a file does not say what to write to
     for model in (loaded, on_disk, in_memory):
-        trained(model, 1)
+        trained(model)
     assert_equal(loaded, on_disk)
     assert_equal(in_memory, on_disk)
 
@@ -159,7 +160,7 @@ def test_files_of_other_rows_are_refused(tmp_path):
 def test_further_examples(tmp_path):
     models = [model_of(folder, "compact") for folder in (None, tmp_path)]
     for model in models:
-        trained(model, 1)
+        trained(model)
         model.grow(N + 10)
         y = {"label": Y[:10], "index": np.arange(N, N + 10)}
         model.fit(X[:10], y, shuffle=False, verbose=0)
@@ -168,31 +169,30 @@ def test_further_examples(tmp_path):
     np.testing.assert_array_equal(*new)
 
 
-@pytest.mark.parametrize("call", [0, 1, 2, 3])
-def test_further_examples_that_the_disk_has_no_room_for_at_first(
-    tmp_path, monkeypatch, call
-):
-    models = [trained(model_of(folder), 1) for folder in (None, tmp_path)]
+def test_further_examples_that_the_disk_has_no_room_for_at_first(tmp_path, monkeypatch):
+    models = [trained(model_of(folder)) for folder in (None, tmp_path)]
     _, model = models
     for rows in disk_rows.rows_on_disk(model):  # u, v, and two of the record
         rows.mark(MARK)
-    trained(model, 1)
-    trained(models[0], 1)
+    for one in models:
+        trained(one)
     sizes = {one: one.stat().st_size for one in tmp_path.iterdir()}
-    fallocate, calls = os.posix_fallocate, iter(range(100))
+    fallocate = os.posix_fallocate
+    for full in range(4):  # of its calls, an array each
+        calls = iter(range(100))
 
-    def full_once(*arguments):
-        if next(calls) == call:
-            raise OSError(28, os.strerror(28))
-        fallocate(*arguments)
+        def full_once(*arguments, calls=calls, full=full):
+            if next(calls) == full:
+                raise OSError(28, os.strerror(28))
+            fallocate(*arguments)
 
-    monkeypatch.setattr(os, "posix_fallocate", full_once)
-    with pytest.raises(OutputError, match="No space left"):
-        model.grow(N + 10)
-    assert model.num_examples == N
-    assert {one: one.stat().st_size for one in tmp_path.iterdir()} == sizes
-    for rows in disk_rows.rows_on_disk(model):
-        rows.check(MARK)  # that it can still go back to it
+        monkeypatch.setattr(os, "posix_fallocate", full_once)
+        with pytest.raises(OutputError, match="No space left"):
+            model.grow(N + 10)
+        assert model.num_examples == N
+        assert {one: one.stat().st_size for one in tmp_path.iterdir()} == sizes
+        for rows in disk_rows.rows_on_disk(model):
+            rows.check(MARK)  # that it can still go back to it
     for one in models:
         one.grow(N + 10)
     new = np.arange(N, N + 10)
@@ -228,7 +228,7 @@ def test_rows_that_checkpoints_go_with_are_not_written_over(tmp_path):
 
 def test_a_full_disk_within_a_step_is_said_once(tmp_path, monkeypatch):
     monkeypatch.setattr(journaled_rows, "_MOST_FRESH_ROWS", 8)
-    model = trained(model_of(tmp_path), 1)
+    model = trained(model_of(tmp_path, run_eagerly=False))
     for rows in (*model.tables.on_disk(), *model.training_record.on_disk()):
         rows.mark(MARK)
     pwrite = os.pwrite
@@ -240,7 +240,7 @@ def test_a_full_disk_within_a_step_is_said_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(OutputError, match=r"undo-.* could not be written: No space le"):
-        trained(model, 1)
+        trained(model)
 
 
 def test_weights_as_arrays_are_refused(tmp_path):
@@ -273,6 +273,6 @@ def test_several_replicas_are_refused(monkeypatch):
 
 def test_a_strategy_of_one_device(tmp_path):
     with tf.distribute.OneDeviceStrategy("CPU:0").scope():
-        model = model_of(tmp_path)
-        trained(model)
-    assert_equal(model, trained(model_of()))
+        model = model_of(tmp_path, run_eagerly=False)
+        trained(model, 3)
+    assert_equal(model, trained(model_of(run_eagerly=False), 3))

@@ -16,8 +16,7 @@ from sop_keras.core.passes import Pass
 STEPS = (2 * 4, 2 * 5, 2 * 5)
 
 
-# Where what is said is not of the compiled step: `test_eagerly_it_is_the_same`, and one
-# or two models of few steps are made sooner.
+# Of the compiled step `test_compiled_it_is_the_same` says what is left to say.
 EAGERLY = {"run_eagerly": True}
 
 
@@ -47,7 +46,7 @@ def saved(tmp_path_factory):
             if (self.epoch, step) in PLACES:
                 model.save_weights(folder / f"{self.epoch}-{step}.weights.h5")
 
-    model = turns()
+    model = turns(**EAGERLY)
     history = fit(model, callbacks=[Save()]).history
     return folder, model, history
 
@@ -60,7 +59,7 @@ def whole(saved):
 @pytest.mark.parametrize(("epoch", "step"), PLACES)
 def test_resumed_anywhere_it_ends_as_if_never_stopped(saved, epoch, step):
     folder, whole, _ = saved
-    resumed = turns()
+    resumed = turns(**EAGERLY)
     resumed.load_weights(folder / f"{epoch}-{step}.weights.h5")
     fit(resumed, initial_epoch=epoch, initial_step=step)
     assert_same(resumed, whole)
@@ -116,8 +115,8 @@ def test_backup_and_restore_goes_on(whole, tmp_path):
 
     backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
     with pytest.raises(StopError):
-        fit(turns(), callbacks=[backup, Stop()])
-    model = turns()
+        fit(turns(**EAGERLY), callbacks=[backup, Stop()])
+    model = turns(**EAGERLY)
     backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
     assert fit(model, callbacks=[backup]).epoch == [2]
     assert_same(model, whole[0])
@@ -142,7 +141,7 @@ def test_a_source_gives_what_arrays_give(whole):
         Y,
         look=lambda places: tf.gather(X, places),
     )
-    model = turns()
+    model = turns(**EAGERLY)
     fit(model, source, None)
     for one, other in zip(model.weights, whole[0].weights, strict=True):
         if "history" not in one.path:  # which keeps the range of arrays
@@ -157,7 +156,7 @@ def test_a_source_is_told_each_networks_pass():
         return tf.gather(X, places)
 
     source = ExampleSource(load, Y, ids=np.arange(N)[::-1].copy())
-    model = turns()
+    model = turns(**EAGERLY)
     scan = tf.data.Dataset.from_tensor_slices((X, {"label": Y, "index": source.ids}))
     fit(model, source, None, epochs=2, scan_data=scan.batch(7))
     assert numbers == {0, 1, 2, 3}
@@ -204,8 +203,8 @@ def test_weights_count():
             np.testing.assert_allclose(value, expected, atol=1e-7)
 
 
-def test_eagerly_it_is_the_same(whole):
-    model = turns(run_eagerly=True)
+def test_compiled_it_is_the_same(whole):
+    model = turns()
     fit(model)
     for one, other in zip(model.variables, whole[0].variables, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5)

@@ -63,8 +63,7 @@ OPTIMIZERS = {
 
 # Compilation is slow: by XLA, and eagerly, those that choose within a step themselves.
 CASES = [(name, {}) for name in OPTIMIZERS]
-CASES += [(name, {"jit_compile": True}) for name in ("accumulation", "loss scale")]
-CASES += [("loss scale", {"run_eagerly": True})]
+CASES += [("loss scale", {one: True}) for one in ("jit_compile", "run_eagerly")]
 
 
 @pytest.mark.parametrize(("name", "options"), CASES, ids=str)

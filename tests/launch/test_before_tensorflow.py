@@ -1,6 +1,8 @@
 """What is wrong with flags and folders is said before TensorFlow is imported."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sop_keras.training.experiment import Experiment
+from sop_keras.training.run_lock import RunLock
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 
@@ -151,6 +154,26 @@ def test_help_comes_without_tensorflow(name, tmp_path):
         assert (code, slow) == (0, [])
         assert f"launch/{name}.py" in shown  # what the file says of itself
         assert "--[no]traceback: " in shown
+
+
+# Which are imported by all other tests.
+@pytest.mark.parametrize("name", ["evaluate", "report", "correct_labels", "reproduce"])
+def test_a_script_starts_in_any_folder(name, tmp_path):
+    command = [sys.executable, str(LAUNCH / f"{name}.py"), "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    assert f"launch/{name}.py" in done.stdout
+
+
+def test_a_run_that_is_being_trained_is_refused(tmp_path):
+    with RunLock(tmp_path / "run"):
+        words = ["--method=ce", "--output_dir=run"]
+        ((code, shown, slow),) = ends_of("train", [words], tmp_path)
+    assert (code, slow) == (1, [])
+    said = (
+        rf"error: run is being written to by process {os.getpid()} on .*Wait for it.*"
+    )
+    assert re.fullmatch(said, shown.rstrip("\n"))
 
 
 def test_a_missing_tensorflow_is_one_line(tmp_path):

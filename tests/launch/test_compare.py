@@ -11,6 +11,7 @@ import cells
 import compare
 import pytest
 import reproduce
+import train
 import train_cells
 import train_flags
 from absl import flags
@@ -206,7 +207,14 @@ def test_the_papers_figure_is_beside_the_papers_setting_alone(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_methods_for_real(tmp_path, capfd):
+def test_two_methods_for_real(tmp_path, capfd, monkeypatch):
+    # In this process: `test_a_stopped_comparison_goes_on` starts those of the cells.
+    def train_cell(words):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["train.py", *words])
+            train.main()
+
+    monkeypatch.setattr(train_cells, "train_cell", train_cell)
     words = ["--methods=ce,sl", "--noises=symmetric:0.3", "--epochs=2", *SMALL]
     words += ["--num_validation=50", f"--output_dir={tmp_path}"]
     assert compare.main(words) == 0

@@ -3,7 +3,6 @@ import json
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -375,18 +374,11 @@ def test_errors_come_before_anything_is_written(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_line(run, tmp_path, monkeypatch, in_process):
+def test_the_command_that_it_prints_trains(run, tmp_path, monkeypatch, in_process):
     words = [str(run), "--action=relabel", "--output_dir=out"]
-    script = str(ROOT / "launch" / "correct_labels.py")
-    done = subprocess.run(
-        [sys.executable, script, *words],
-        cwd=tmp_path,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
     monkeypatch.chdir(tmp_path)
+    done = in_process(correct_labels, *words)
+    assert done.returncode == 0, done.stderr
     again = shlex.split(done.stdout.split("train:   ")[1])
     assert os.path.abspath(shutil.which(again[0])) == sys.executable
     assert again[1] == str(ROOT / "launch" / "train.py")

@@ -1,7 +1,5 @@
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import command
@@ -243,20 +241,14 @@ def test_errors_are_one_line(arguments, text, in_process):
 
 
 @pytest.mark.slow
-def test_the_command_line(tmp_path, monkeypatch, in_process):
+def test_a_run_and_a_model(tmp_path, monkeypatch, in_process):
     run = tmp_path / "run"
     options = {"method": "ce", "test_views": "flip"}
     experiment = Experiment(augment="none", epochs=1, **options)
     result = Run(experiment, run).train(verbose=0)
 
-    script = str(ROOT / "launch" / "evaluate.py")
-    done = subprocess.run(
-        [sys.executable, script, f"--run={run}", "--splits=test,train"],
-        cwd=tmp_path,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+    monkeypatch.chdir(tmp_path)
+    done = in_process(evaluate, f"--run={run}", "--splits=test,train")
     assert done.returncode == 0, done.stderr
     assert "worst classes of train" in done.stdout
     figures = json.loads((run / "evaluation" / "test.json").read_text("utf-8"))
@@ -274,7 +266,6 @@ def test_the_command_line(tmp_path, monkeypatch, in_process):
 
     # A model without its run, and the flagfile that names its data set.
     model = f"--model={run / 'model.keras'}"
-    monkeypatch.chdir(tmp_path)
     words = ["--output_dir=out", "--test_views=flip_translate"]
     done = in_process(evaluate, "--flagfile=digits", model, *words)
     assert done.returncode == 0, done.stderr

@@ -1,8 +1,5 @@
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import command
 import pytest
@@ -14,8 +11,6 @@ from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.training.experiment import Experiment
 from sop_keras.training.run import Run
 from sop_keras.training.saved_run import recorded_files
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +79,3 @@ def test_a_run_that_is_not_complete_has_none(complete, in_process, tmp_path):
     assert failed.returncode == 1
     assert re.search(r"error: .*not complete\. The command that", failed.stderr)
     assert not (folder / "report.html").exists()
-
-
-@pytest.mark.slow
-def test_the_command_line(complete, tmp_path):
-    script = str(ROOT / "launch" / "report.py")
-    words = [sys.executable, script, str(complete), f"--output={tmp_path}/a.html"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, encoding="utf-8")
-    assert done.returncode == 0, done.stderr
-    assert f"report: {tmp_path}/a.html" in done.stdout
-    assert (tmp_path / "a.html").is_file()

@@ -1,8 +1,6 @@
 import csv
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -373,16 +371,10 @@ def test_figure_1_is_drawn_by_its_own_launcher(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_the_command_line_from_any_directory(tmp_path):
-    command = [sys.executable, str(ROOT / "launch" / "reproduce.py"), "--table=1"]
-    command += ["--cells=cifar100_sym20", "--methods=ce", "--seeds=1"]
-    done = subprocess.run(
-        [*command, *SMALL],
-        cwd=tmp_path,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+def test_the_command_line_from_any_directory(tmp_path, monkeypatch, in_process):
+    monkeypatch.chdir(tmp_path)
+    words = ["--table=1", "--cells=cifar100_sym20", "--methods=ce", "--seeds=1"]
+    done = in_process(reproduce, *words, *SMALL)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs/table1/cifar100_sym20_ce-seed0/result.json").is_file()
     assert "Not the paper's setting: --dataset=digits" in done.stdout

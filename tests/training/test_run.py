@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
-from runs import InterruptionError, assert_same_end, history, interrupt_at
+from runs import InterruptionError, history, interrupt_at
 from settings import digits
 
 from sop_keras.data.datasets.by_name import DataFiles
@@ -126,19 +126,6 @@ def test_a_run_of_an_earlier_version_goes_on_with_the_rates_that_it_suggested(tm
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config == asked.settings()
     assert config["init_std"] is None
-
-
-@pytest.mark.slow
-def test_interrupted_in_an_epoch_it_resumes_to_the_same_bits(
-    complete, tmp_path, monkeypatch
-):
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, epoch=1)
-        with pytest.raises(InterruptionError):
-            Run(digits(), tmp_path / "cut").train(verbose=0)
-    assert len(history(tmp_path / "cut")) == 1
-    Run(digits(), tmp_path / "cut").train(verbose=0)
-    assert_same_end(complete[0], tmp_path / "cut")
 
 
 def test_other_settings_are_refused_by_name(complete):

@@ -84,10 +84,7 @@ def checkpoints(folder):
     return sorted(path.name for path in (folder / "checkpoints").iterdir())
 
 
-@pytest.mark.parametrize("method", ["sop", "ce"])
-def test_the_batch_whose_loss_is_not_finite_is_named(
-    tmp_path, monkeypatch, batches, method
-):
+def test_the_batch_whose_loss_is_not_finite_is_named(tmp_path, monkeypatch, batches):
     ids, labels = batches[3]
     spoil(monkeypatch, ids[7])
     first = ", ".join(map(str, ids[:10]))
@@ -96,7 +93,7 @@ def test_the_batch_whose_loss_is_not_finite_is_named(
         match=rf"loss is nan in epoch 2 after step 4, on the examples {first}, \.\.\. "
         r"\(all of them: .*non_finite_batch\.csv\).*epoch-00001-step-000003, before it",
     ):
-        Run(digits(method=method), tmp_path, execution=OFTEN).train(verbose=0)
+        Run(digits(), tmp_path, execution=OFTEN).train(verbose=0)
     assert listed(tmp_path) == [
         (2, 4, identity, label) for identity, label in zip(ids, labels, strict=True)
     ]
@@ -146,7 +143,7 @@ def test_weights_that_a_step_has_spoilt_are_no_checkpoint(
     ("method", "step", "size"),
     # N = 300, B = 64: five batches each, the last of 300 - 4 * 64 = 44. Where
     # a batch of the warm-up has 2B, three: step 3, from 0, is the second one's first.
-    [("elr_plus", 0, 64), ("elr_plus", 9, 44), ("dividemix", 3, 128)],
+    [("elr_plus", 9, 44), ("dividemix", 3, 128)],
 )
 def test_batches_of_networks_that_learn_in_turn_are_those_that_they_had(
     tmp_path, monkeypatch, method, step, size
