@@ -38,7 +38,7 @@ def alike_pairs(
     A head that was trained on all examples knows labels by heart; so the probabilities
     that `alike_classes` needs are those of linear regressions, each of two thirds of
     the examples, for the other third. At most 50,000 examples are looked at, fewer with
-    more than 400 classes, but as many as there are classes, spread evenly over all.
+    more than 400 classes, but as many as there are classes, drawn from all.
 
     Features are read twice, in blocks; memory is that of three matrices of D x D
     numbers, and of 20 million probabilities, or of K x K from 4,473 classes on.

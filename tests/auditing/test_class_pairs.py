@@ -77,7 +77,17 @@ def test_some_of_many_are_enough(monkeypatch):
 
     ((first, second, _),) = alike_pairs(Rows(features), labels, 3)
     assert (first, second) == (1, 2)
-    assert sorted(set(seen)) == list(range(0, 400, 4))
+    assert len(set(seen)) == 100
+
+
+def test_some_of_classes_that_take_turns_are_enough(monkeypatch):
+    # Every fourth example is of one class alone.
+    monkeypatch.setattr(module, "_MOST_EXAMPLES", 100)
+    features, labels = drawn([100, 100, 200], np.random.default_rng(3))
+    order = np.arange(400).reshape(4, 100).T.ravel()
+    labels = np.repeat(range(4), 100)  # two names of the third class
+    ((first, second, _),) = alike_pairs(ArrayRows(features[order]), labels[order], 4)
+    assert (first, second) == (2, 3)
 
 
 def test_features_that_are_none():
