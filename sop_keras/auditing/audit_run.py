@@ -23,7 +23,7 @@ from sop_keras.data.images.bad_images import BadImages
 from sop_keras.data.images.encoded_images import EncodedImages
 from sop_keras.features.embed import Embedded, Progress, embed
 from sop_keras.features.store import FeatureStore
-from sop_keras.files.atomic import write_atomically
+from sop_keras.files.atomic import remove, write_atomically
 from sop_keras.files.shown_text import shown
 from sop_keras.label_issues.decisions import Decisions
 from sop_keras.training.experiment import Experiment
@@ -175,6 +175,8 @@ def run_audit(
             progress=told,
         )
         del network
+        # Those of an earlier audit may have been mended, and ids may be others.
+        remove(folder / "bad_images.csv")
         bad = BadImages(folder / "bad_images.csv", files.max_bad_fraction)
         reasons = dict(embedded.bad_images)
         images = train.images
