@@ -35,6 +35,7 @@ from absl import flags
 
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.training.experiment import DATASET_OPTIONS, Experiment
+from sop_keras.training.run_folder import read_result
 from sop_keras.training.saved_run import run_settings
 
 
@@ -109,7 +110,7 @@ def model_path(values: flags.FlagValues) -> Path:
     """The file that the flags say the model is in.
 
     Raises:
-        ValueError: if they do not say what to evaluate, and on what.
+        ValueError: if they do not say what to evaluate, and on what; for an audit.
         FileNotFoundError: if the run is not complete.
     """
     if values.run is None and (
@@ -123,6 +124,12 @@ def model_path(values: flags.FlagValues) -> Path:
         return Path(values.model)
     path = Path(values.run) / "backbone.keras"
     if not path.is_file():
+        if "features" in (read_result(Path(values.run)) or {}):
+            raise ValueError(
+                f"{values.run} is an audit, of a head on features of a frozen network: "
+                "it has no network to evaluate. Give --run=FOLDER of a training, or "
+                "--model=FILE.keras with --dataset=NAME."
+            )
         raise FileNotFoundError(
             f"There is no {path}: the run is not complete. The command that started it "
             "finishes it."
