@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scale_flags
 from absl import flags
 from data_flags import limits_of_run
 from flagfiles import without
@@ -78,6 +79,7 @@ def audit_images(
         settings,
         values.backbone,
         image_size=experiment.image_size,
+        scale=scale_flags.read(values),
         store=Path(values.store) if values.store else None,
         read=read,
         told=_progress("images", "images/s"),

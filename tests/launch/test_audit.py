@@ -193,6 +193,7 @@ def test_features_of_ones_own(tmp_path, capsys):
         (["--features=f.npy", "--store=s"], "--store is where features of images"),
         (["--backbone=no_such"], "Unknown backbone"),
         (["--decisions=none.csv"], "none.csv"),
+        (["--backbone=a.keras", "--mean=0"], "--mean and --std go together"),
     ],
 )
 def test_errors_before_anything_is_loaded(flags, message, capsys):
