@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import Field, asdict, fields
@@ -277,10 +276,9 @@ def read_scale(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]] | No
     match scale:
         case {"mean": [*mean], "std": [*std]} if len(mean) == len(std) > 0:
             numbers = [*mean, *std]
-            are_finite = all(
-                type(x) in (int, float) and math.isfinite(x) for x in numbers
-            )
-            if are_finite and min(std) > 0:
+            # Integers may be larger than any float; and NaN is below nothing.
+            are_good = all(type(x) in (int, float) and abs(x) < 2**64 for x in numbers)
+            if are_good and min(std) > 0:
                 return tuple(mean), tuple(std)
     raise RunFolderError(
         f'{path} is damaged: its "{_SCALE}" is {shortened(scale)}, not a mean and a '
