@@ -5,6 +5,7 @@
     python launch/audit.py FEATURES.npy --labels=LABELS.csv     # or .npz
     python launch/audit.py PHOTOS --decisions=decisions.csv
     python launch/audit.py PHOTOS --backbone=keras_hub:PRESET
+    python launch/audit.py PHOTOS --backbone=FILE.keras --mean=0 --std=1
     python launch/audit.py --dataset=cifar10n --label_set=worst --data_dir=DATA
 
 A folder is short for --dataset=image_folder --data_dir=PHOTOS, a table for
@@ -21,6 +22,9 @@ like one; result.json; and of images features/, which the same command uses agai
 images that were not changed, none is seen twice. Interrupted, it goes on. Several
 audits with one network share their features with --store=FOLDER.
 
+--mean and --std say what the images of a network in a file are standardised with, where
+it is not the backbone.keras of a run.
+
 What people decided on that page is given as --decisions=FILE, several with commas: it
 is learnt from, and what is left is put in a new order.
 """
@@ -34,6 +38,7 @@ from pathlib import Path
 import command
 import data_argument
 import flags_of
+import scale_flags
 import train_flags
 from absl import flags
 from installed import check_parquet
@@ -80,6 +85,7 @@ def define_flags() -> flags.FlagValues:
         ("picture_folder", None, "As of launch/report.py."),
     ):
         flags.DEFINE_string(name, default, text, **own)
+    scale_flags.define(values, "Of a run's backbone.keras, the run's; else ImageNet's")
     flags.DEFINE_list("decisions", [], "Files that the report's page saved.", **own)
     flags.DEFINE_integer(
         "num_examples", 200, "How many labels the page has.", lower_bound=1, **own
@@ -100,6 +106,7 @@ def audit(line: command.CommandLine) -> None:
             "--store is where features of images are kept, and --features=FILE has "
             "them already: leave one out."
         )
+    scale_flags.read(values)  # before anything is loaded
     if not values.backbone.endswith(".keras"):
         check_backbone_name(values.backbone)
     check_parquet(values.features, values.labels, values.manifest, values.test_manifest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scale_flags
 from absl import flags
 from data_flags import limits_of_run
 from flagfiles import without
@@ -37,7 +39,8 @@ from sop_keras.training.run_folder import LABEL_ISSUES
 if TYPE_CHECKING:
     import pandas as pd
 
-_NUM_PAIRS, _NUM_WORST = 5, 10
+_NUM_PAIRS, _NUM_WORST, _NUM_CONFLICTS = 5, 10, 10
+_NUMBERED = re.compile(r"decisions([0-9]{0,9})\.csv")
 _FEW_A_CLASS = 1_000  # docs/features.md
 
 
@@ -76,6 +79,7 @@ def audit_images(
         settings,
         values.backbone,
         image_size=experiment.image_size,
+        scale=scale_flags.read(values),
         store=Path(values.store) if values.store else None,
         read=read,
         told=_progress("images", "images/s"),
@@ -95,6 +99,7 @@ def audit_images(
         similar=_similar(audited, values.num_examples),
         data=audited.data,
         decisions=_name_of_next(values.decisions),
+        earlier=decisions[0] if decisions else None,
     )
     again = _again(words, values.decisions)
     limits = limits_of_run(files, experiment.dataset)
@@ -140,6 +145,7 @@ def audit_own_features(
         num_examples=values.num_examples,
         similar=_similar(audited, values.num_examples),
         decisions=_name_of_next(values.decisions),
+        earlier=decisions[0] if decisions else None,
     )
     again = _again(words, values.decisions)
     say(f"report:  {page}", "", _next(values.decisions, "", again), sep="\n")
@@ -254,25 +260,32 @@ def _of_decisions(decisions: Sequence[Decisions], table: pd.DataFrame) -> str:
     lines.append(
         f"worth a look: {len(left):,} more, of which about {expected:,.0f} are wrong"
     )
-    if conflicts := len(decisions[0].conflicts):
-        lines.append(f"in conflict, and not taken: {conflicts:,}")
+    if conflicts := decisions[0].conflicts:
+        lines.append(f"in conflict, and not taken: {len(conflicts):,}")
+        lines += [f"{'':>10}  {one}" for one in conflicts[:_NUM_CONFLICTS]]
+        if (more := len(conflicts) - _NUM_CONFLICTS) > 0:
+            lines.append(f"{'':>10}  and {more:,} more")
     return "\n".join([*lines, ""])
 
 
 def _name_of_next(before: Sequence[str]) -> str:
-    """A file for the next decisions, beside those that there are: the page's."""
-    return f"decisions{len(before) + 1}.csv" if before else "decisions.csv"
+    """The page's file, which has what was decided before as well."""
+    if not before:
+        return "decisions.csv"
+    found = (_NUMBERED.fullmatch(Path(one).name) for one in before)
+    numbers = [int(one[1]) for one in found if one and one[1]]
+    return f"decisions{max([1, *numbers]) + 1}.csv"
 
 
 def _to_correct(folder: Path, before: Sequence[str], limits: Sequence[str]) -> str:
-    files = f"--decisions={','.join([*before, _name_of_next(before)])}"
-    words = [folder, files, "--action=keep", "--output_dir=FOLDER", *limits]
+    file = f"--decisions={_name_of_next(before)}"
+    words = [folder, file, "--action=keep", "--output_dir=FOLDER", *limits]
     return launch_command("correct_labels.py", words)
 
 
 def _again(words: Sequence[str], before: Sequence[str]) -> str:
-    files = f"--decisions={','.join([*before, _name_of_next(before)])}"
-    return launch_command("audit.py", [*without(words, ("decisions",)), files])
+    file = f"--decisions={_name_of_next(before)}"
+    return launch_command("audit.py", [*without(words, ("decisions",)), file])
 
 
 def _next(before: Sequence[str], correct: str, again: str) -> str:

@@ -24,17 +24,18 @@ well, which are about training: they change nothing.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import command
 import flags_of
+import scale_flags
 import train_flags
 from absl import flags
 
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.training.experiment import DATASET_OPTIONS, Experiment
+from sop_keras.training.run_folder import read_result
 from sop_keras.training.saved_run import run_settings
 
 
@@ -57,42 +58,15 @@ def define_flags() -> flags.FlagValues:
         ),
     ):
         flags.DEFINE_string(name, default, text, **command.own(values))
-    for name, text in (
-        (
-            "splits",
-            "What to evaluate on: test, ilsvrc12 and other test sets, validation, "
-            "train. All test sets if unset, or validation where there is none.",
-        ),
-        (
-            "mean",
-            "What pixels, scaled to [0, 1], were standardised with in training: a "
-            "number, or one a channel. The data set's own if unset; --mean=0 --std=1 "
-            "leaves [0, 1] as is.",
-        ),
-        ("std", "As --mean."),
-    ):
-        flags.DEFINE_list(name, None, text, **command.own(values))
-    flags.register_validator(
-        "mean",
-        lambda texts: _are_numbers(texts, -math.inf),
-        "must be numbers, like 0.485,0.456,0.406",
-        values,
+    flags.DEFINE_list(
+        "splits",
+        None,
+        "What to evaluate on: test, ilsvrc12 and other test sets, validation, train. "
+        "All test sets if unset, or validation where there is none.",
+        **command.own(values),
     )
-    flags.register_validator(
-        "std",
-        lambda texts: _are_numbers(texts, 0),
-        "must be positive numbers, like 0.229,0.224,0.225",
-        values,
-    )
+    scale_flags.define(values, "The data set's own")
     return values
-
-
-def _are_numbers(texts: Sequence[str] | None, least: float) -> bool:
-    try:
-        numbers = [float(text) for text in texts or ()]
-    except ValueError:
-        return False
-    return texts != [] and all(math.isfinite(n) and n > least for n in numbers)
 
 
 def evaluate(line: command.CommandLine) -> None:
@@ -109,7 +83,7 @@ def model_path(values: flags.FlagValues) -> Path:
     """The file that the flags say the model is in.
 
     Raises:
-        ValueError: if they do not say what to evaluate, and on what.
+        ValueError: if they do not say what to evaluate, and on what; for an audit.
         FileNotFoundError: if the run is not complete.
     """
     if values.run is None and (
@@ -123,6 +97,12 @@ def model_path(values: flags.FlagValues) -> Path:
         return Path(values.model)
     path = Path(values.run) / "backbone.keras"
     if not path.is_file():
+        if "features" in (read_result(Path(values.run)) or {}):
+            raise ValueError(
+                f"{values.run} is an audit, of a head on features of a frozen network: "
+                "it has no network to evaluate. Give --run=FOLDER of a training, or "
+                "--model=FILE.keras with --dataset=NAME."
+            )
         raise FileNotFoundError(
             f"There is no {path}: the run is not complete. The command that started it "
             "finishes it."

@@ -8,6 +8,7 @@ from typing import Any
 
 import flags_of
 import keras
+import scale_flags
 import tensorflow as tf
 import train_flags
 from absl import flags
@@ -161,7 +162,8 @@ def standardised(
     values: flags.FlagValues, dataset: Dataset, settings: dict[str, Any]
 ) -> Dataset:
     """The data set with the means and standard deviations that were asked for."""
-    if values.mean is None and values.std is None:
+    scale = scale_flags.read(values)
+    if scale is None:
         trained_on = settings.get("dataset", dataset.name)
         if trained_on != dataset.name:
             mean, std = ([round(x, 4) for x in s] for s in (dataset.mean, dataset.std))
@@ -173,13 +175,9 @@ def standardised(
         return dataset
     channels = dataset.train.image_shape[-1]
     changes = {}
-    for name in ("mean", "std"):
-        numbers = values[name].value
-        if numbers is None:
-            raise ValueError("--mean and --std go together: pass both, or neither.")
-        numbers = [float(number) for number in numbers]
-        if len(numbers) == 1:
-            numbers *= channels
+    for name, numbers in zip(("mean", "std"), scale, strict=True):
+        if isinstance(numbers, float):
+            numbers = [numbers] * channels
         if len(numbers) != channels:
             raise ValueError(
                 f"--{name} must be one number, or {channels}, one for each channel of "

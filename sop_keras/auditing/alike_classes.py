@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -70,12 +72,28 @@ def alike_classes(probabilities: np.ndarray, labels: np.ndarray) -> AlikeClasses
     ```
     """
     probabilities, labels = _checked(np.asarray(probabilities), np.asarray(labels))
-    num_classes = probabilities.shape[1]
+    return alike_in_rows(
+        probabilities.__getitem__, labels, num_classes=probabilities.shape[1]
+    )
+
+
+def alike_in_rows(
+    rows: Callable[[np.ndarray], np.ndarray], labels: np.ndarray, num_classes: int
+) -> AlikeClasses:
+    """The same of probabilities that are computed as they are needed.
+
+    Args:
+        rows: gives those of some examples, `(m, K)` of places `(m,)`; it is asked for
+            each once, or twice with more than 50 classes.
+        labels: int64, shape `(n,)`, in [0, K).
+        num_classes: K.
+    """
     members = _members(labels, num_classes)
-    pairs = _pairs(probabilities, members)
+    pairs = _pairs(rows, members)
+    ratios = _log_ratios(rows, members, pairs)
     shares = np.array(
         [
-            _share(probabilities, members[first], members[second], first, second)
+            _share(ratios[first, second], -ratios[second, first])
             for first, second in pairs.tolist()
         ],
         np.float64,
@@ -123,53 +141,84 @@ def _members(labels: np.ndarray, num_classes: int) -> list[np.ndarray]:
     return np.split(order, ends[:-1])
 
 
-def _pairs(probabilities: np.ndarray, members: list[np.ndarray]) -> np.ndarray:
+def _of_classes(
+    rows: Callable[[np.ndarray], np.ndarray],
+    members: list[np.ndarray],
+    wanted: list[int],
+) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
+    """Some classes in turn, and the probabilities of the examples of each, in parts."""
+    if not wanted:
+        return
+    places = np.concatenate([members[label] for label in wanted])
+    labels = np.repeat(wanted, [len(members[label]) for label in wanted])
+    size = max(1, _BLOCK_NUMBERS // len(members))
+
+    def parts() -> Iterator[tuple[int, np.ndarray]]:
+        for start in range(0, len(places), size):
+            here = labels[start : start + size]
+            found = rows(places[start : start + size])
+            starts = np.flatnonzero(np.diff(here, prepend=-1))
+            split = np.split(found, starts[1:])
+            yield from zip(here[starts].tolist(), split, strict=True)
+
+    for label, of_label in groupby(parts(), key=lambda one: one[0]):
+        yield label, (part for _, part in of_label)
+
+
+def _pairs(
+    rows: Callable[[np.ndarray], np.ndarray], members: list[np.ndarray]
+) -> np.ndarray:
     """Pairs of classes to compare, int64 of shape `(num_pairs, 2)`, in their order."""
-    large = np.array([len(places) >= _LEAST_EXAMPLES for places in members])
-    num_classes = len(members)
-    is_compared = np.ones((num_classes, num_classes), bool)
-    if num_classes > _MOST_CLASSES_OF_ALL_PAIRS:
-        is_compared[:] = False
-        for label in np.flatnonzero(large):
-            mean = _mean(probabilities, members[label])
-            mean[~large] = -1
-            mean[label] = -1
-            is_compared[label, np.argsort(-mean)[:_MOST_CONFUSED]] = True
-    is_compared = (is_compared | is_compared.T) & large & large[:, None]
-    return np.argwhere(np.triu(is_compared, 1))
+    is_large = np.array([len(places) >= _LEAST_EXAMPLES for places in members])
+    large = np.flatnonzero(is_large)
+    if len(members) <= _MOST_CLASSES_OF_ALL_PAIRS:
+        first, second = np.triu_indices(len(large), 1)
+        return np.stack([large[first], large[second]], axis=1)
+    found = set()
+    for label, parts in _of_classes(rows, members, large.tolist()):
+        mean = np.zeros(len(members))
+        for part in parts:
+            mean += part.sum(axis=0, dtype=np.float64)
+        mean[~is_large] = -1
+        mean[label] = -1
+        confused = np.argsort(-mean)[:_MOST_CONFUSED]
+        others = confused[mean[confused] >= 0].tolist()
+        found |= {(min(label, other), max(label, other)) for other in others}
+    return np.array(sorted(found), np.int64).reshape(-1, 2)
 
 
-def _mean(probabilities: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Of each class's probability over some examples, float64 `(num_classes,)`."""
-    num_classes = probabilities.shape[1]
-    size = max(1, _BLOCK_NUMBERS // num_classes)
-    total = np.zeros(num_classes)
-    for start in range(0, len(places), size):
-        rows = probabilities[places[start : start + size]]
-        total += rows.sum(axis=0, dtype=np.float64)
-    return total / len(places)
+def _log_ratios(
+    rows: Callable[[np.ndarray], np.ndarray],
+    members: list[np.ndarray],
+    pairs: np.ndarray,
+) -> dict[tuple[int, int], np.ndarray]:
+    """log(p_a / p_b) of the examples labelled a, for each pair a, b, both ways."""
+    partners: dict[int, list[int]] = {}
+    for first, second in pairs.tolist():
+        partners.setdefault(first, []).append(second)
+        partners.setdefault(second, []).append(first)
+    found = {}
+    for label, parts in _of_classes(rows, members, sorted(partners)):
+        columns = [label, *partners[label]]
+        least = np.finfo(np.float64).tiny  # two that are 0 are equal
+        logs = [
+            np.log(np.maximum(part[:, columns].astype(np.float64), least))
+            for part in parts
+        ]
+        own, *others = np.concatenate(logs).T
+        for other, log in zip(partners[label], others, strict=True):
+            found[label, other] = own - log
+    return found
 
 
-def _share(
-    probabilities: np.ndarray,
-    of_first: np.ndarray,
-    of_second: np.ndarray,
-    first: int,
-    second: int,
-) -> float:
-    """2 (1 - A), at most 1; of equal ratios, half count as larger."""
-    here, there = (
-        np.sort(_log_ratio(probabilities[places, first], probabilities[places, second]))
-        for places in (of_first, of_second)
-    )
+def _share(here: np.ndarray, there: np.ndarray) -> float:
+    """2 (1 - A), at most 1; of equal ratios, half count as larger.
+
+    Args:
+        here: log(p_a / p_b) of the examples labelled a, float64 `(m,)`.
+        there: the same ratio of those labelled b.
+    """
+    here, there = np.sort(here), np.sort(there)
     below = np.searchsorted(there, here, "left") + np.searchsorted(there, here, "right")
     area = below.sum(dtype=np.float64) / (2 * len(here) * len(there))
     return min(1.0, 2 * (1 - float(area)))
-
-
-def _log_ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Of two probabilities; two that are 0 are equal."""
-    least = np.finfo(np.float64).tiny
-    return np.log(np.maximum(above.astype(np.float64), least)) - np.log(
-        np.maximum(below.astype(np.float64), least)
-    )

@@ -13,7 +13,7 @@ from sop_keras.auditing.beside_labels import beside_labels
 from sop_keras.auditing.feature_rows import ArrayRows
 from sop_keras.auditing.findings import find_wrong_labels
 from sop_keras.auditing.head_settings import HeadSettings
-from sop_keras.auditing.image_size import network_for
+from sop_keras.auditing.image_size import Numbers, network_for
 from sop_keras.backbones.pretrained import IMAGENET
 from sop_keras.data.datasets.dataset import Examples
 from sop_keras.features.embed import embed
@@ -32,6 +32,8 @@ def audit(
     backbone: str | os.PathLike[str] = "efficientnet_lite0",
     pretrained: str | os.PathLike[str] = IMAGENET,
     image_size: int | None = None,
+    mean: Numbers | None = None,
+    std: Numbers | None = None,
     store: str | os.PathLike[str] | None = None,
     decisions: Decisions | None = None,
     settings: HeadSettings | None = None,
@@ -54,6 +56,11 @@ def audit(
         pretrained: its weights, as of `build_backbone`. Defaults to `"imagenet"`.
         image_size: the side of the images that it sees, in pixels. Defaults to `None`:
             four times that of the images, at most 224; of a file, its own.
+        mean: what its images' pixels, scaled to [0, 1], are standardised with: a number
+            or one a channel. Defaults to `None`: what the run beside a `backbone.keras`
+            says, or else ImageNet's; of another file a warning says so. 0, and 1 for
+            `std`, leave [0, 1] as it is.
+        std: the standard deviation, likewise; both are given or neither.
         store: a folder where features are kept, for the next call. Defaults to `None`:
             they are not.
         decisions: what people decided (`read_decisions`); ids are places. Defaults to
@@ -86,7 +93,9 @@ def audit(
         if given.ndim == 4:
             if store is None:
                 store = stack.enter_context(tempfile.TemporaryDirectory())
-            network = network_for(given, backbone, pretrained, image_size)
+            network = network_for(
+                given, backbone, pretrained, image_size, mean=mean, std=std
+            )
             examples = Examples(np.arange(len(given)), given, labels)
             embedded = embed(examples, network, FeatureStore(store))
             features, places = embedded.stored, embedded.rows

@@ -17,13 +17,13 @@ from sop_keras.auditing.feature_rows import ArrayRows, FeatureRows
 from sop_keras.auditing.findings import Findings, find_wrong_labels
 from sop_keras.auditing.head import HeadProgress
 from sop_keras.auditing.head_settings import HeadSettings, steps_of_epoch
-from sop_keras.auditing.image_size import network_for
+from sop_keras.auditing.image_size import Numbers, network_for
 from sop_keras.data.datasets.by_name import DataFiles
 from sop_keras.data.images.bad_images import BadImages
 from sop_keras.data.images.encoded_images import EncodedImages
 from sop_keras.features.embed import Embedded, Progress, embed
 from sop_keras.features.store import FeatureStore
-from sop_keras.files.atomic import write_atomically
+from sop_keras.files.atomic import remove, write_atomically
 from sop_keras.files.shown_text import shown
 from sop_keras.label_issues.decisions import Decisions
 from sop_keras.training.experiment import Experiment
@@ -121,6 +121,7 @@ def run_audit(
     backbone: str,
     *,
     image_size: int | None = None,
+    scale: tuple[Numbers, Numbers] | None = None,
     store: Path | None = None,
     read: Callable[[int], Decisions | None] = lambda num_classes: None,
     told: Progress | None = None,
@@ -140,6 +141,8 @@ def run_audit(
         backbone: the network, as `feature_network` takes it.
         image_size: the side of its images, in pixels. Defaults to `None`: what suits
             the images (`network_for`).
+        scale: mean and standard deviation that its images are standardised with, a
+            number or one a channel each. Defaults to `None`: as of `network_for`.
         store: the folder of the features, which several audits may share. Defaults to
             `None`: `FEATURES` in `folder`.
         read: gives people's decisions, told the number of classes. Defaults to none.
@@ -163,8 +166,9 @@ def run_audit(
         own = RunFolder(folder, experiment, files)
         check_ids(folder, data, decisions, _APPLY_FIRST)
         # Once the features are there, nothing holds the network in memory.
+        mean, std = scale or (None, None)
         network = network_for(
-            train.images, backbone, experiment.pretrained, image_size, store
+            train.images, backbone, experiment.pretrained, image_size, store, mean, std
         )
         of_network = network.record()
         embedded = embed(
@@ -175,6 +179,8 @@ def run_audit(
             progress=told,
         )
         del network
+        # Those of an earlier audit may have been mended, and ids may be others.
+        remove(folder / "bad_images.csv")
         bad = BadImages(folder / "bad_images.csv", files.max_bad_fraction)
         reasons = dict(embedded.bad_images)
         images = train.images

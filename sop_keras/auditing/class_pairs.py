@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from sop_keras.auditing.alike_classes import alike_classes
+from sop_keras.auditing.alike_classes import alike_in_rows
 from sop_keras.auditing.feature_rows import (
     FeatureRows,
+    Scale,
     SomeRows,
     blocks,
     sample,
@@ -23,8 +26,10 @@ _SHARPNESS = 10.0
 
 _NUM_PARTS = 3
 
-# Examples that are looked at, and probabilities of them: 80 MB.
-_MOST_EXAMPLES, _MOST_NUMBERS = 50_000, 20_000_000
+# Examples that are looked at; and of each class, so many even if that is more.
+_MOST_EXAMPLES, _ENOUGH_OF_A_CLASS = 50_000, 20
+
+_AT_ONCE = 8_192
 
 AlikePairs = tuple[tuple[int, int, float], ...]
 """Two classes, the lower number first, and the share of `alike_classes`, each."""
@@ -37,11 +42,11 @@ def alike_pairs(
 
     A head that was trained on all examples knows labels by heart; so the probabilities
     that `alike_classes` needs are those of linear regressions, each of two thirds of
-    the examples, for the other third. At most 50,000 examples are looked at, fewer with
-    more than 400 classes, but as many as there are classes, spread evenly over all.
+    the examples, for the other third. 50,000 examples are looked at, drawn from all,
+    and 20 of each class that has them, which are more from 2,501 classes on.
 
-    Features are read twice, in blocks; memory is that of three matrices of D x D
-    numbers, and of 20 million probabilities, or of K x K from 4,473 classes on.
+    Features are read three times, in blocks; memory is that of three matrices of D x D
+    numbers, and six of D x K.
 
     Args:
         features: of n examples.
@@ -51,16 +56,48 @@ def alike_pairs(
     Raises:
         ValueError: for features that are not finite or all alike.
     """
-    most = min(_MOST_EXAMPLES, max(_MOST_NUMBERS // num_classes, num_classes))
-    chosen = sample(features, most)
-    labels = np.asarray(labels)[chosen].astype(np.int64)
-    probabilities = cross_validated(SomeRows(features, chosen), labels, num_classes)
-    found = alike_classes(probabilities, labels)
+    labels = np.asarray(labels).astype(np.int64)
+    chosen = _chosen(labels)
+    labels = labels[chosen]
+    regressions = fit_regressions(SomeRows(features, chosen), labels, num_classes)
+    found = alike_in_rows(regressions.probabilities, labels, num_classes)
     pairs, shares = found.pairs[found.is_alike], found.shares[found.is_alike]
     return tuple(
         (int(first), int(second), float(share))
         for (first, second), share in zip(pairs.tolist(), shares, strict=True)
     )
+
+
+@dataclass(frozen=True)
+class Regressions:
+    """Linear regressions, each of all parts of the examples but one, for that part.
+
+    Args:
+        features: of n examples.
+        scale: what puts them to one scale.
+        part: of each example, integers `(n,)`.
+        weights: of each part's regression, float32 `(3, D + 1, K)`.
+    """
+
+    features: FeatureRows
+    scale: Scale
+    part: np.ndarray
+    weights: np.ndarray
+
+    def probabilities(self, places: np.ndarray) -> np.ndarray:
+        """Of some examples, by those that did not see them, float32 `(m, K)`.
+
+        Args:
+            places: integers `(m,)`.
+        """
+        columns = self.scale.with_constant(take_finite(self.features, places))
+        found = np.empty((len(places), self.weights.shape[-1]), np.float32)
+        for one, weights in enumerate(self.weights):
+            is_here = self.part[places] == one
+            outputs = _SHARPNESS * (columns[is_here] @ weights)
+            exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+            found[is_here] = exponentials / exponentials.sum(axis=1, keepdims=True)
+        return found
 
 
 def cross_validated(
@@ -77,10 +114,31 @@ def cross_validated(
     Raises:
         ValueError: for features that are not finite or all alike.
     """
+    regressions = fit_regressions(features, labels, num_classes, seed)
+    parts = np.array_split(_all(labels), len(labels) // _AT_ONCE + 1)
+    return np.concatenate([regressions.probabilities(part) for part in parts])
+
+
+def fit_regressions(
+    features: FeatureRows, labels: np.ndarray, num_classes: int, seed: int = 0
+) -> Regressions:
+    """Regressions on two thirds of the examples each, for the other third.
+
+    Args:
+        features: of n examples.
+        labels: integers `(n,)`, in [0, num_classes).
+        num_classes: K.
+        seed: of the three parts, in [0, 2**64). Defaults to `0`.
+
+    Raises:
+        ValueError: for features that are not finite or all alike.
+    """
     scale = scale_of(take_finite(features, sample(features)))
     width = features.num_features + 1
-    draws = random_bits(seed, "class pairs: parts", np.arange(len(labels)))
-    part = (draws % np.uint64(_NUM_PARTS)).astype(np.int64)
+    # A third of each class: of few examples, one part could have nearly all by chance,
+    # and its regression would know the class less well than the others do.
+    rank = _rank_in_class(labels, random_bits(seed, "class pairs: parts", _all(labels)))
+    part = (rank + labels) % _NUM_PARTS
     products = np.zeros((_NUM_PARTS, width, width))
     with_labels = np.zeros((_NUM_PARTS, width, num_classes))
     for places, rows in blocks(features, beside=num_classes):
@@ -100,13 +158,26 @@ def cross_validated(
         rest[np.diag_indices(width)] += ridge
         found = np.linalg.solve(rest, with_labels.sum(axis=0) - with_labels[one])
         weights.append(found.astype(np.float32))
-    probabilities = np.empty((len(labels), num_classes), np.float32)
-    for places, rows in blocks(features, beside=num_classes):
-        columns = scale.with_constant(rows)
-        for one in range(_NUM_PARTS):
-            is_here = part[places] == one
-            outputs = _SHARPNESS * (columns[is_here] @ weights[one])
-            exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-            total = exponentials.sum(axis=1, keepdims=True)
-            probabilities[places[is_here]] = exponentials / total
-    return probabilities
+    return Regressions(features, scale, part, np.stack(weights))
+
+
+def _chosen(labels: np.ndarray) -> np.ndarray:
+    """The places of the examples that are looked at, in their order."""
+    rank = _rank_in_class(labels, random_bits(0, "class pairs: some", _all(labels)))
+    is_chosen = rank < _ENOUGH_OF_A_CLASS
+    is_chosen[sample(labels, _MOST_EXAMPLES)] = True
+    return np.flatnonzero(is_chosen)
+
+
+def _rank_in_class(labels: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """How many examples of the same label have a smaller draw, int64 `(n,)`."""
+    order = np.lexsort((draws, labels))
+    counts = np.bincount(labels)
+    starts = np.cumsum(counts) - counts
+    rank = np.empty(len(labels), np.int64)
+    rank[order] = _all(labels) - starts[labels[order]]
+    return rank
+
+
+def _all(labels: np.ndarray) -> np.ndarray:
+    return np.arange(len(labels))

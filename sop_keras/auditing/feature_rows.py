@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from sop_keras.files.mapped import take_rows
+from sop_keras.randomness.keyed import random_bits
 
 # Of a block, in numbers of float32: 32 MB.
 _BLOCK_NUMBERS = 8_000_000
@@ -153,7 +154,9 @@ def blocks(
 
 
 def sample(features: Sized, most: int | None = None) -> np.ndarray:
-    """Places spread evenly over all examples.
+    """Places drawn from all examples, the same ones each time.
+
+    At equal distances, classes that take turns in the data would be left out.
 
     Args:
         features: of n examples; or anything else of that length.
@@ -162,8 +165,12 @@ def sample(features: Sized, most: int | None = None) -> np.ndarray:
     Returns:
         int64, shape `(min(n, most),)`, in increasing order.
     """
-    count = min(len(features), _MOST_SAMPLED if most is None else most)
-    return np.arange(count) * len(features) // max(count, 1)
+    places = np.arange(len(features))
+    count = _MOST_SAMPLED if most is None else most
+    if count >= len(places):
+        return places
+    draws = random_bits(0, "sample of examples", places)
+    return np.sort(np.argpartition(draws, count)[:count])
 
 
 def scale_of(rows: np.ndarray) -> Scale:

@@ -93,9 +93,14 @@ def train_head(
     """
     settings = settings or HeadSettings()
     mean, std = moments(rows)
-    inputs = keras.Input((rows.num_features,), name="features")
+    # All in float32 whatever Keras' policy is: features whose mean is far larger than
+    # their deviation have lost it in fewer bits.
+    inputs = keras.Input((rows.num_features,), dtype="float32", name="features")
     x = keras.layers.Rescaling(
-        (1 / std).tolist(), (-mean / std).tolist(), name="standardised"
+        (1 / std).tolist(),
+        (-mean / std).tolist(),
+        dtype="float32",
+        name="standardised",
     )(inputs)
     outputs = keras.layers.Dense(
         num_classes,
@@ -111,6 +116,7 @@ def train_head(
         num_examples=len(rows),
         num_classes=num_classes,
         method=SOP(),
+        dtype="float32",
     )
     steps = steps_of_epoch(len(rows))
     rate = keras.optimizers.schedules.CosineDecay(

@@ -35,7 +35,7 @@ def nearest(features: FeatureRows, queries: np.ndarray, k: int) -> Neighbours:
     """The k examples that are most similar to each of some, but for itself.
 
     Similarity is the cosine of features of mean 0 and standard deviation 1 (taken of
-    at most 20,000 examples, spread evenly). All examples are compared, block by block:
+    at most 20,000 examples). All examples are compared, block by block:
     beyond the queries' own features and results, some 300 MB of memory are enough for
     any number of them, with 1,280 features.
     An example whose features are the mean has similarity 0 to all.

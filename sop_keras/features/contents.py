@@ -68,9 +68,9 @@ def contents_of(
 ) -> Contents:
     """The digests of all images.
 
-    Pixels are digested each time. Files that are known, and have the size and the time
-    of change that they had, are not read. Other encoded images, such as records, have
-    no such times: they are read each time.
+    Pixels are digested each time. Files that are known, and of which the file system
+    says what it said then, are not read. Other encoded images, such as records, have no
+    times: they are read each time.
 
     Args:
         examples: of which images.
@@ -103,19 +103,23 @@ def contents_of(
     return contents
 
 
+_Stats = tuple[int, int, int, int]
+
+_NOT_THERE: _Stats = (-1, -1, -1, -1)
+
+
 @dataclass(frozen=True)
 class _Look:
-    """What was seen of a file: its digest, and size and time to know it again by."""
+    """What was seen of a file: its digest, and what to know it again by."""
 
     digest: bytes = b""
-    size: int = -1
-    changed: int = -1
+    stats: _Stats = _NOT_THERE
     error: OSError | None = None
 
     @property
     def is_lasting(self) -> bool:
-        """Whether size and time tell that the file is the same."""
-        return self.size >= 0
+        """Whether `stats` tells that the file is the same."""
+        return self.stats[0] >= 0
 
 
 def _read_block(
@@ -135,7 +139,7 @@ def _read_block(
         paths = list(_paths(images, block))
         keys = np.array([known.key(path) for path in paths], DIGEST)
         parts = [paths[i : i + _PART] for i in range(0, len(paths), _PART)]
-        stats = np.concatenate(list(pool.map(_sizes_and_times, parts)))
+        stats = np.concatenate(list(pool.map(_all_stats, parts)))
         before, is_same = known.find(keys, stats)
         contents.digests[block[is_same]] = before[is_same]
         to_read = block[~is_same]
@@ -152,9 +156,7 @@ def _read_block(
         lasting = [i for i, look in enumerate(looks) if look.is_lasting]
         known.add(
             keys[~is_same][lasting],
-            np.array(
-                [(looks[i].size, looks[i].changed) for i in lasting], np.int64
-            ).reshape(-1, 2),
+            np.array([looks[i].stats for i in lasting], np.int64).reshape(-1, 4),
             now[~is_same][lasting],
         )
     return len(to_read)
@@ -180,28 +182,29 @@ def _paths(images: ImageFiles, block: np.ndarray) -> Iterator[bytes]:
         yield os.path.join(folder, name)
 
 
-def _size_and_time(path: bytes) -> tuple[int, int]:
-    """Size and time of change in nanoseconds; of what is not there, -1."""
+def _stats(path: bytes) -> _Stats:
+    """What `KnownFiles` knows a file by; of what is not there, -1."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):  # a NUL character; both are said by the reader
-        return -1, -1
-    return status.st_size, status.st_mtime_ns
+        return _NOT_THERE
+    number = status.st_ino % 2**63
+    return status.st_size, status.st_mtime_ns, number, status.st_ctime_ns
 
 
-def _sizes_and_times(paths: list[bytes]) -> np.ndarray:
-    return np.array([_size_and_time(path) for path in paths], np.int64)
+def _all_stats(paths: list[bytes]) -> np.ndarray:
+    return np.array([_stats(path) for path in paths], np.int64)
 
 
 def _look(images: EncodedImages, position: int) -> _Look:
     path = b""
     if isinstance(images, ImageFiles):
         (path,) = _paths(images, np.array([position]))
-    now, before = time.time_ns(), _size_and_time(path)
+    now, before = time.time_ns(), _stats(path)
     try:
         content = images.read(position)
     except OSError as error:
         return _Look(error=error)
     digest = digest_of_file(content)
-    is_lasting = before == _size_and_time(path) and before[1] < now - _YOUNG
-    return _Look(digest, *before) if is_lasting else _Look(digest)
+    is_lasting = before == _stats(path) and before[1] < now - _YOUNG
+    return _Look(digest, before) if is_lasting else _Look(digest)

@@ -1,4 +1,4 @@
-"""Files that were read once: their contents' digests, until size or time change."""
+"""Files that were read once: their contents' digests, until these change."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from sop_keras.files.untrusted import open_untrusted
 
 logger = logging.getLogger(__name__)
 
-# A file: what names its path, its size, its time of change in nanoseconds, and what
-# names its content.
-_ENTRY = np.dtype(
-    [("key", "S16"), ("size", "<i8"), ("changed", "<i8"), ("digest", "S16")]
-)
-_MARK = b"sop_keras files 1\n"
+# A file: what names its path; its size, time of change in nanoseconds, number in the
+# file system and time of the last change to all of these; and what names its content.
+# The last two tell files of equal sizes and times that changed places.
+_ENTRY = np.dtype([("key", "S16"), ("stats", "<i8", 4), ("digest", "S16")])
+_MARK, _EARLIER_MARK = b"sop_keras files 2\n", b"sop_keras files 1\n"
 _CHECK_BYTES = 4
 
-# Of some 90 million files.
+# Of some 67 million files.
 _MAX_BYTES = 2**32
 
 
 class KnownFiles:
-    """Which file had which content, by path, size and time of change.
+    """Which file had which content, by path and what the file system says of it.
 
-    In memory and on disk it is an array of 48 bytes a file, sorted by the digests of
+    In memory and on disk it is an array of 64 bytes a file, sorted by the digests of
     the paths; on disk, after a mark and before a checksum. What is damaged is left out
-    with a warning: then files are read again, which is all that this saves.
+    with a warning, and what an earlier version wrote: then files are read again, which
+    is all that this saves. They are, too, where they or this were copied.
 
     Args:
         path: where it is kept.
@@ -60,12 +60,12 @@ class KnownFiles:
 
         Args:
             keys: of their paths, `S16`, shape `(n,)`.
-            stats: sizes and times of change in nanoseconds, int64, shape `(n, 2)`.
+            stats: sizes, times of change in nanoseconds, numbers (`st_ino`) and times
+                of the last change to these (`st_ctime_ns`), int64, shape `(n, 4)`.
 
         Returns:
             Digests of their contents when they were read, `S16` of shape `(n,)`, empty
-            where a file is not known; and whether size and time are those of then,
-            bool.
+            where a file is not known; and whether all of `stats` is that of then, bool.
         """
         entries = self._entries
         if not len(entries):
@@ -73,11 +73,7 @@ class KnownFiles:
         places = np.searchsorted(self._keys, keys)
         found = entries[np.minimum(places, len(entries) - 1)]
         is_known = found["key"] == keys
-        is_same = (
-            is_known
-            & (found["size"] == stats[:, 0])
-            & (found["changed"] == stats[:, 1])
-        )
+        is_same = is_known & (found["stats"] == stats).all(axis=1)
         return np.where(is_known, found["digest"], b"").astype("S16"), is_same
 
     def add(self, keys: np.ndarray, stats: np.ndarray, digests: np.ndarray) -> None:
@@ -85,7 +81,7 @@ class KnownFiles:
         if len(keys):
             entries = np.empty(len(keys), _ENTRY)
             entries["key"], entries["digest"] = keys, digests
-            entries["size"], entries["changed"] = stats.T
+            entries["stats"] = stats
             self._added.append(entries)
 
     def keep(self) -> None:
@@ -113,6 +109,9 @@ def _read(path: Path) -> np.ndarray:
         with open_untrusted(path, _MAX_BYTES) as file:
             content = file.read()
     except FileNotFoundError:
+        return np.empty(0, _ENTRY)
+    if content.startswith(_EARLIER_MARK):
+        logger.info("%s is of an earlier version: files are read again.", path)
         return np.empty(0, _ENTRY)
     entries, check = content[len(_MARK) : -_CHECK_BYTES], content[-_CHECK_BYTES:]
     if (

@@ -86,6 +86,27 @@ def read_labels(path: Path) -> Labels:
     )
 
 
+def read_parquet_ids(path: Path) -> np.ndarray | None:
+    """The ids in a Parquet file, int64 `(n,)`; None if it has no column `id`.
+
+    Raises:
+        ImportError: if pyarrow is not installed.
+        OSError: if it is no regular file, or cannot be read.
+        ValueError: if it is damaged, or an id is missing, none, or there twice.
+    """
+    with opened_parquet(path, _LIMITS) as file:
+        if ID not in file.names:
+            return None
+        if file.names.count(ID) > 1:
+            raise ValueError(
+                f"{path} has {file.names.count(ID)} columns {ID!r}, where one at most "
+                "is read. Leave the others out."
+            )
+        rows = file.rows([ID], _BLOCK)
+        ids = array("q", (_id(text, f"{path}: row {number}") for number, text in rows))
+    return checked_ids(np.array(ids, np.int64), str(path))
+
+
 def labels_of_array(values: np.ndarray, what: str) -> Labels:
     """Labels of an array of integers, or of texts.
 
@@ -214,14 +235,7 @@ def _of_rows(
 
     def labels() -> Iterator[str]:
         for number, (label, *more) in enumerate(rows, start=first):
-            for text in more:
-                ids.append(integer(text))
-                if not 0 <= ids[-1] <= MAX_ID:
-                    raise ValueError(
-                        f"{place} {number} has the id {shown(text[:40])!r}. Ids are "
-                        f"integers from 0 to {MAX_ID}, in digits alone; leave the "
-                        f"column {ID!r} out to have the rows numbered."
-                    )
+            ids.extend(_id(text, f"{place} {number}") for text in more)
             yield label
 
     found = _labels_of_texts(labels(), place, first)
@@ -231,6 +245,17 @@ def _of_rows(
     return Labels(
         found.labels, found.class_names, checked_ids(np.array(ids, np.int64), what)
     )
+
+
+def _id(text: str, where: str) -> int:
+    value = integer(text)
+    if not 0 <= value <= MAX_ID:
+        raise ValueError(
+            f"{where} has the id {shown(text[:40])!r}. Ids are integers from 0 to "
+            f"{MAX_ID}, in digits alone; leave the column {ID!r} out to have the rows "
+            "numbered."
+        )
+    return value
 
 
 def _labels_of_texts(texts: Iterable[str], place: str, first: int) -> Labels:

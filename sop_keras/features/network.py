@@ -161,8 +161,8 @@ def feature_network(
     image_size: int | None = None,
     *,
     pretrained: str | os.PathLike[str] = IMAGENET,
-    mean: Sequence[float] = IMAGENET_MEAN,
-    std: Sequence[float] = IMAGENET_STD,
+    mean: float | Sequence[float] = IMAGENET_MEAN,
+    std: float | Sequence[float] = IMAGENET_STD,
     resize: int | None = None,
 ) -> FeatureNetwork:
     """Build a frozen network, or read one, and cut its head off.
@@ -177,7 +177,7 @@ def feature_network(
             weights. Defaults to `"imagenet"`.
         mean: per-channel means, of pixel values scaled to [0, 1], that the network's
             images are standardised with: those of the data set that a network in a file
-            was trained on. Defaults to ImageNet's.
+            was trained on; or one number for all channels. Defaults to ImageNet's.
         std: per-channel standard deviations, likewise.
         resize: the length of the shorter side of an image in a file, in pixels, before
             `image_size` pixels are cut out of its centre. Defaults to `None`: 8/7 of
@@ -200,11 +200,13 @@ def feature_network(
     if Path(backbone).suffix == ".keras":
         network = load_classifier(backbone)
         network = getattr(network, "backbone", network)
-        shape = input_shape(network) or (None,)
+        shape = input_shape(network) or (None, None, None)
         image_size = image_size or shape[0] or DEFAULT_IMAGE_SIZE
+        mean, std = (_of_channels(one, shape[-1]) for one in (mean, std))
     else:
         name = os.fspath(backbone)
         image_size = image_size or DEFAULT_IMAGE_SIZE
+        mean, std = _of_channels(mean), _of_channels(std)
         network = build_backbone(
             name,
             (image_size, image_size, len(mean)),
@@ -217,6 +219,15 @@ def feature_network(
     if resize is None:
         resize = image_size * 8 // 7
     return FeatureNetwork(network, image_size, resize, mean, std, name)
+
+
+def _of_channels(
+    values: float | Sequence[float], channels: int | None = None
+) -> tuple[float, ...]:
+    """One number a channel, of one for all of them or of so many."""
+    if isinstance(values, Sequence | np.ndarray):
+        return tuple(values)
+    return (values,) * (channels or 3)
 
 
 def _without_head(network: keras.Model) -> keras.Model:
@@ -269,7 +280,9 @@ def _checked_channels(
     if channels not in (None, len(mean)):
         raise ValueError(
             f"The network takes images of {channels} channels, so that `mean` and "
-            f"`std` must have as many numbers. Received: mean={tuple(mean)}."
+            f"`std` (--mean, --std) must have as many numbers: those that its images "
+            "were standardised with; 0 and 1 of a network that takes them in [0, 1]. "
+            f"Received: mean={tuple(mean)}."
         )
     return len(mean)
 

@@ -17,6 +17,7 @@ from sop_keras.features.label_files import (
     checked_ids,
     labels_of_array,
     read_labels,
+    read_parquet_ids,
 )
 from sop_keras.features.parquet_features import read_parquet_features
 from sop_keras.files.mapped import let_go
@@ -58,15 +59,18 @@ def read_features(
             one for each feature, with `label` and, if there is one, `id`.
         labels: a file of labels: `.npy`, `.txt` with one a line, `.csv` or `.parquet`
             with a column `label` and, if there is one, `id`. Labels are integers or
-            texts. Defaults to `None`: they are in the same file.
+            texts. If both files have ids, each row gets the label of its id; else
+            labels are in the order of the rows. Defaults to `None`: they are in the
+            same file.
 
     Raises:
         FileNotFoundError: if there is no such file.
         OSError: if one is no regular file, or cannot be read.
         ImportError: if one is Parquet and pyarrow is not installed.
         ValueError: if a file cannot be used, the features are no floats of two axes or
-            not finite, all rows are equal, there are not as many labels as rows, not
-            two classes, or a class with fewer than `MIN_EXAMPLES` examples.
+            not finite, all rows are equal, there are not as many labels as rows, other
+            ids beside the labels than beside the features, not two classes, or a class
+            with fewer than `MIN_EXAMPLES` examples.
 
     Example:
     ```python
@@ -78,14 +82,22 @@ def read_features(
     for one in [path] if labels is None else [path, Path(labels)]:
         if not one.exists() or one.is_dir():
             raise FileNotFoundError(f"There is no file {one}.")
-    features, own = _read(path, read_own=labels is None)
-    found = read_labels(Path(labels)) if labels is not None else own
+    features, ids, found = _read(path, read_own=labels is None)
+    if labels is not None:
+        found = read_labels(Path(labels))
     if found is None:
         raise ValueError(
             f"{path} has no labels. Give a file of them: labels=PATH, as .npy, .csv, "
             ".txt (one a line) or .parquet."
         )
     _check_shape(features, path)
+    if ids is not None and len(ids) != len(features):
+        raise ValueError(
+            f"{path} has {len(features):,} rows of features, and {len(ids):,} ids. "
+            "There must be one for each row, in the same order."
+        )
+    if labels is not None and ids is not None and found.ids is not None:
+        found = _joined(found, found.ids, ids, Path(labels), path)
     if len(found.labels) != len(features):
         where = path if labels is None else labels
         raise ValueError(
@@ -93,46 +105,73 @@ def read_features(
             f"{len(found.labels):,} labels. There must be one for each row, in the "
             "same order."
         )
-    ids = np.arange(len(features)) if found.ids is None else found.ids
-    if len(ids) != len(features):
-        raise ValueError(
-            f"{path} has {len(features):,} rows of features, and {len(ids):,} ids. "
-            "There must be one for each row, in the same order."
-        )
+    if ids is None:
+        ids = np.arange(len(features)) if found.ids is None else found.ids
     _check_classes(found, path)
     _check_values(features, path)
     return OwnFeatures(features, found.labels, ids, found.class_names)
 
 
-def _read(path: Path, read_own: bool) -> tuple[np.ndarray, Labels | None]:
-    """Features, and the labels in the same file if there are and they are wanted."""
+_Read = tuple[np.ndarray, np.ndarray | None, Labels | None]
+
+
+def _read(path: Path, read_own: bool) -> _Read:
+    """Features, and the ids and, if they are wanted, the labels in the same file."""
     match path.suffix.lower():
         case ".npy":
-            return map_npy(path), None
+            return map_npy(path), None, None
         case ".npz":
             return _read_npz(path, read_own)
         case ".parquet":
             features = read_parquet_features(path, (LABEL, ID))
-            return features, read_labels(path) if read_own else None
+            if not read_own:
+                return features, read_parquet_ids(path), None
+            own = read_labels(path)
+            return features, own.ids, own
     raise ValueError(
         f"Features are read from .npy, .npz and .parquet. Received: {path}."
     )
 
 
-def _read_npz(path: Path, read_own: bool) -> tuple[np.ndarray, Labels | None]:
+def _read_npz(path: Path, read_own: bool) -> _Read:
     arrays = read_npz(path, ("features", "labels", "ids"))
     if "features" not in arrays:
         raise ValueError(
             f"{path} has no array 'features'. Save it with numpy.savez(path, "
             "features=..., labels=...)."
         )
-    if not read_own or "labels" not in arrays:
-        return arrays["features"], None
-    labels = labels_of_array(arrays["labels"], f"{path}, labels")
-    if "ids" in arrays:
-        ids = checked_ids(arrays["ids"], f"{path}, ids")
-        labels = Labels(labels.labels, labels.class_names, ids)
-    return arrays["features"], labels
+    ids = checked_ids(arrays["ids"], f"{path}, ids") if "ids" in arrays else None
+    labels = None
+    if read_own and "labels" in arrays:
+        labels = labels_of_array(arrays["labels"], f"{path}, labels")
+    return arrays["features"], ids, labels
+
+
+def _joined(
+    found: Labels, beside: np.ndarray, ids: np.ndarray, labels: Path, path: Path
+) -> Labels:
+    """Labels with ids `beside` them, put in the order of the features' `ids`."""
+    missing = np.setdiff1d(ids, beside)
+    unknown = np.setdiff1d(beside, ids)
+    if len(missing) or len(unknown):
+        raise ValueError(
+            f"{path} and {labels} both have ids, and not the same ones: "
+            f"{_listed(missing)} of the features without a label, {_listed(unknown)} "
+            "of labels without features. Each row gets the label of its id: write both "
+            f"files of the same examples, or leave the ids out of {labels} if its "
+            "labels are in the order of the rows."
+        )
+    order = np.argsort(beside)
+    places = order[np.searchsorted(beside, ids, sorter=order)]
+    return Labels(found.labels[places], found.class_names, ids)
+
+
+def _listed(ids: np.ndarray) -> str:
+    """How many ids, and the first of them."""
+    if not len(ids):
+        return "0"
+    some = ", ".join(map(str, ids[:_NUM_SHOWN].tolist()))
+    return f"{len(ids):,} ({some}{', ...' if len(ids) > _NUM_SHOWN else ''})"
 
 
 def _check_shape(features: np.ndarray, path: Path) -> None:

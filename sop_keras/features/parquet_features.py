@@ -14,6 +14,8 @@ from sop_keras.files.untrusted import NO_LIMIT, UntrustedFileError, open_untrust
 
 # Numbers of which Arrow's copies are in memory at a time.
 _NUMBERS_AT_ONCE = 2**22
+_NUM_SHOWN = 8
+_INDEX = "__index_level_"  # how pandas names the rows' index
 
 
 def read_parquet_features(path: Path, others: Sequence[str]) -> np.ndarray:
@@ -21,7 +23,9 @@ def read_parquet_features(path: Path, others: Sequence[str]) -> np.ndarray:
 
     Args:
         path: the file. It has one column of lists of floats, all of one length; or
-            columns of floats, which are the features in their order.
+            columns of floats, which are the features in their order. Beside lists,
+            further columns are left out; beside columns of floats, those of texts and
+            the like are, and those of integers are refused, which may be features.
         others: names of columns that are no features.
 
     Returns:
@@ -31,8 +35,9 @@ def read_parquet_features(path: Path, others: Sequence[str]) -> np.ndarray:
     Raises:
         ImportError: if pyarrow is not installed.
         OSError: if it is no regular file, or cannot be read.
-        ValueError: if it is no Parquet file, is damaged, has no such columns, lists of
-            several lengths, or far more numbers than bytes.
+        ValueError: if it is no Parquet file, is damaged, has no such columns, columns
+            of integers or decimals among them, lists of several lengths, or far more
+            numbers than bytes.
     """
     try:
         import pyarrow
@@ -67,6 +72,7 @@ def _columns(path: Path, schema: Any, others: Sequence[str]) -> tuple[list[str],
     if len(lists) == 1 and not floats:
         return lists, True
     if floats and not lists and len(set(floats)) == len(floats):
+        _check_all_are_floats(path, fields)
         return floats, False
     found = ", ".join(f"{one.name!r} ({one.type})" for one in list(schema)[:8])
     raise ValueError(
@@ -74,6 +80,30 @@ def _columns(path: Path, schema: Any, others: Sequence[str]) -> tuple[list[str],
         f"names of their own, beside {' and '.join(map(repr, others))}. Columns found: "
         f"{found or 'none'}{', ...' if len(schema) > 8 else ''}."
     )
+
+
+def _check_all_are_floats(path: Path, fields: list[Any]) -> None:
+    """Check that no other numbers are beside columns of floats."""
+    from pyarrow import types
+
+    numbers = [
+        f"{one.name!r} ({one.type})"
+        for one in fields
+        if not one.name.startswith(_INDEX)
+        and (
+            types.is_integer(one.type)
+            or types.is_boolean(one.type)
+            or types.is_decimal(one.type)
+        )
+    ]
+    if numbers:
+        listed = ", ".join(numbers[:_NUM_SHOWN])
+        raise ValueError(
+            f"{path} has {len(numbers)} columns of numbers that are no floats beside "
+            f"its features: {listed}{', ...' if len(numbers) > _NUM_SHOWN else ''}. "
+            "Make those that are features floats, astype('float32'), and leave the "
+            "others out of the file."
+        )
 
 
 def _is_list(kind: Any) -> bool:

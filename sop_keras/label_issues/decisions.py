@@ -82,6 +82,18 @@ class Decisions:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def rows(self) -> list[tuple[int, str, int | None, str]]:
+        """Id, kind, label and time of each, as a file of decisions has them.
+
+        The label is None to remove; a time that nobody knows is 1970.
+        """
+        times = np.where(np.isnat(self.times), np.datetime64(0, "ms"), self.times)
+        labels = [None if one == NO_LABEL else one for one in self.labels.tolist()]
+        texts = [f"{one}Z" for one in np.datetime_as_string(times, unit="ms").tolist()]
+        return list(
+            zip(self.ids.tolist(), self.kinds.tolist(), labels, texts, strict=True)
+        )
+
     def over(self, earlier: Decisions) -> Decisions:
         """These, and earlier ones on examples that these say nothing of.
 

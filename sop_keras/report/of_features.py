@@ -9,6 +9,7 @@ import numpy as np
 
 from sop_keras.auditing.features_run import AuditedFeatures
 from sop_keras.data.datasets.dataset import Examples
+from sop_keras.label_issues.decisions import Decisions
 from sop_keras.report.headline import result_statistics
 from sop_keras.report.no_images import NoImages
 from sop_keras.report.page import DECISIONS
@@ -25,6 +26,7 @@ def write_features_report(
     num_examples: int = 200,
     similar: Mapping[int, Sequence[int] | np.ndarray] | None = None,
     decisions: str = DECISIONS,
+    earlier: Decisions | None = None,
 ) -> Path:
     """Write the page of an audit of features: examples are named by row and id.
 
@@ -35,6 +37,7 @@ def write_features_report(
         num_examples: how many labels the page shows, at least 1. Defaults to `200`.
         similar: as of `write_report`. Defaults to `None`: nobody knows.
         decisions: as of `write_report`. Defaults to `DECISIONS`.
+        earlier: likewise. Defaults to `None`.
 
     Returns:
         The page's path.
@@ -77,4 +80,11 @@ def write_features_report(
         views="",
         sections=sections_of(result, labels, own.class_names, "example"),
     )
-    return write_page(subject, path, num_examples, similar=similar, decisions=decisions)
+    return write_page(
+        subject,
+        path,
+        num_examples,
+        similar=similar,
+        decisions=decisions,
+        earlier=earlier,
+    )

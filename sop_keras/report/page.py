@@ -22,6 +22,7 @@ from string import Template
 from typing import Any
 
 from sop_keras.files.shown_text import shown
+from sop_keras.label_issues.decisions import Decisions
 from sop_keras.report.headline import Statistic
 
 DECISIONS = "decisions.csv"
@@ -127,6 +128,8 @@ class Page:
             Defaults to `True`.
         decisions: the name of the file that decisions are saved as. Defaults to
             `DECISIONS`.
+        earlier: decisions that this file has as well, where the page has none of the
+            same id. Defaults to `None`: there are none.
     """
 
     title: str
@@ -142,6 +145,7 @@ class Page:
     sections: Sequence[Section] = ()
     has_images: bool = True
     decisions: str = DECISIONS
+    earlier: Decisions | None = None
 
 
 def render(page: Page) -> str:
@@ -159,6 +163,7 @@ def render(page: Page) -> str:
         "partSize": first.part_size,
         "key": first.key,
         "decisions": page.decisions,
+        "earlier": [] if page.earlier is None else page.earlier.rows(),
         "moreRows": [shown_row(row) for row in first.more_rows],
         "sections": [
             {

@@ -17,6 +17,7 @@ from sop_keras.data.images.encoded_images import ImageFiles
 from sop_keras.files.atomic import replacing
 from sop_keras.files.folders import make_folder
 from sop_keras.files.shown_text import shown
+from sop_keras.label_issues.decisions import Decisions
 from sop_keras.report.comparisons import Comparisons
 from sop_keras.report.drawings import draw_all
 from sop_keras.report.headline import check_figures, settings_of, statistics_of
@@ -49,6 +50,7 @@ def write_report(
     similar: Mapping[int, Sequence[int] | np.ndarray] | None = None,
     data: ExperimentData | None = None,
     decisions: str = DECISIONS,
+    earlier: Decisions | None = None,
 ) -> Path:
     """Write the report of a complete run whose method finds wrong labels.
 
@@ -77,6 +79,8 @@ def write_report(
             loaded.
         decisions: the name of the file that decisions are saved as. Defaults to
             `"decisions.csv"`.
+        earlier: what people had decided before: the file has it as well, but of
+            examples that are decided on anew. Defaults to `None`: nothing.
 
     Returns:
         The page's path.
@@ -113,7 +117,7 @@ def write_report(
         sections=sections_of(run.result, labels, run.class_names),
     )
     allowed = _allowed(train, files or recorded_files(folder), picture_folder)
-    return write_page(subject, path, num_examples, allowed, similar, decisions)
+    return write_page(subject, path, num_examples, allowed, similar, decisions, earlier)
 
 
 def write_page(
@@ -123,6 +127,7 @@ def write_page(
     allowed: Path | None = None,
     similar: Mapping[int, Sequence[int] | np.ndarray] | None = None,
     decisions: str = DECISIONS,
+    earlier: Decisions | None = None,
 ) -> Path:
     """Write a page, and what is beside it.
 
@@ -134,6 +139,7 @@ def write_page(
             `None`: all are.
         similar: as of `write_report`. Defaults to `None`.
         decisions: as of `write_report`. Defaults to `DECISIONS`.
+        earlier: likewise. Defaults to `None`.
 
     Returns:
         The page's path.
@@ -174,6 +180,7 @@ def write_page(
         sections=subject.sections,
         has_images=not isinstance(train.images, NoImages),
         decisions=decisions,
+        earlier=earlier,
     )
     for plot in drawn:
         _write(pictures / f"{plot.name}.png", plot.light)

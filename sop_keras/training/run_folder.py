@@ -25,6 +25,8 @@ _PATHS = ("data_dir", "human_labels", "imagenet_dir", "manifest", "test_manifest
 SUGGESTED = "suggested.json"
 LABEL_ISSUES = "label_issues.csv"
 FIRST_RUN = "first_run"
+# Of `data.json`: with what images are standardised, which earlier versions do not say.
+_SCALE = "standardised"
 _TABLES = ("manifest", "test_manifest")
 # What training writes into, below the run's folder.
 _FOLDERS = (
@@ -89,7 +91,14 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         contents = {
             "config.json": self._experiment.settings(),
-            "data.json": {**data.description(), "files": recorded(self._files)},
+            "data.json": {
+                **data.description(),
+                "files": recorded(self._files),
+                _SCALE: {
+                    "mean": [float(one) for one in data.dataset.mean],
+                    "std": [float(one) for one in data.dataset.std],
+                },
+            },
         }
         for name, content in contents.items():
             write_atomically(self.path / name, json.dumps(content, indent=2))
@@ -181,7 +190,7 @@ def data_differences(there: dict[str, Any], data: Described) -> list[str]:
         data: what was loaded now.
     """
     # As long as they say the same, they may have moved.
-    there = {name: value for name, value in there.items() if name != "files"}
+    there = {k: value for k, value in there.items() if k not in ("files", _SCALE)}
     now = data.description()
     # Of other examples, the ids and labels are others as well.
     digests = {name: (there.pop(name, None), now.pop(name, None)) for name in _DIGESTS}
@@ -248,6 +257,33 @@ def read_suggested(folder: Path) -> dict[str, Any]:
                 f"{shortened(value)}, not a number. Put a good copy there."
             )
     return suggested
+
+
+def read_scale(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Means and standard deviations that a run's images are standardised with.
+
+    Returns:
+        One of each a channel, of pixel values scaled to [0, 1]; or None where the
+        folder does not say them.
+
+    Raises:
+        RunFolderError: if its `data.json` is damaged.
+    """
+    path = folder / "data.json"
+    scale = (read_json(path) or {}).get(_SCALE)
+    if scale is None:
+        return None
+    match scale:
+        case {"mean": [*mean], "std": [*std]} if len(mean) == len(std) > 0:
+            numbers = [*mean, *std]
+            # Integers may be larger than any float; and NaN is below nothing.
+            are_good = all(type(x) in (int, float) and abs(x) < 2**64 for x in numbers)
+            if are_good and min(std) > 0:
+                return tuple(mean), tuple(std)
+    raise RunFolderError(
+        f'{path} is damaged: its "{_SCALE}" is {shortened(scale)}, not a mean and a '
+        "standard deviation of each channel. Put a good copy there."
+    )
 
 
 def read_files(folder: Path) -> dict[str, Any]:

@@ -17,7 +17,12 @@ def drawn(counts, draw, num_features=6):
 
 def slowly(features, labels, num_classes):
     """A regression for each third of the examples, of the others."""
-    part = random_bits(0, "class pairs: parts", np.arange(len(labels))) % 3
+    draws = random_bits(0, "class pairs: parts", np.arange(len(labels)))
+    part = np.empty(len(labels), int)
+    for label in range(num_classes):  # a third of each class, the first one in turn
+        members = np.flatnonzero(labels == label)
+        order = members[np.argsort(draws[members])]
+        part[order] = (np.arange(len(order)) + label) % 3
     x = features.astype(np.float64)
     x = (x - x.mean(axis=0)) / x.std(axis=0)
     found = np.empty((len(labels), num_classes))
@@ -65,6 +70,7 @@ def test_labels_that_are_known_by_heart_do_not_hide_it():
 
 def test_some_of_many_are_enough(monkeypatch):
     monkeypatch.setattr(module, "_MOST_EXAMPLES", 100)
+    monkeypatch.setattr(module, "_ENOUGH_OF_A_CLASS", 0)
     draw = np.random.default_rng(3)
     features, labels = drawn([200, 200], draw)
     labels[(labels == 1) & (draw.random(400) < 0.5)] = 2
@@ -77,7 +83,44 @@ def test_some_of_many_are_enough(monkeypatch):
 
     ((first, second, _),) = alike_pairs(Rows(features), labels, 3)
     assert (first, second) == (1, 2)
-    assert sorted(set(seen)) == list(range(0, 400, 4))
+    assert len(set(seen)) == 100
+
+
+def test_some_of_classes_that_take_turns_are_enough(monkeypatch):
+    # Every fourth example is of one class alone.
+    monkeypatch.setattr(module, "_MOST_EXAMPLES", 100)
+    monkeypatch.setattr(module, "_ENOUGH_OF_A_CLASS", 0)
+    features, labels = drawn([100, 100, 200], np.random.default_rng(3))
+    order = np.arange(400).reshape(4, 100).T.ravel()
+    labels = np.repeat(range(4), 100)  # two names of the third class
+    ((first, second, _),) = alike_pairs(ArrayRows(features[order]), labels[order], 4)
+    assert (first, second) == (2, 3)
+
+
+def test_of_many_small_classes_those_under_two_names_are_found_and_no_others():
+    # 1,500 clouds of deviation 1, 30 examples each, centres some 24 apart (3 x sqrt(2 x
+    # 32)); 0 and 1 are one cloud, and so on up to 18 and 19. Of 30 examples each the
+    # share of such two is 1 with a standard deviation of 0.15, so that three of four
+    # are above 0.9: of ten, four at least but in one case of 250.
+    draw = np.random.default_rng(5)
+    centres = 3 * draw.normal(size=(1_500, 32))
+    centres[1:20:2] = centres[0:20:2]
+    labels = np.arange(45_000) % 1_500
+    features = (centres[labels] + draw.normal(size=(45_000, 32))).astype(np.float32)
+    found = {pair[:2] for pair in alike_pairs(ArrayRows(features), labels, 1_500)}
+    assert found <= {(one, one + 1) for one in range(0, 20, 2)}
+    assert len(found) >= 4
+
+
+def test_of_each_class_as_many_as_it_has_up_to_twenty_are_looked_at(monkeypatch):
+    monkeypatch.setattr(module, "_MOST_EXAMPLES", 10)
+    labels = np.repeat([0, 1, 2], [500, 7, 30])
+    chosen = module._chosen(labels)
+    assert chosen.tolist() == sorted(set(chosen.tolist()))
+    first, second, third = np.bincount(labels[chosen])
+    assert 20 <= first <= 30  # ten at most come beside these
+    assert second == 7
+    assert 20 <= third <= 30
 
 
 def test_features_that_are_none():

@@ -34,12 +34,25 @@ def test_means_of_many_large_numbers_are_not_lost():
     np.testing.assert_allclose(scale.factor, [1])
 
 
-@pytest.mark.parametrize(
-    ("count", "expected"), [(0, []), (3, [0, 1, 2]), (10, [0, 2, 5, 7])]
-)
-def test_a_sample_is_spread_evenly(count, expected, monkeypatch):
+@pytest.mark.parametrize(("count", "size"), [(0, 0), (3, 3), (4, 4), (10, 4)])
+def test_a_sample_is_of_all_or_as_many_as_may_be(count, size, monkeypatch):
     monkeypatch.setattr(feature_rows, "_MOST_SAMPLED", 4)
-    assert sample(ArrayRows(np.zeros((count, 2)))).tolist() == expected
+    rows = ArrayRows(np.zeros((count, 2)))
+    places = sample(rows)
+    assert places.dtype == np.int64
+    assert len(places) == size
+    assert sorted(set(places.tolist())) == places.tolist()
+    assert set(places.tolist()) <= set(range(count))
+    assert sample(rows).tolist() == places.tolist()
+
+
+def test_a_sample_has_all_of_what_takes_turns():
+    # A thousand of ten kinds in turn, of 10,000: 100 of each on average, with a
+    # standard deviation of sqrt(1000 x 0.1 x 0.9 x 0.9) = 9.
+    places = sample(range(10_000), 1_000)
+    assert np.abs(np.bincount(places % 10, minlength=10) - 100).max() < 36
+    # Likewise of ten parts one after another.
+    assert np.abs(np.bincount(places // 1_000, minlength=10) - 100).max() < 36
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 
@@ -201,13 +202,21 @@ def test_the_same_bits_twice(trained):
 
 
 @pytest.mark.slow
-def test_the_first_step_is_plain_descent():
+@pytest.mark.parametrize(("policy", "mean"), [("float32", 0), ("mixed_bfloat16", 1024)])
+def test_the_first_step_is_plain_descent(policy, mean):
     # One example a class at +1 and -1 (mean 0, deviation 1), one step at the rate 0.1
     # from zero weights. Both have p = 1/2, so that the mean gradient of the kernel is
     # ((1/2 - 1) x 1 + (1/2) x -1) / 2 = -1/2 for class 0, 1/2 for class 1, and that of
-    # the bias 0. L2's is 0 there, and SOP's rows start too near 0 to be seen.
+    # the bias 0. L2's is 0 there, and SOP's rows start too near 0 to be seen. Likewise
+    # about a mean of 1024; in bfloat16 both would be 1024.
     settings = HeadSettings(epochs=1, learning_rate=0.1, l2=5.0)
-    head = train_head(Rows([[1.0], [-1.0]]), np.array([0, 1]), 2, settings)
+    rows = Rows([[mean + 1.0], [mean - 1.0]])
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        head = train_head(rows, np.array([0, 1]), 2, settings)
+    finally:
+        keras.config.set_dtype_policy(before)
     kernel, bias = head.model.backbone.layers[-1].get_weights()
     np.testing.assert_allclose(kernel, [[0.05, -0.05]], rtol=1e-4)
     np.testing.assert_allclose(bias, [0, 0], atol=1e-6)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from sop_keras.auditing import judgement
+from sop_keras.auditing.feature_rows import sample
 from sop_keras.auditing.judgement import judge
 from sop_keras.auditing.transitions import estimate_transitions, sharpened
 
@@ -150,11 +151,11 @@ def test_decided_labels_change_the_rates():
 
 
 def test_the_noise_is_estimated_of_some_where_there_are_many(monkeypatch):
-    # 40 beliefs of 4 classes are 10 examples, 0 to 270 at equal distances.
+    # 40 beliefs of 4 classes are 10 examples.
     monkeypatch.setattr(judgement, "_MAX_BELIEFS", 40)
     rows, labels = draws()
     said = judged(rows, labels)
-    some = [30 * i for i in range(10)]
+    some = sample(range(300), 10)
     assert rows.asked == [10, 300]
     rates = estimate_transitions(sharpened(rows.values[some], 4), labels[some])
     np.testing.assert_array_equal(said.rates, rates)
@@ -163,6 +164,16 @@ def test_the_noise_is_estimated_of_some_where_there_are_many(monkeypatch):
         slow(rows.values[7], labels[7], rates, 4)[0], rel=1e-6
     )
     assert np.isfinite(said.quality).all()
+
+
+def test_some_of_classes_that_take_turns_are_enough(monkeypatch):
+    # Of 400 examples 100 are looked at; every fourth one is of class 0. All labels are
+    # right, and known. T_jj is (m + 1/2) / (m + 1) of m examples: of the 25 or so of a
+    # class it is 0.98, and of none it would be a half.
+    monkeypatch.setattr(judgement, "_MAX_BELIEFS", 400)
+    labels = np.arange(400) % 4
+    said = judged(Rows(50 * np.eye(4, dtype=np.float32)[labels]), labels)
+    assert said.rates.diagonal().min() > 0.95
 
 
 def test_at_least_as_many_as_classes_are_looked_at(monkeypatch):

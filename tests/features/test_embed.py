@@ -80,6 +80,45 @@ def test_a_file_that_was_changed_just_now_is_not_trusted(folder, store):
     assert seen == [(3, 2, 1)]
 
 
+def test_folders_that_change_places_are_read_again(tmp_path, store):
+    # Files of equal names, sizes and times of change: no file is written or touched.
+    names = [f"{one}/0.png" for one in ("cats", "dogs")]
+    for name, colour in zip(names, [(10, 5, 200), (20, 5, 199)], strict=True):
+        write_image(tmp_path / name, colour)
+    sizes = {(tmp_path / name).stat().st_size for name in names}
+    assert len(sizes) == 1
+    run(files(tmp_path, names), store)
+    (tmp_path / "cats").rename(tmp_path / "other")
+    (tmp_path / "dogs").rename(tmp_path / "cats")
+    (tmp_path / "other").rename(tmp_path / "dogs")
+    embedded, seen = run(files(tmp_path, names), store)
+    assert taken(embedded) == [[20, 5, 199], [10, 5, 200]]
+    assert seen == []  # their rows are known by content
+
+
+def test_a_file_that_was_given_its_old_time_again_is_read_again(folder, store):
+    run(files(folder, ["0.png"]), store)
+    before = (folder / "0.png").stat()
+    while (folder / "0.png").stat().st_ctime_ns == before.st_ctime_ns:
+        write_image(folder / "0.png", (11, 5, 200))  # in place, and at the same time
+    now = (folder / "0.png").stat()
+    assert now.st_ino == before.st_ino
+    assert (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    _, seen = run(files(folder, ["0.png"]), store)
+    assert seen == [(11, 5, 200)]
+
+
+def test_a_memory_of_an_earlier_version_costs_reading_alone(folder, store, caplog):
+    run(files(folder, ["0.png"]), store)
+    path = store.folder / "features.files"
+    written = path.read_bytes()
+    path.write_bytes(b"sop_keras files 1\n" + bytes(48 + 4))
+    embedded, seen = run(files(folder, ["0.png"]), store)
+    assert (seen, embedded.counts) == ([], Counts(0, 1, 0, 0, 0))
+    assert caplog.messages == []
+    assert path.read_bytes() == written
+
+
 def test_renamed_moved_and_reordered_images_keep_their_rows(folder, store):
     run(files(folder, list(COLOURS)), store)
     (folder / "0.png").rename(folder / "z.png")
@@ -235,8 +274,8 @@ def test_a_damaged_memory_of_files_costs_reading_alone(folder, store, caplog, da
     run(files(folder, list(COLOURS)), store)
     path = store.folder / "features.files"
     data = path.read_bytes()
-    # A mark of 18 bytes, 48 for each of 5 files, and a checksum.
-    assert len(data) == 18 + 5 * 48 + 4
+    # A mark of 18 bytes, 64 for each of 5 files, and a checksum.
+    assert len(data) == 18 + 5 * 64 + 4
     damaged = {
         "flip": data[:40] + bytes([data[40] ^ 1]) + data[41:],
         "cut": data[:-3],

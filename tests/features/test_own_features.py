@@ -89,6 +89,8 @@ def test_parquet_with_a_column_a_feature(tmp_path):
     parquet.write_table(pyarrow.table({**columns, "label": LABELS}), path)
     check(read_features(path))
     columns["f2"] = columns["f2"].astype("f8")
+    columns["path"] = list("abcdef")  # neither is a feature
+    columns["__index_level_0__"] = range(6)
     parquet.write_table(pyarrow.table({**columns, "label": LABELS}), path)
     check(read_features(path), features=FEATURES.astype("f8"))
 
@@ -320,6 +322,10 @@ def test_hostile_npz(tmp_path, labels):
         ({"a": [[1.0], [None]] * 3, "label": LABELS}, r"3 of 6 rows .*row 1\."),
         ({"a": [1.0, None] * 3, "label": LABELS}, r"3 of 6 rows .*row 1\."),
         ({"a": FEATURES[:, 0]}, r"one column 'label'"),
+        (
+            {"a": FEATURES[:, 0], "b": [1] * 6, "c": [True] * 6, "label": LABELS},
+            r"2 columns of numbers .*: 'b' \(int64\), 'c' \(bool\)\. .*float32",
+        ),
     ],
 )
 def test_parquet_that_cannot_be_used(tmp_path, table, match):

@@ -42,6 +42,19 @@ def test_decisions_come_in_the_order_of_ids(tmp_path):
     assert found.conflicts == ()
 
 
+def test_rows_are_those_of_a_file(tmp_path):
+    found = read_decisions(write(tmp_path / "a.csv", PLAIN), num_classes=3)
+    assert found.rows() == [
+        (3, "remove", None, "2024-05-06T07:08:10.000Z"),
+        (4, "suggested", 1, "2024-05-06T07:08:09.123Z"),
+        (5, "other", 0, "2024-05-06T07:08:11.000Z"),
+        (7, "given", 2, "2024-05-06T07:08:09.123Z"),
+    ]
+    table = pd.DataFrame({"id": [2], "given_label": [1], "suggested_label": [0]})
+    of_table = decisions_in(table.assign(decision="given"))
+    assert of_table.rows() == [(2, "given", 1, "1970-01-01T00:00:00.000Z")]
+
+
 def quoted(text):
     lines = (line.split(",") for line in text.splitlines())
     return "".join(",".join(f'"{one}"' for one in line) + "\n" for line in lines)

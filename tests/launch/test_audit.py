@@ -111,7 +111,10 @@ def test_a_folder(photos, network, tmp_path, capsys):
     write(photos / "red" / "new.png", COLOURS["red"], 1_000)
     write(photos / "green" / "00.png", COLOURS["green"], 1_001)
     os.utime(photos / "green" / "00.png", (LONG_AGO + 60, LONG_AGO + 60))
+    # A list of before, when one could not be read.
+    (out / "bad_images.csv").write_text("split,id,image,reason\ntrain,3,x.png,cut\n")
     audit.main(flags)
+    assert not (out / "bad_images.csv").exists()
     said = capsys.readouterr().out
     assert "2 embedded, 183 reused, 1 of them changed, 2 no longer there" in said
 
@@ -190,6 +193,7 @@ def test_features_of_ones_own(tmp_path, capsys):
         (["--features=f.npy", "--store=s"], "--store is where features of images"),
         (["--backbone=no_such"], "Unknown backbone"),
         (["--decisions=none.csv"], "none.csv"),
+        (["--backbone=a.keras", "--mean=0"], "--mean and --std go together"),
     ],
 )
 def test_errors_before_anything_is_loaded(flags, message, capsys):

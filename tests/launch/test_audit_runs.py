@@ -3,9 +3,10 @@ from types import SimpleNamespace
 import audit_runs
 import numpy as np
 import pandas as pd
+import pytest
 
 from sop_keras.data.datasets.by_name import DataFiles
-from sop_keras.label_issues.decisions import Decisions
+from sop_keras.label_issues.decisions import Conflict, Decisions
 from sop_keras.training.experiment import Experiment
 
 
@@ -35,7 +36,13 @@ def printed(monkeypatch, files, dataset, decisions=(), flags=()):
         monkeypatch.setattr(audit_runs, name, lambda *_: "")
     experiment = Experiment(dataset=dataset)
     monkeypatch.setattr(audit_runs, "experiment_of", lambda *_, **__: experiment)
-    monkeypatch.setattr(audit_runs, "run_audit", lambda *_, **__: audited)
+    monkeypatch.setattr(audit_runs, "read_decisions", lambda files, _: files)
+
+    def run_audit(*_, read, **__):
+        read(2)
+        return audited
+
+    monkeypatch.setattr(audit_runs, "run_audit", run_audit)
     monkeypatch.setattr(audit_runs, "say", lambda *texts, **_: said.extend(texts))
     monkeypatch.setattr(
         "sop_keras.report.write.write_report", lambda *_, **given: pages.append(given)
@@ -44,19 +51,46 @@ def printed(monkeypatch, files, dataset, decisions=(), flags=()):
         backbone="x", pretrained="x", decisions=list(decisions), store=None
     )
     values.num_examples, values.picture_folder = 200, None
+    values.mean = values.std = None
     audit_runs.audit_images(values, "audit", None, {}, files, flags)
     return "\n".join(said), pages[0]
 
 
-def test_the_page_saves_the_file_that_the_commands_name(monkeypatch):
-    text, page = printed(monkeypatch, DataFiles(), "digits")
-    assert page["decisions"] == "decisions.csv"
-    assert "save decisions.csv. Then" in text
-    before = ["decisions.csv", "bob.csv"]
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ([], "decisions.csv"),
+        (["decisions.csv"], "decisions2.csv"),
+        (["ann.csv"], "decisions2.csv"),
+        (["a/decisions2.csv"], "decisions3.csv"),
+        (["decisions9.csv", "bob.csv", "decisions10.csv"], "decisions11.csv"),
+    ],
+)
+def test_the_page_saves_the_file_that_the_commands_name(monkeypatch, before, expected):
     text, page = printed(monkeypatch, DataFiles(), "digits", before)
-    assert page["decisions"] == "decisions3.csv"
-    assert "save decisions3.csv. Then" in text
-    assert text.count("--decisions=decisions.csv,bob.csv,decisions3.csv") == 2
+    assert page["decisions"] == expected
+    # It has what was decided before, and the commands name it alone: of files beside
+    # one another, the later word on an example would be another person's.
+    assert page["earlier"] == (before or None)
+    assert f"save {expected}. Then" in text
+    named = [word for word in text.split() if word.startswith("--decisions=")]
+    assert named == [f"--decisions={expected}"] * 2
+
+
+def test_what_people_disagree_on_is_listed():
+    said = (("ann.csv", "given", 1), ("bob.csv", "remove", -1))
+    conflicts = tuple(Conflict(one, said) for one in range(7, 19))
+    nothing = np.array([])
+    decisions = Decisions(nothing, nothing, nothing, nothing, conflicts)
+    table = pd.DataFrame(
+        {"decision": [""], "label_quality": [0.25], "is_label_issue": [False]}
+    )
+    text = audit_runs._of_decisions([decisions], table)
+    assert "in conflict, and not taken: 12\n" in text
+    assert "id 7: ann.csv: given 1, bob.csv: remove\n" in text
+    assert "id 16: " in text  # ten of them
+    assert "id 17: " not in text
+    assert "and 2 more" in text
 
 
 def test_the_command_that_corrects_has_what_the_folder_does_not_say(monkeypatch):

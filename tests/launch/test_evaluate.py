@@ -151,6 +151,10 @@ def test_what_to_evaluate_must_be_said(tmp_path):
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(FileNotFoundError, match=r"backbone\.keras: .*not complete"):
         evaluate_with(f"--run={tmp_path}")
+    # The figures of an audit are complete, and no run of anything goes on with it.
+    (tmp_path / "result.json").write_text('{"features": {}}', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"is an audit, .* has no network to evaluate"):
+        evaluate_with(f"--run={tmp_path}")
 
 
 def read(path):

@@ -5,9 +5,11 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from untrained_runs import CLASSES, FILES
 
+from sop_keras.label_issues.decisions import Decisions
 from sop_keras.report.headline import Statistic
 from sop_keras.report.page import First, Page, Plot, json_for_script, render
 
@@ -112,6 +114,20 @@ def test_decisions_are_saved_as_the_file_that_is_named(page):
         assert f"Save {name} " in elements.contents("button")
         # The script and the message take it from there.
         assert text.count("decisions.csv") == (2 if one is page else 0)
+
+
+def test_the_script_is_told_of_earlier_decisions(page):
+    def told(one):
+        return json.loads(Elements(render(one)).contents("script")[0])["earlier"]
+
+    assert told(page) == []
+    times = np.array(["2024-05-06T07:08:09.123"] * 2, "datetime64[ms]")
+    kinds = np.array(["given", "remove"])
+    earlier = Decisions(np.array([3, 8]), kinds, np.array([1, -1]), times)
+    assert told(replace(page, earlier=earlier)) == [
+        [3, "given", 1, "2024-05-06T07:08:09.123Z"],
+        [8, "remove", None, "2024-05-06T07:08:09.123Z"],
+    ]
 
 
 def test_the_script_is_told_of_all_names(page):

@@ -19,7 +19,7 @@ from sop_keras.training.checkpoint import CheckpointError, Checkpoints
 from sop_keras.training.experiment_data import load_data
 from sop_keras.training.progress import Progress
 from sop_keras.training.run import Run
-from sop_keras.training.run_folder import RunFolder, RunFolderError
+from sop_keras.training.run_folder import RunFolder, RunFolderError, read_scale
 from sop_keras.training.saved_run import load_run
 
 ONE_LINE = (ValueError, OSError)
@@ -127,7 +127,7 @@ def test_values_of_wrong_types_in_the_data(folder, value):
     path = folder / "data.json"
     before, data = json.loads(path.read_text()), load_data(digits())
     own = RunFolder(folder, digits(), DataFiles())
-    for name in before.keys() - {"files"}:
+    for name in before.keys() - {"files", "standardised"}:
         path.write_text(json.dumps({**before, name: value}))
         for function, argument in ((load_run, folder), (own.check_data, data)):
             _, error = end_of(function, argument)
@@ -139,6 +139,13 @@ def test_values_of_wrong_types_in_the_data(folder, value):
         for function, argument in ((load_run, [folder]), (own.check_tables, [])):
             _, error = end_of(function, *argument)
             assert "\n" not in str(error)
+    scale = before["standardised"]
+    for one in [value, *({**scale, name: value} for name in scale)]:
+        path.write_text(json.dumps({**before, "standardised": one}))
+        found, error = end_of(read_scale, folder)
+        assert found is None
+        assert error is None if one is None else "not a mean and a standard" in error
+        assert "\n" not in str(error)
 
 
 def test_values_of_wrong_types_in_the_result(folder):

@@ -98,12 +98,15 @@ function decisionText(id) {
   return kind === "remove" ? "to be removed" : `decided: ${className(label)}`;
 }
 
+// With those of before, so that the file says all by itself; the word of this page counts.
 function decisionsAsCsv() {
   const lines = ["id,decision,label,time"];
+  const all = new Map(data.earlier.map(([id, ...entry]) => [id, entry]));
   for (const id of [...ids, ...strayIds]) {
-    const [kind, label, time] = decided.get(id) ?? [SKIP];
-    if (kind !== SKIP) lines.push(`${id},${kind},${label ?? ""},${time}`);
+    const entry = decided.get(id);
+    if (entry && entry[0] !== SKIP) all.set(id, entry);
   }
+  for (const [id, [kind, label, time]] of all) lines.push(`${id},${kind},${label ?? ""},${time}`);
   return `${lines.join("\n")}\n`;
 }
 
