@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from keras.src.saving import saving_lib
 
 from sop_keras.core import sparse_variable
 from sop_keras.core.disk_rows import DiskRows
+
+_LARGE = 2**28
 
 
 class SavedRows(keras.layers.Layer):
@@ -43,11 +46,10 @@ class SavedRows(keras.layers.Layer):
         return [one for one in vars(self).values() if isinstance(one, DiskRows)]
 
     def save_own_variables(self, store: Any) -> None:
-        """Save the rows; of those on disk some at a time, where variables would be."""
-        super().save_own_variables(store)
-        if not self.leaves_rows_out:
-            for place, rows in enumerate(self.on_disk(), len(self.variables)):
-                _save(store, str(place), rows)
+        """Save the rows, some at a time; those on disk where variables would be."""
+        on_disk = [] if self.leaves_rows_out else self.on_disk()
+        for place, one in enumerate([*self.variables, *on_disk]):
+            _save(store, str(place), one)
 
     def load_own_variables(self, store: Any) -> None:
         """Load the rows.
@@ -59,15 +61,16 @@ class SavedRows(keras.layers.Layer):
             self.refusal = self._refusal(store)
         if self.refusal is not None:
             raise ValueError(self.refusal)
-        on_disk = self.on_disk()
-        if not on_disk:
-            super().load_own_variables(store)
+        on_disk = [] if self.leaves_rows_out else self.on_disk()
+        own = [*self.variables, *on_disk]
+        if not self.on_disk() and len(store.keys()) != len(own):
+            super().load_own_variables(store)  # for Keras to say
             return
-        places = map(str, range(len(self.variables)))
-        super().load_own_variables({place: store[place] for place in places})
-        if not self.leaves_rows_out:
-            for place, rows in enumerate(on_disk, len(self.variables)):
-                rows.load(_saved(store, str(place)))
+        for place, one in enumerate(own):
+            if _is_of_rows(one):
+                sparse_variable.load(one, _saved(store, str(place)))
+            else:
+                one.assign(store[str(place)])
 
     def _add_rows(
         self, name: str, columns: int, fill: float = 0.0, num_rows: int | None = None
@@ -138,8 +141,10 @@ def _group(store: Any) -> Any:
     """What h5py gives for a layer's variables in a file; None where it has others.
 
     Keras (3.15) reads and writes whole arrays. Without this, rows are whole in memory
-    for a moment.
+    for a moment. So they are where a file is cut into several, whose sizes it adds up.
     """
+    if isinstance(store, saving_lib.ShardedH5IOStore):
+        return None
     group = getattr(store, "_h5_entry_group", None)
     return group if isinstance(group, h5py.Group) else None
 
@@ -150,17 +155,24 @@ def _saved(store: Any, place: str) -> Any:
     return store[place] if group is None or place not in group else group[place]
 
 
-def _save(store: Any, place: str, rows: DiskRows) -> None:
+def _is_of_rows(variable: Any) -> bool:
+    return len(variable.shape) == 2
+
+
+def _save(store: Any, place: str, rows: Any) -> None:
+    if not _is_of_rows(rows):
+        store[place] = rows
+        return
     # With a row of another shape in its place, which makes the group.
     store[place] = np.zeros(0, np.float32)
     group = _group(store)
     if group is None or place not in group:
         del store[place]
-        store[place] = np.asarray(rows)
+        store[place] = rows.numpy()
         return
     del group[place]
     saved = group.create_dataset(place, rows.shape, np.float32)
-    for piece, values in rows.pieces():
+    for piece, values in sparse_variable.pieces(rows):
         saved[piece] = values
 
 
@@ -187,8 +199,9 @@ class LoadsRows:
             raise ValueError(refusals[0]) from error
 
     def save(self: Any, filepath: Any, *args: Any, **kwargs: Any) -> None:
-        """As `keras.Model.save`; rows on disk are never all in memory."""
-        with _through_disk() if _on_disk(self) else contextlib.nullcontext():
+        """As `keras.Model.save`; many rows are never in memory a second time."""
+        is_large = _num_bytes(self) > _LARGE or _on_disk(self)
+        with _through_disk() if is_large else contextlib.nullcontext():
             super().save(filepath, *args, **kwargs)  # type: ignore[misc]
 
     def get_weights(self: Any) -> list[np.ndarray]:
@@ -212,6 +225,11 @@ class LoadsRows:
             self.tables.read_unstored()
 
 
+def _num_bytes(model: Any) -> int:
+    variables = [*model.tables.variables, *model.training_record.variables]
+    return sum(4 * math.prod(one.shape) for one in variables)
+
+
 def _on_disk(model: Any) -> bool:
     return bool(model.tables.on_disk() or model.training_record.on_disk())
 
@@ -220,8 +238,8 @@ def _on_disk(model: Any) -> bool:
 def _through_disk() -> Iterator[None]:
     """Have Keras write weights to a file beside the model's, and then into it.
 
-    Keras (3.15) writes them into memory first, as it takes rows on disk for none. It
-    has no argument for that.
+    Keras (3.15) writes them into memory first, where they take less than a tenth of
+    what is free, and takes rows on disk for none. It has no argument for that.
     """
     bound = saving_lib._MEMORY_UPPER_BOUND
     saving_lib._MEMORY_UPPER_BOUND = 0.0

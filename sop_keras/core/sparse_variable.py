@@ -5,11 +5,12 @@ keras.ops has no update in place: this file is all that a further backend must a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from sop_keras.core.disk_rows import DiskRows
@@ -71,6 +72,34 @@ def scatter(variable: keras.Variable | DiskRows, indices: Any, rows: Any) -> Non
         replica.merge_call(scatter_copies, args=(indices, rows))
 
 
+def pieces(
+    variable: keras.Variable | DiskRows,
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """All rows, some at a time: which, and these."""
+    if isinstance(variable, DiskRows):
+        yield from variable.pieces()
+        return
+    for places in _places(variable.shape[0]):
+        rows = gather(variable, tf.range(places.start, places.stop))
+        yield places, rows.numpy()
+
+
+def load(variable: keras.Variable | DiskRows, rows: Any) -> None:
+    """Write all rows, some at a time.
+
+    Args:
+        variable: shape `(num_rows, ...)`.
+        rows: of the same shape; anything that gives an array for a slice.
+    """
+    if isinstance(variable, DiskRows):
+        variable.load(rows)
+        return
+    for places in _places(variable.shape[0]):
+        values = np.asarray(rows[places], np.float32)
+        indices = tf.range(places.start, places.stop)
+        scatter(variable, indices, tf.convert_to_tensor(values))
+
+
 def enlarge(
     layer: keras.layers.Layer,
     name: str,
@@ -104,9 +133,9 @@ def enlarge(
         if was_locked:
             layer._tracker.lock()
     count = min(layer.num_examples, num_rows)
-    for start in range(0, count, _ROWS_AT_ONCE):
-        places = tf.range(start, min(start + _ROWS_AT_ONCE, count))
-        scatter(new, places, gather(old, places))
+    for places in _places(count):
+        indices = tf.range(places.start, places.stop)
+        scatter(new, indices, gather(old, indices))
 
 
 def on_host(make: Callable[[], keras.Variable]) -> keras.Variable:
@@ -123,6 +152,11 @@ def on_host(make: Callable[[], keras.Variable]) -> keras.Variable:
     # A strategy's scope, which would make a copy on each of its devices, is a thread's.
     with ThreadPoolExecutor(1) as other_thread:
         return other_thread.submit(make_here).result()
+
+
+def _places(count: int) -> Iterator[slice]:
+    for start in range(0, count, _ROWS_AT_ONCE):
+        yield slice(start, min(start + _ROWS_AT_ONCE, count))
 
 
 def _scatter(variable: Any, indices: Any, rows: Any) -> None:

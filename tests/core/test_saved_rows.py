@@ -3,8 +3,10 @@
 import keras
 import numpy as np
 import pytest
+from keras.src.saving import saving_lib
 
 from sop_keras import NoisyLabelModel, methods
+from sop_keras.core import saved_rows, sparse_variable
 
 D, K = 4, 3
 METHODS = {"sop": methods.SOP(init_std=0.1), "ce": methods.CrossEntropy()}
@@ -75,3 +77,31 @@ def test_other_faults_are_keras_own(tmp_path):
     model(60, method="ce").save_weights(tmp_path / "w.weights.h5")
     with pytest.raises(ValueError, match="expected 2 variables, but received 0"):
         model(60).load_weights(tmp_path / "w.weights.h5")
+
+
+def test_rows_are_saved_and_loaded_some_at_a_time(tmp_path, monkeypatch):
+    saved = model(60)
+    saved.training_record.table.assign(np.arange(180.0).reshape(60, 3))
+    whole = [one.numpy() for one in saved.tables.variables]
+    monkeypatch.setattr(sparse_variable, "_ROWS_AT_ONCE", 7)
+    shapes = []
+    to_numpy = saving_lib.backend.convert_to_numpy
+
+    def watched(value):
+        shapes.append(tuple(value.shape))
+        return to_numpy(value)
+
+    monkeypatch.setattr(saving_lib.backend, "convert_to_numpy", watched)
+    monkeypatch.setattr(saved_rows, "_LARGE", 0)
+    for name in ("w.weights.h5", "w.keras"):
+        (saved.save_weights if "h5" in name else saved.save)(tmp_path / name)
+        other = model(60)
+        other.load_weights(tmp_path / name)
+        for one, expected in zip(other.tables.variables, whole, strict=True):
+            np.testing.assert_array_equal(one.numpy(), expected)
+        np.testing.assert_array_equal(
+            other.training_record.table.numpy(), np.arange(180.0).reshape(60, 3)
+        )
+    # The network's are; no rows, which are 60.
+    assert (D, K) in shapes
+    assert not [one for one in shapes if one[:1] == (60,)]
