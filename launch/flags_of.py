@@ -87,7 +87,7 @@ def not_of_methods(chosen: Collection[str]) -> list[str]:
 def value_of(values: flags.FlagValues, field: Field) -> Any:
     """What a field's flag says."""
     value = values[flag_of(field)].value
-    return None if value == AUTO else value
+    return None if value == AUTO and field.metadata["may_be_auto"] else value
 
 
 def is_given(values: flags.FlagValues, name: str) -> bool:

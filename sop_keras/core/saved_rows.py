@@ -152,7 +152,13 @@ def _group(store: Any) -> Any:
 def _saved(store: Any, place: str) -> Any:
     """What a file has of a variable, with its shape, to be read in slices."""
     group = _group(store)
-    return store[place] if group is None or place not in group else group[place]
+    if group is None or not isinstance(group.get(place, getlink=True), h5py.HardLink):
+        return store[place]
+    saved = group[place]
+    # Of what leads to other files, or is no array, Keras says what it has against it.
+    is_plain = isinstance(saved, h5py.Dataset)
+    is_plain = is_plain and not saved.external and not saved.is_virtual
+    return saved if is_plain else store[place]
 
 
 def _is_of_rows(variable: Any) -> bool:
@@ -238,7 +244,7 @@ def _on_disk(model: Any) -> bool:
 def _through_disk() -> Iterator[None]:
     """Have Keras write weights to a file beside the model's, and then into it.
 
-    Keras (3.15) writes them into memory first, where they take less than a tenth of
+    Keras (3.15) writes them into memory first, where they take less than half of
     what is free, and takes rows on disk for none. It has no argument for that.
     """
     bound = saving_lib._MEMORY_UPPER_BOUND

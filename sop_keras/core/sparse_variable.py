@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from sop_keras.core.disk_rows import DiskRows
 
-_ROWS_AT_ONCE = 65_536
+_ROWS_AT_ONCE, _ENTRIES_AT_ONCE = 65_536, 2**22
 
 
 def gather(variable: keras.Variable | DiskRows, indices: Any) -> tf.Tensor:
@@ -79,7 +79,7 @@ def pieces(
     if isinstance(variable, DiskRows):
         yield from variable.pieces()
         return
-    for places in _places(variable.shape[0]):
+    for places in _places(*variable.shape):
         rows = gather(variable, tf.range(places.start, places.stop))
         yield places, rows.numpy()
 
@@ -94,7 +94,7 @@ def load(variable: keras.Variable | DiskRows, rows: Any) -> None:
     if isinstance(variable, DiskRows):
         variable.load(rows)
         return
-    for places in _places(variable.shape[0]):
+    for places in _places(*variable.shape):
         values = np.asarray(rows[places], np.float32)
         indices = tf.range(places.start, places.stop)
         scatter(variable, indices, tf.convert_to_tensor(values))
@@ -133,7 +133,7 @@ def enlarge(
         if was_locked:
             layer._tracker.lock()
     count = min(layer.num_examples, num_rows)
-    for places in _places(count):
+    for places in _places(count, new.shape[1]):
         indices = tf.range(places.start, places.stop)
         scatter(new, indices, gather(old, indices))
 
@@ -154,9 +154,10 @@ def on_host(make: Callable[[], keras.Variable]) -> keras.Variable:
         return other_thread.submit(make_here).result()
 
 
-def _places(count: int) -> Iterator[slice]:
-    for start in range(0, count, _ROWS_AT_ONCE):
-        yield slice(start, min(start + _ROWS_AT_ONCE, count))
+def _places(count: int, columns: int) -> Iterator[slice]:
+    at_once = max(min(_ROWS_AT_ONCE, _ENTRIES_AT_ONCE // columns), 1)
+    for start in range(0, count, at_once):
+        yield slice(start, min(start + at_once, count))
 
 
 def _scatter(variable: Any, indices: Any, rows: Any) -> None:

@@ -18,6 +18,8 @@ _SMALL = 10**9
 _MOST_DRIFT = 1e-7
 # Of a training that is not known: no batch is smaller, and few trainings are longer.
 _SMALLEST_BATCH, _MANY_VISITS = 1, 1_000
+# Of a rate that sets itself: `compile` may put a number in its place.
+_LARGE_RATE = 100.0
 
 
 def chosen_kind(
@@ -39,8 +41,8 @@ def chosen_kind(
     Args:
         kind: what was asked for; all but `"auto"` is given back as it is.
         tables: a method's.
-        row_rates: its learning rates of rows, by table; with `"auto"`, what has no slot
-            moves as one number, and is kept.
+        row_rates: its learning rates of rows, by table; `"auto"` counts as 100, which
+            `compile` may put in its place.
         slots: how many entries of a row a compact table would store.
         num_examples: N.
         batch_size: the least that there can be. Defaults to 1.
@@ -55,12 +57,13 @@ def chosen_kind(
         why = (
             "are small enough" if savings else f"would not be smaller by {slots} slots"
         )
-        logger.info('table="auto" is "dense": %s bytes %s.', f"{size:,}", why)
+        if any(one.is_sparse for one in tables):
+            logger.info('table="auto" is "dense": %s bytes %s.', f"{size:,}", why)
         return DENSE
     for table in savings:
         rate, spread = row_rates.get(table.name), 5 * (table.std or 0.0)
         if is_auto(rate):
-            continue
+            rate = _LARGE_RATE
         moved = f"{table.shrinks_by:g} x {rate} / {batch_size} x {visits} visits"
         if isinstance(rate, numbers.Real):
             drift = table.shrinks_by * float(rate) / batch_size * visits * spread**3
@@ -69,9 +72,8 @@ def chosen_kind(
             moved += f" x {spread:.1e}^3, {drift:.1e} and more than {_MOST_DRIFT}"
         logger.warning(
             'table="auto" is "dense", of %s bytes: an entry of %s that has no slot '
-            "would stay where others shrink, by %s. With a smaller init_std, or rates "
-            'that set themselves, it is "compact"; table="compact" does it all the '
-            "same.",
+            "would stay where others shrink, by %s. With a smaller init_std it is "
+            '"compact"; table="compact" does it all the same.',
             *(f"{size:,}", table.name, moved),
         )
         return DENSE

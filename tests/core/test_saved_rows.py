@@ -1,5 +1,6 @@
 """Weights of another number of examples or classes are named as that."""
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -105,3 +106,23 @@ def test_rows_are_saved_and_loaded_some_at_a_time(tmp_path, monkeypatch):
     # The network's are; no rows, which are 60.
     assert (D, K) in shapes
     assert not [one for one in shapes if one[:1] == (60,)]
+
+
+def test_rows_of_another_file_are_refused(tmp_path):
+    (tmp_path / "secret").write_bytes(np.arange(60.0, dtype="float32").tobytes())
+    saved, path = model(60), tmp_path / "w.weights.h5"
+    saved.save_weights(path)
+    with h5py.File(path, "r+") as file:
+        places = []
+        file.visititems(
+            lambda name, one: (
+                places.append(name) if getattr(one, "shape", 0) == (60, 1) else None
+            )
+        )
+        for name in places:
+            del file[name]
+            external = [(str(tmp_path / "secret"), 0, 240)]
+            file.create_dataset(name, (60, 1), "float32", external=external)
+    assert places
+    with pytest.raises(ValueError, match="could not be loaded"):
+        model(60).load_weights(path)

@@ -45,8 +45,9 @@ def test_by_size():
         # A batch of 1 and 1,000 visits: 2.5e-5. At 1e-8, 4e-17.
         (80.0, 8.5e-5, 1, 1_000, "dense"),
         (80.0, 1e-8, 1, 1_000, "compact"),
-        # All that has no slot moves as one number, which is kept.
-        ("auto", 1e-2, 1, 1_000, "compact"),
+        # As if `compile` had put 100 in its place: 5e-17 and, at 1e-4, 5e-5.
+        ("auto", 1e-8, 1, 1_000, "compact"),
+        ("auto", 1e-4, 1, 1_000, "dense"),
         (keras.optimizers.schedules.CosineDecay(1.0, 100), 1e-8, 64, 30, "dense"),
     ],
 )

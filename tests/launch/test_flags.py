@@ -334,6 +334,10 @@ def test_the_small_experiment_of_sop_plus_is_that_of_figure_1():
 PEAK = 11.5 * 512 / 1024 / (1 + 1 / 0.15)
 
 
+def test_auto_is_a_choice_of_its_own_where_it_is_one():
+    assert experiment("digits", "--table=auto").table == "auto"
+
+
 def test_the_recipe_of_the_fast_network():
     found = experiment("fast_clean")
     assert found.learning_rate == pytest.approx(PEAK, rel=1e-3)
